@@ -1,0 +1,378 @@
+"""The vocabulary of a multi-scenario, multi-task data set: tasks, fields, scenarios, schema.
+
+Nothing here computes with tensors. A schema says which columns a table has, which of them a model
+may read, which outcomes it predicts and what each outcome is; everything else in the package (the
+table's checks, the loss, the metrics, the sizes of a model) follows from it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+KINDS = ("binary", "multiclass", "regression", "count", "censored_count")
+
+
+class SchemaError(ValueError):
+    """A column, a row or a split does not fit its schema; the message says which, why and what to do."""
+
+
+def _check_name(name: str, what: str) -> None:
+    if not isinstance(name, str) or not name.strip():
+        raise SchemaError(f"{what} needs a name: a non-empty string, not {name!r}.")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One outcome to predict.
+
+    Parameters
+    ----------
+    name
+        The label's column, for example ``"click"``.
+    kind
+        ``"binary"`` (0 or 1), ``"multiclass"`` (0 .. classes - 1), ``"regression"`` (any finite
+        number), ``"count"`` (0, 1, 2, ...) or ``"censored_count"`` (a count that is only a lower
+        bound on rows flagged as censored, such as units sold before a stock-out).
+    classes
+        Number of classes of a multiclass task.
+    given
+        Name of a binary task: this label is observed only where that task's label is 1, and this
+        task's logit is conditional on it (purchase given click).
+    unit
+        Natural unit of the label, for axes and tables ("seconds", "euro").
+    weight
+        Fixed default weight of the task's loss; the total loss is the sum of weight x loss.
+    location, scale, log1p
+        Regression only. A model's raw output z means natural = inverse(location + scale * z), where
+        inverse is exp(.) - 1 if ``log1p`` else the identity. ``fitted`` measures both on labels.
+    """
+
+    name: str
+    kind: str = "binary"
+    classes: int | None = None
+    given: str | None = None
+    unit: str = ""
+    weight: float = 1.0
+    location: float = 0.0
+    scale: float = 1.0
+    log1p: bool = False
+
+    def __post_init__(self) -> None:
+        _check_name(self.name, "A task")
+        if self.kind not in KINDS:
+            raise SchemaError(
+                f"Task {self.name!r}: kind {self.kind!r} is unknown; choose one of {', '.join(KINDS)}."
+            )
+        if self.kind == "multiclass":
+            if not isinstance(self.classes, int) or self.classes < 2:
+                raise SchemaError(
+                    f"Task {self.name!r}: a multiclass task needs classes, a whole number of 2 or "
+                    f"more, not {self.classes!r}."
+                )
+        elif self.classes is not None:
+            raise SchemaError(
+                f"Task {self.name!r}: classes belongs to multiclass tasks; this one is {self.kind}."
+            )
+        if self.kind != "regression" and (self.location, self.scale, self.log1p) != (0.0, 1.0, False):
+            raise SchemaError(
+                f"Task {self.name!r}: location, scale and log1p belong to regression tasks; this "
+                f"one is {self.kind}."
+            )
+        if not (math.isfinite(self.scale) and self.scale > 0 and math.isfinite(self.location)):
+            raise SchemaError(
+                f"Task {self.name!r}: location must be finite and scale finite and above 0, not "
+                f"{self.location!r} and {self.scale!r}."
+            )
+        if not (math.isfinite(self.weight) and self.weight >= 0):
+            raise SchemaError(
+                f"Task {self.name!r}: weight must be a finite number of 0 or more, not {self.weight!r}."
+            )
+        if self.given == self.name:
+            raise SchemaError(f"Task {self.name!r} cannot be given itself.")
+
+    @property
+    def outputs(self) -> int:
+        """Number of logits per row: ``classes`` for a multiclass task, otherwise 1."""
+        return self.classes if self.classes is not None else 1
+
+    @property
+    def is_binary(self) -> bool:
+        return self.kind == "binary"
+
+    @property
+    def is_count(self) -> bool:
+        return self.kind in ("count", "censored_count")
+
+    def fitted(self, labels: Iterable[float]) -> Task:
+        """Return the task with location and scale measured on ``labels`` (observed training rows).
+
+        Regression: mean and standard deviation of the labels, after log(1 + label) if ``log1p``.
+        Other kinds are returned unchanged.
+        """
+        if self.kind != "regression":
+            return self
+        values = [float(v) for v in labels]
+        if self.log1p:
+            if any(v < 0 for v in values):
+                raise SchemaError(
+                    f"Task {self.name!r}: log1p needs labels of 0 or more; the smallest is {min(values)}."
+                )
+            values = [math.log1p(v) for v in values]
+        if len(values) < 2:
+            raise SchemaError(
+                f"Task {self.name!r}: {len(values)} observed label(s) are too few to measure a scale."
+            )
+        mean = math.fsum(values) / len(values)
+        deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / len(values))
+        return replace(self, location=mean, scale=deviation if deviation > 0 else 1.0)
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """A field of ids 0 .. size - 1. Id 0 stands for every value not seen in training."""
+
+    name: str
+    size: int
+
+    def __post_init__(self) -> None:
+        _check_name(self.name, "A categorical field")
+        if not isinstance(self.size, int) or self.size < 1:
+            raise SchemaError(
+                f"Categorical field {self.name!r}: size must be a whole number of 1 or more, "
+                f"not {self.size!r}."
+            )
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A block of ``width`` float columns (784 for a 28 x 28 picture)."""
+
+    name: str
+    width: int = 1
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        _check_name(self.name, "A dense field")
+        if not isinstance(self.width, int) or self.width < 1:
+            raise SchemaError(
+                f"Dense field {self.name!r}: width must be a whole number of 1 or more, "
+                f"not {self.width!r}."
+            )
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """A list of ids per row, such as the categories a shopper viewed, oldest first.
+
+    ``shares`` names a categorical field whose ids and embedding the sequence uses; otherwise
+    ``size`` gives its own number of ids. Longer lists keep their newest ``max_length`` entries.
+    """
+
+    name: str
+    size: int | None = None
+    shares: str | None = None
+    max_length: int = 50
+
+    def __post_init__(self) -> None:
+        _check_name(self.name, "A sequence field")
+        if (self.size is None) == (self.shares is None):
+            raise SchemaError(
+                f"Sequence field {self.name!r}: give either size or shares, exactly one of the two."
+            )
+        if self.size is not None and (not isinstance(self.size, int) or self.size < 1):
+            raise SchemaError(
+                f"Sequence field {self.name!r}: size must be a whole number of 1 or more, "
+                f"not {self.size!r}."
+            )
+        if not isinstance(self.max_length, int) or self.max_length < 1:
+            raise SchemaError(
+                f"Sequence field {self.name!r}: max_length must be a whole number of 1 or more, "
+                f"not {self.max_length!r}."
+            )
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A place in the shop where predictions are used: search, feed, ads, a department."""
+
+    name: str
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        _check_name(self.name, "A scenario")
+
+
+def _duplicate(names: Iterable[str]) -> str | None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Everything a table promises and a model may rely on.
+
+    Without ``scenarios`` there is one scenario, and every row belongs to it.
+    Raises ``SchemaError`` for repeated names, a ``given`` that is unknown, not binary or circular,
+    and a sequence that shares an unknown field.
+    """
+
+    tasks: tuple[Task, ...]
+    categorical: tuple[Categorical, ...] = ()
+    dense: tuple[Dense, ...] = ()
+    sequences: tuple[Sequence, ...] = ()
+    scenarios: tuple[Scenario, ...] = ()
+    _task_index: dict[str, int] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("tasks", "categorical", "dense", "sequences", "scenarios"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if not self.tasks:
+            raise SchemaError("A schema needs at least one task.")
+        fields = [f.name for f in (*self.categorical, *self.dense, *self.sequences)]
+        for names, what in (
+            (self.task_names, "task"),
+            (fields, "field"),
+            ([s.name for s in self.scenarios], "scenario"),
+        ):
+            repeated = _duplicate(names)
+            if repeated is not None:
+                raise SchemaError(f"The {what} name {repeated!r} appears twice; names must differ.")
+        clash = sorted(set(fields) & set(self.task_names))
+        if clash:
+            raise SchemaError(
+                f"{clash[0]!r} is both an input field and a task: a label among the features leaks "
+                "the answer. Rename or remove one of them."
+            )
+        categorical_names = {c.name for c in self.categorical}
+        for sequence in self.sequences:
+            if sequence.shares is not None and sequence.shares not in categorical_names:
+                raise SchemaError(
+                    f"Sequence field {sequence.name!r} shares {sequence.shares!r}, which is no "
+                    f"categorical field; known are {', '.join(sorted(categorical_names)) or 'none'}."
+                )
+        self._task_index.update({t.name: i for i, t in enumerate(self.tasks)})
+        for task in self.tasks:
+            self._check_given(task)
+
+    def _check_given(self, task: Task) -> None:
+        seen = [task.name]
+        while task.given is not None:
+            if task.given not in self._task_index:
+                raise SchemaError(
+                    f"Task {task.name!r} is given {task.given!r}, which is no task of this schema; "
+                    f"known are {', '.join(self.task_names)}."
+                )
+            parent = self.task(task.given)
+            if not parent.is_binary:
+                raise SchemaError(
+                    f"Task {task.name!r} is given {parent.name!r}, which is {parent.kind}; only a "
+                    "binary task can be a condition."
+                )
+            if parent.name in seen:
+                raise SchemaError(
+                    "The given links form a circle: " + " -> ".join([*seen, parent.name]) + "."
+                )
+            seen.append(parent.name)
+            task = parent
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        return tuple(t.name for t in self.tasks)
+
+    @property
+    def num_tasks(self) -> int:
+        return len(self.tasks)
+
+    @property
+    def scenario_names(self) -> tuple[str, ...]:
+        return tuple(s.name for s in self.scenarios) or ("all",)
+
+    @property
+    def num_scenarios(self) -> int:
+        return max(1, len(self.scenarios))
+
+    @property
+    def categorical_names(self) -> tuple[str, ...]:
+        return tuple(c.name for c in self.categorical)
+
+    @property
+    def dense_width(self) -> int:
+        """Number of columns of the dense block, over all dense fields."""
+        return sum(d.width for d in self.dense)
+
+    @property
+    def dense_slices(self) -> dict[str, slice]:
+        """Columns of the dense block that each dense field fills."""
+        slices, start = {}, 0
+        for d in self.dense:
+            slices[d.name] = slice(start, start + d.width)
+            start += d.width
+        return slices
+
+    def task(self, name: str) -> Task:
+        """Return the task called ``name``; an unknown name raises ``SchemaError``."""
+        return self.tasks[self.task_index(name)]
+
+    def task_index(self, name: str) -> int:
+        """Return the column of task ``name`` in labels; an unknown name raises ``SchemaError``."""
+        try:
+            return self._task_index[name]
+        except KeyError:
+            raise SchemaError(
+                f"Unknown task {name!r}; this schema has {', '.join(self.task_names)}."
+            ) from None
+
+    def children(self, name: str) -> tuple[str, ...]:
+        """Names of the tasks that are given task ``name``."""
+        self.task_index(name)
+        return tuple(t.name for t in self.tasks if t.given == name)
+
+    def select(self, tasks: Iterable[str]) -> Schema:
+        """Return a schema with only these tasks, in this order.
+
+        A task whose parent is left out keeps its observed rows but loses its ``given``: it can no
+        longer be checked against a label that is not there.
+        """
+        names = [tasks] if isinstance(tasks, str) else list(tasks)
+        chosen = [self.task(name) for name in names]
+        chosen = [t if t.given in names else replace(t, given=None) for t in chosen]
+        return self.with_tasks(chosen)
+
+    def with_tasks(self, tasks: Iterable[Task]) -> Schema:
+        """Return a schema with the same inputs and scenarios and other tasks."""
+        return Schema(tuple(tasks), self.categorical, self.dense, self.sequences, self.scenarios)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain lists, numbers and strings, ready for JSON."""
+        return {
+            name: [asdict(part) for part in getattr(self, name)]
+            for name in ("tasks", "categorical", "dense", "sequences", "scenarios")
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Schema:
+        """Rebuild a schema from ``to_dict``; an unknown or missing entry raises ``SchemaError``."""
+        parts = {
+            "tasks": Task,
+            "categorical": Categorical,
+            "dense": Dense,
+            "sequences": Sequence,
+            "scenarios": Scenario,
+        }
+        unknown = sorted(set(data) - set(parts))
+        if unknown:
+            raise SchemaError(f"Unknown schema entry {unknown[0]!r}; known are {', '.join(parts)}.")
+        built: dict[str, tuple[Any, ...]] = {}
+        for name, kind in parts.items():
+            try:
+                built[name] = tuple(kind(**entry) for entry in data.get(name, ()))
+            except TypeError as error:
+                raise SchemaError(f"Schema entry {name!r}: {error}.") from error
+        return cls(**built)
