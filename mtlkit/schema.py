@@ -16,7 +16,7 @@ KINDS = ("binary", "multiclass", "regression", "count", "censored_count")
 
 
 class SchemaError(ValueError):
-    """A column, a row or a split does not fit its schema; the message says which, why and what to do."""
+    """A column, row or split does not fit its schema; the message says which, why, what to do."""
 
 
 def _check_name(name: str, what: str) -> None:
@@ -64,7 +64,8 @@ class Task:
         _check_name(self.name, "A task")
         if self.kind not in KINDS:
             raise SchemaError(
-                f"Task {self.name!r}: kind {self.kind!r} is unknown; choose one of {', '.join(KINDS)}."
+                f"Task {self.name!r}: kind {self.kind!r} is unknown; choose one of "
+                f"{', '.join(KINDS)}."
             )
         if self.kind == "multiclass":
             if not isinstance(self.classes, int) or self.classes < 2:
@@ -76,7 +77,11 @@ class Task:
             raise SchemaError(
                 f"Task {self.name!r}: classes belongs to multiclass tasks; this one is {self.kind}."
             )
-        if self.kind != "regression" and (self.location, self.scale, self.log1p) != (0.0, 1.0, False):
+        if self.kind != "regression" and (self.location, self.scale, self.log1p) != (
+            0.0,
+            1.0,
+            False,
+        ):
             raise SchemaError(
                 f"Task {self.name!r}: location, scale and log1p belong to regression tasks; this "
                 f"one is {self.kind}."
@@ -88,7 +93,8 @@ class Task:
             )
         if not (math.isfinite(self.weight) and self.weight >= 0):
             raise SchemaError(
-                f"Task {self.name!r}: weight must be a finite number of 0 or more, not {self.weight!r}."
+                f"Task {self.name!r}: weight must be a finite number of 0 or more, "
+                f"not {self.weight!r}."
             )
         if self.given == self.name:
             raise SchemaError(f"Task {self.name!r} cannot be given itself.")
@@ -118,12 +124,14 @@ class Task:
         if self.log1p:
             if any(v < 0 for v in values):
                 raise SchemaError(
-                    f"Task {self.name!r}: log1p needs labels of 0 or more; the smallest is {min(values)}."
+                    f"Task {self.name!r}: log1p needs labels of 0 or more; the smallest is "
+                    f"{min(values)}."
                 )
             values = [math.log1p(v) for v in values]
         if len(values) < 2:
             raise SchemaError(
-                f"Task {self.name!r}: {len(values)} observed label(s) are too few to measure a scale."
+                f"Task {self.name!r}: {len(values)} observed label(s) are too few to measure "
+                f"a scale."
             )
         mean = math.fsum(values) / len(values)
         deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / len(values))
@@ -255,7 +263,8 @@ class Schema:
             if sequence.shares is not None and sequence.shares not in categorical_names:
                 raise SchemaError(
                     f"Sequence field {sequence.name!r} shares {sequence.shares!r}, which is no "
-                    f"categorical field; known are {', '.join(sorted(categorical_names)) or 'none'}."
+                    f"categorical field; known are "
+                    f"{', '.join(sorted(categorical_names)) or 'none'}."
                 )
         self._task_index.update({t.name: i for i, t in enumerate(self.tasks)})
         for task in self.tasks:

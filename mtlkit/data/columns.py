@@ -1,0 +1,196 @@
+"""From named columns (a polars DataFrame or a mapping of arrays) to a checked ``Table``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from mtlkit.data.table import Ragged, Table
+from mtlkit.schema import Schema, SchemaError
+from mtlkit.schema import Sequence as SequenceField
+
+
+def _get(columns: Any, name: str) -> Any:
+    names = columns.columns if isinstance(columns, pl.DataFrame) else list(columns)
+    if name not in names:
+        raise SchemaError(
+            f"Column {name!r} is missing; the table has {', '.join(map(str, names))}."
+        )
+    return columns[name]
+
+
+def _series(columns: Any, name: str) -> pl.Series:
+    value = _get(columns, name)
+    if isinstance(value, Tensor):
+        value = value.numpy()
+    try:
+        return value.alias(name) if isinstance(value, pl.Series) else pl.Series(name, value)
+    except (TypeError, pl.exceptions.PolarsError) as error:
+        raise SchemaError(f"Column {name!r} could not be read as one column: {error}") from error
+
+
+def _no_nulls(series: pl.Series) -> None:
+    if series.null_count():
+        row = int(series.is_null().arg_max() or 0)
+        raise SchemaError(
+            f"Column {series.name!r}, row {row}: the value is missing "
+            f"({series.null_count():,} in all). Fill it, or let an Encoder do so."
+        )
+
+
+def whole_numbers(series: pl.Series) -> Tensor:
+    """Return an integer column as int64 (row,). Floats are refused: they would round ids."""
+    _no_nulls(series)
+    if not (series.dtype.is_integer() or series.dtype == pl.Boolean):
+        raise SchemaError(
+            f"Column {series.name!r} has type {series.dtype}; whole numbers are needed. "
+            "Turn text into ids with an Encoder."
+        )
+    return torch.from_numpy(np.array(series.cast(pl.Int64).to_numpy()))
+
+
+def numbers(series: pl.Series) -> Tensor:
+    """Return a numeric column as float32 (row,)."""
+    if not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
+        raise SchemaError(f"Column {series.name!r} has type {series.dtype}; numbers are needed.")
+    _no_nulls(series)
+    return torch.from_numpy(np.array(series.cast(pl.Float32).to_numpy()))
+
+
+def _dense_block(columns: Any, name: str, width: int) -> Tensor:
+    if width == 1:
+        return numbers(_series(columns, name)).unsqueeze(1)  # (row, 1)
+    value = _get(columns, name)
+    if isinstance(value, pl.Series):
+        _no_nulls(value)
+        try:
+            value = np.array(value.to_list(), dtype=np.float32)
+        except (ValueError, TypeError) as error:
+            raise SchemaError(f"Column {name!r}: rows do not all hold {width} numbers.") from error
+    block = torch.as_tensor(np.array(value), dtype=torch.float32)
+    if block.dim() != 2 or block.shape[1] != width:
+        raise SchemaError(
+            f"Column {name!r} must have shape (row, {width}), not {tuple(block.shape)}."
+        )
+    return block
+
+
+def ragged(series: pl.Series, field: SequenceField) -> Ragged:
+    """Return a column of lists as values and offsets, keeping the newest ``max_length`` entries."""
+    if not isinstance(series.dtype, (pl.List, pl.Array)):
+        raise SchemaError(f"Column {series.name!r} has type {series.dtype}; lists are needed.")
+    lists = series.cast(pl.List(series.dtype.inner)).fill_null([]).list.tail(field.max_length)
+    lengths = np.array(lists.list.len().cast(pl.Int64).to_numpy())
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
+    values = lists.filter(lists.list.len() > 0).explode()
+    tensor = whole_numbers(values) if len(values) else torch.zeros(0, dtype=torch.int64)
+    return tensor, torch.from_numpy(offsets)
+
+
+def _one_mask(value: Any, name: str, rows: int) -> Tensor:
+    mask = torch.as_tensor(np.array(value))
+    if mask.dtype != torch.bool or mask.shape != (rows,):
+        raise SchemaError(f"The mask of task {name!r} must be bool ({rows},).")
+    return mask
+
+
+def table_from_columns(
+    schema: Schema,
+    columns: pl.DataFrame | Mapping[str, Any],
+    *,
+    scenario: str | None,
+    observed: Mapping[str, Any],
+    censored: Mapping[str, Any],
+    truth: Mapping[str, Any],
+    keys: Sequence[str],
+    row_id: Any | None,
+) -> Table:
+    """Build a table whose column names are those of the schema.
+
+    A label that is null (polars) or where ``observed[task]`` is False is not observed. ``scenario``
+    names the scenario column, which holds scenario names or numbers; ``keys`` names integer
+    columns; ``censored`` {task: bool (row,)}; ``truth`` {task: array (row,) or (row, k)}.
+    """
+    rows = _row_count(columns)
+    for what, entries in (("observed", observed), ("censored", censored), ("truth", truth)):
+        for name in entries:
+            if what == "truth":
+                continue
+            if name not in schema.task_names:
+                raise SchemaError(
+                    f"{what} names {name!r}, which is no task; known are "
+                    f"{', '.join(schema.task_names)}."
+                )
+    categorical = [whole_numbers(_series(columns, c.name)) for c in schema.categorical]
+    dense = [_dense_block(columns, d.name, d.width) for d in schema.dense]
+    labels = torch.zeros(rows, schema.num_tasks)
+    seen = torch.zeros(rows, schema.num_tasks, dtype=torch.bool)
+    flags = torch.zeros(rows, schema.num_tasks, dtype=torch.bool) if censored else None
+    for i, task in enumerate(schema.tasks):
+        series = _series(columns, task.name)
+        known = torch.from_numpy(np.array(series.is_not_null().to_numpy()))
+        if task.name in observed:
+            known &= _one_mask(observed[task.name], task.name, rows)
+        values = numbers(series.fill_null(False if series.dtype == pl.Boolean else 0))
+        labels[:, i] = torch.where(known, values, torch.zeros(()))
+        seen[:, i] = known
+        if flags is not None and task.name in censored:
+            flags[:, i] = _one_mask(censored[task.name], task.name, rows)
+    return Table(
+        schema,
+        torch.stack(categorical, 1) if categorical else torch.zeros(rows, 0, dtype=torch.int64),
+        torch.cat(dense, 1) if dense else torch.zeros(rows, 0),
+        {s.name: ragged(_series(columns, s.name), s) for s in schema.sequences},
+        labels,
+        seen,
+        _scenario_column(schema, columns, scenario, rows),
+        censored=flags,
+        truth={k: torch.as_tensor(np.array(v), dtype=torch.float32) for k, v in truth.items()},
+        keys={name: whole_numbers(_series(columns, name)) for name in keys},
+        row_id=None if row_id is None else torch.as_tensor(np.array(row_id), dtype=torch.int64),
+    )
+
+
+def _row_count(columns: Any) -> int:
+    if isinstance(columns, pl.DataFrame):
+        return columns.height
+    lengths = {name: len(value) for name, value in columns.items()}
+    if not lengths:
+        raise SchemaError("There are no columns.")
+    first = next(iter(lengths))
+    for name, length in lengths.items():
+        if length != lengths[first]:
+            raise SchemaError(
+                f"Column {name!r} has {length} rows, column {first!r} has {lengths[first]}."
+            )
+    return lengths[first]
+
+
+def _scenario_column(schema: Schema, columns: Any, name: str | None, rows: int) -> Tensor:
+    if name is None:
+        if schema.num_scenarios > 1:
+            raise SchemaError(
+                f"The schema has {schema.num_scenarios} scenarios; name their column: scenario=..."
+            )
+        return torch.zeros(rows, dtype=torch.int64)
+    series = _series(columns, name)
+    if not (series.dtype == pl.String or series.dtype in (pl.Categorical, pl.Enum)):
+        return whole_numbers(series)
+    _no_nulls(series)
+    index = {s: i for i, s in enumerate(schema.scenario_names)}
+    series = series.cast(pl.String)
+    unknown = ~series.is_in(list(index))
+    if unknown.any():
+        row = int(unknown.arg_max() or 0)
+        raise SchemaError(
+            f"Column {name!r}, row {row}: scenario {series[row]!r} is unknown; known are "
+            f"{', '.join(index)}."
+        )
+    return whole_numbers(
+        series.replace_strict(list(index), list(index.values()), return_dtype=pl.Int64)
+    )

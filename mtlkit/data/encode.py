@@ -1,0 +1,212 @@
+"""Encoders: from raw columns (text, gaps, long tails) to ids and standardised numbers.
+
+Everything an encoder knows it learned from training rows. A value it has not seen becomes id 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from mtlkit.data.table import Table
+from mtlkit.schema import Categorical, Dense, Scenario, Schema, SchemaError, Task
+from mtlkit.schema import Sequence as SequenceField
+
+
+@dataclass
+class Encoder:
+    """Fit ids and scales on training rows, then turn any frame of the same columns into a table.
+
+    categorical: columns whose values become ids 1, 2, ... in sorted order (0: unseen or missing).
+    dense: numeric columns, standardised to mean 0 and deviation 1; those also named in ``log1p``
+    are taken as log(1 + x) first; gaps become the training median, and a column with gaps in
+    training gains a second one, ``<name>_missing``.
+    sequences: list columns, {name: categorical column whose ids it shares, or None for own ids}.
+    scenario: the column of scenario names. tasks: the labels; regression tasks learn their location
+    and scale here. keys: integer columns kept for splits. min_count: rarer values become id 0.
+    """
+
+    tasks: Sequence[Task]
+    categorical: Sequence[str] = ()
+    dense: Sequence[str] = ()
+    log1p: Sequence[str] = ()
+    sequences: Mapping[str, str | None] = field(default_factory=dict)
+    scenario: str | None = None
+    keys: Sequence[str] = ()
+    min_count: int = 1
+    max_length: int = 50
+    _vocabulary: dict[str, pl.Series] = field(default_factory=dict, init=False, repr=False)
+    _scale: dict[str, tuple[float, float, float, bool]] = field(
+        default_factory=dict, init=False, repr=False
+    )
+    _schema: Schema | None = field(default=None, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.log1p if name not in self.dense]
+        if unknown:
+            raise SchemaError(f"log1p names {unknown[0]!r}, which is not among the dense columns.")
+
+    @property
+    def schema(self) -> Schema:
+        """The schema of every table this encoder makes; fit first."""
+        if self._schema is None:
+            raise SchemaError("This encoder has not been fitted: call fit(training_frame) first.")
+        return self._schema
+
+    def fit(self, frame: pl.DataFrame) -> Encoder:
+        """Learn ids, medians, means and deviations from training rows; returns the encoder."""
+        self._vocabulary, self._scale = {}, {}
+        for name in self.categorical:
+            self._vocabulary[name] = self._values(_column(frame, name))
+        for name, shares in self.sequences.items():
+            if shares is None:
+                self._vocabulary[name] = self._values(_column(frame, name).explode())
+        dense: list[Dense] = []
+        for name in self.dense:
+            series, gaps = self._numbers(frame, name)
+            if series.len() == gaps.sum():
+                raise SchemaError(f"Column {name!r} is empty in the training rows; drop it.")
+            median = float(series.median())  # type: ignore[arg-type]
+            filled = series.fill_null(median)
+            deviation = float(filled.std(ddof=0) or 0.0)
+            self._scale[name] = (
+                median,
+                float(filled.mean()),  # type: ignore[arg-type]
+                deviation if deviation > 0 else 1.0,
+                bool(gaps.any()),
+            )
+            dense.append(Dense(name))
+            if self._scale[name][3]:
+                dense.append(Dense(f"{name}_missing"))
+        tasks = [
+            t.fitted(_column(frame, t.name).drop_nulls().to_list()) if t.kind == "regression" else t
+            for t in self.tasks
+        ]
+        scenarios: Iterable[Any] = ()
+        if self.scenario is not None:
+            scenarios = _column(frame, self.scenario).cast(pl.String).unique().drop_nulls().sort()
+        self._schema = Schema(
+            tuple(tasks),
+            tuple(Categorical(n, len(self._vocabulary[n]) + 1) for n in self.categorical),
+            tuple(dense),
+            tuple(self._sequence_field(n, s) for n, s in self.sequences.items()),
+            tuple(Scenario(name) for name in scenarios),
+        )
+        return self
+
+    def transform(
+        self,
+        frame: pl.DataFrame,
+        *,
+        truth: Mapping[str, Any] | None = None,
+        censored: Mapping[str, Any] | None = None,
+        row_id: Any | None = None,
+    ) -> Table:
+        """Return the frame's rows as a table; null labels are not observed."""
+        schema = self.schema
+        columns: dict[str, Any] = {}
+        for name in self.categorical:
+            columns[name] = self._ids(_column(frame, name), self._vocabulary[name])
+        for name, shares in self.sequences.items():
+            vocabulary = self._vocabulary[name if shares is None else shares]
+            columns[name] = self._list_ids(_column(frame, name), vocabulary)
+        for name in self.dense:
+            series, gaps = self._numbers(frame, name)
+            median, mean, deviation, marked = self._scale[name]
+            columns[name] = (series.fill_null(median) - mean) / deviation
+            if marked:
+                columns[f"{name}_missing"] = gaps.cast(pl.Float64)
+        for task in schema.tasks:
+            columns[task.name] = _column(frame, task.name)
+        for name in (*self.keys, *([self.scenario] if self.scenario else [])):
+            columns.setdefault(name, _column(frame, name))
+        extra = {f"key:{name}": _column(frame, name) for name in self.keys}
+        table = Table.from_columns(
+            schema,
+            columns | extra,
+            scenario=self.scenario if self.scenario else None,
+            truth=truth,
+            censored=censored,
+            keys=tuple(extra),
+            row_id=row_id,
+        )
+        table.keys = {name.removeprefix("key:"): value for name, value in table.keys.items()}
+        return table
+
+    def values(self, name: str) -> list[Any]:
+        """The values behind ids 1, 2, ... of a categorical or sequence column, in id order."""
+        if name not in self._vocabulary:
+            raise SchemaError(f"No ids were learned for column {name!r}.")
+        return self._vocabulary[name].to_list()
+
+    def _values(self, series: pl.Series) -> pl.Series:
+        if series.dtype.is_float():
+            raise SchemaError(
+                f"Column {series.name!r} holds floats; ids must be whole numbers or text "
+                "(floats are exact only up to 2**24 in float32)."
+            )
+        counts = series.drop_nulls().value_counts(name="times")
+        return counts.filter(pl.col("times") >= self.min_count)[series.name].sort()
+
+    def _numbers(self, frame: pl.DataFrame, name: str) -> tuple[pl.Series, pl.Series]:
+        series = _column(frame, name)
+        if not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
+            raise SchemaError(
+                f"Column {name!r} has type {series.dtype}; a dense column needs numbers. "
+                "Clean it first, or list it as categorical."
+            )
+        series = series.cast(pl.Float64)
+        bad = series.is_infinite().fill_null(False)
+        if bad.any():
+            raise SchemaError(f"Column {name!r}, row {bad.arg_max()}: infinity is not a number.")
+        series = series.fill_nan(None)
+        if name in self.log1p:
+            low = (series < 0).fill_null(False)
+            if low.any():
+                raise SchemaError(
+                    f"Column {name!r}, row {low.arg_max()}: {series[int(low.arg_max() or 0)]} is "
+                    "below 0, which log1p does not allow. Clean it first."
+                )
+            series = series.log1p()
+        return series, series.is_null()
+
+    def _ids(self, series: pl.Series, vocabulary: pl.Series) -> pl.Series:
+        try:
+            series = series.cast(vocabulary.dtype, strict=True)
+        except pl.exceptions.PolarsError as error:
+            raise SchemaError(
+                f"Column {series.name!r} has type {series.dtype}; in training it was "
+                f"{vocabulary.dtype}."
+            ) from error
+        ids = pl.Series(range(1, len(vocabulary) + 1), dtype=pl.Int64)
+        if len(vocabulary) == 0:
+            return pl.Series(series.name, [0] * len(series), dtype=pl.Int64)
+        found = series.replace_strict(vocabulary, ids, default=0, return_dtype=pl.Int64)
+        return found.fill_null(0)
+
+    def _list_ids(self, series: pl.Series, vocabulary: pl.Series) -> pl.Series:
+        rows = pl.DataFrame({"row": range(len(series)), "value": series}).explode("value")
+        rows = rows.with_columns(
+            self._ids(rows["value"], vocabulary), series_gap=rows["value"].is_null()
+        )
+        lists = (
+            rows.filter(~pl.col("series_gap"))
+            .group_by("row", maintain_order=True)
+            .agg(pl.col("value"))
+        )
+        joined = pl.DataFrame({"row": range(len(series))}).join(lists, on="row", how="left")
+        return joined["value"].fill_null([]).alias(series.name)
+
+    def _sequence_field(self, name: str, shares: str | None) -> SequenceField:
+        if shares is not None:
+            return SequenceField(name, shares=shares, max_length=self.max_length)
+        return SequenceField(name, size=len(self._vocabulary[name]) + 1, max_length=self.max_length)
+
+
+def _column(frame: pl.DataFrame, name: str) -> pl.Series:
+    if name not in frame.columns:
+        raise SchemaError(f"Column {name!r} is missing; the frame has {', '.join(frame.columns)}.")
+    return frame[name]

@@ -1,0 +1,112 @@
+"""Splits into training, validation and test rows, and the proof that they share none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtlkit.data.table import Table
+from mtlkit.schema import SchemaError
+
+
+class Split(NamedTuple):
+    """Three tables over one schema: choose on validation, read test once, at the end."""
+
+    train: Table
+    validation: Table
+    test: Table
+
+    def select_tasks(self, names: str | Sequence[str]) -> Split:
+        """Return the split with only these tasks."""
+        return Split(*(table.select_tasks(names) for table in self))
+
+    def to(self, device: torch.device | str) -> Split:
+        """Return the split with all three tables on ``device``."""
+        return Split(*(table.to(device) for table in self))
+
+
+def _key(table: Table, name: str) -> Tensor:
+    if name not in table.keys:
+        raise SchemaError(
+            f"The table has no key {name!r}; known are {', '.join(table.keys) or 'none'}."
+        )
+    return table.keys[name]
+
+
+def check_disjoint(*tables: Table, key: str | None = None) -> None:
+    """Raise ``SchemaError`` if two tables share a row id, or a value of ``key`` (say, a user)."""
+    columns = [t.row_id if key is None else _key(t, key) for t in tables]
+    for i, first in enumerate(columns):
+        for j in range(i + 1, len(columns)):
+            shared = torch.isin(columns[j], first)
+            if bool(shared.any()):
+                row = int(shared.nonzero()[0, 0])
+                what = "row_id" if key is None else f"key {key!r}"
+                raise SchemaError(
+                    f"Tables {i} and {j} share {int(shared.sum()):,} row(s) by {what}: the first "
+                    f"is row {row} of table {j}, value {int(columns[j][row])}. A score on shared rows "
+                    "measures memory, not learning."
+                )
+
+
+def split_random(
+    table: Table,
+    fractions: tuple[float, float, float] = (0.6, 0.2, 0.2),
+    seed: int = 0,
+    group: str | None = None,
+) -> Split:
+    """Split at random; with ``group`` (a key), all rows of one group stay on one side.
+
+    Regression tasks are fitted (location and scale) on the training part.
+    """
+    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
+        raise ValueError(f"fractions must be three numbers >= 0 that sum to 1, not {fractions}.")
+    generator = np.random.default_rng(seed)
+    if group is None:
+        position = generator.permutation(len(table))
+        total = len(table)
+    else:
+        _, inverse = np.unique(_key(table, group).cpu().numpy(), return_inverse=True)
+        total = int(inverse.max()) + 1 if len(inverse) else 0
+        position = generator.permutation(total)[inverse.reshape(-1)]
+    cuts = np.rint(np.cumsum(fractions) * total)
+    part = torch.from_numpy(np.digitize(position, cuts[:2]))  # (row,) 0, 1 or 2
+    return _finish(table, part.to(table.device), key=group)
+
+
+def split_time(table: Table, key: str, boundaries: tuple[int, int]) -> Split:
+    """Split by a time key: training before ``boundaries[0]``, test from ``boundaries[1]`` on.
+
+    Regression tasks are fitted (location and scale) on the training part.
+    """
+    first, second = boundaries
+    if not first < second:
+        raise ValueError(f"boundaries must grow: {first} is not before {second}.")
+    time = _key(table, key)
+    part = (time >= first).to(torch.int64) + (time >= second).to(torch.int64)
+    return _finish(table, part)
+
+
+def _finish(table: Table, part: Tensor, key: str | None = None) -> Split:
+    names = ("training", "validation", "test")
+    for number, name in enumerate(names):
+        if not bool((part == number).any()):
+            raise SchemaError(f"The {name} part of the split has no rows.")
+    tables = [table.take(part == number) for number in range(3)]
+    check_disjoint(*tables, key=key)
+    return fit_units(Split(*tables))
+
+
+def fit_units(split: Split) -> Split:
+    """Return the split with each regression task's location and scale fitted on training rows."""
+    train = split.train
+    tasks = []
+    for task in train.schema.tasks:
+        labels = train.label(task.name)[train.mask(task.name)]
+        usable = task.kind == "regression" and len(labels) >= 2
+        tasks.append(task.fitted(labels.tolist()) if usable else task)
+    return Split(*(table.with_tasks(tasks) for table in split))
