@@ -1,0 +1,505 @@
+"""Metrics of one task, and of a model against a yardstick: plain functions of numpy arrays.
+
+Every function takes whole columns (a metric is never a mean over batches), computes in float64 and
+does not depend on the order of the rows. Where a value is undefined (no rows, one class only, a
+constant label) the answer is NaN, never an invented number. Columns of different lengths, NaN in a
+column and a probability outside 0 .. 1 raise ``MetricError``, which names the column and the row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import special
+
+from mtlkit.schema import Task
+
+NAN = float("nan")
+
+# +1: higher is better, -1: lower is better, 0: a target in between (PCOC should be 1).
+METRIC_SIGNS = {
+    "auc": 1,
+    "gauc": 1,
+    "accuracy": 1,
+    "recall": 1,
+    "precision": 1,
+    "r2": 1,
+    "ndcg": 1,
+    "log_loss": -1,
+    "normalized_entropy": -1,
+    "ece": -1,
+    "rmse": -1,
+    "mae": -1,
+    "rmse_uncensored": -1,
+    "mae_uncensored": -1,
+    "poisson_deviance": -1,
+    "pcoc": 0,
+    "censored_share": 0,
+}
+
+
+class MetricError(ValueError):
+    """A column cannot be measured; the message names the column, the row and what to do."""
+
+
+class GroupedAuc(NamedTuple):
+    """Impression-weighted mean AUC of the groups, and what had to be left out of it."""
+
+    value: float
+    skipped_groups: float  # share of groups (users) with one class only
+    skipped_rows: float  # share of rows (impressions) that belong to them
+
+
+class CalibrationCurve(NamedTuple):
+    """Bins of equal mass, every field (bin,); ``low`` and ``high`` are a 95 % Wilson interval."""
+
+    prediction: np.ndarray
+    rate: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    rows: np.ndarray
+
+
+# --- columns ----------------------------------------------------------------------------------
+
+
+def _column(name: str, values: Any, rows: int | None = None, dimensions: int = 1) -> np.ndarray:
+    column = np.asarray(values)
+    if column.dtype.kind not in "biuf":
+        raise MetricError(f"{name} must hold numbers, not {column.dtype}.")
+    if column.ndim != dimensions:
+        raise MetricError(f"{name} must have {dimensions} dimension(s), not shape {column.shape}.")
+    if rows is not None and len(column) != rows:
+        raise MetricError(
+            f"{name} has {len(column)} rows and label has {rows}: pass columns of one table."
+        )
+    column = column.astype(np.float64)
+    bad = ~np.isfinite(column)
+    if bad.any():
+        row = int(np.argwhere(bad)[0, 0])
+        raise MetricError(
+            f"{name}, row {row}: {column[row]} is not a finite number; "
+            "leave out rows without a label and look for the step where the model broke."
+        )
+    return column
+
+
+def _refuse(name: str, column: np.ndarray, bad: np.ndarray, reason: str) -> None:
+    if bad.any():
+        row = int(np.argwhere(bad)[0, 0])
+        raise MetricError(f"{name}, row {row}: {column[row]} {reason}.")
+
+
+def _binary(label: Any) -> np.ndarray:
+    y = _column("label", label)
+    _refuse("label", y, (y != 0) & (y != 1), "is not 0 or 1")
+    return y
+
+
+def _probability(prediction: Any, rows: int) -> np.ndarray:
+    p = _column("prediction", prediction, rows)
+    _refuse("prediction", p, (p < 0) | (p > 1), "is no probability (0 .. 1); pass no logits")
+    return p
+
+
+def _class_probability(label: Any, prediction: Any) -> tuple[np.ndarray, np.ndarray]:
+    y = _column("label", label)
+    p = _column("prediction", prediction, len(y), dimensions=2)  # (row, class)
+    _refuse("prediction", p, ((p < 0) | (p > 1)).any(1), "is no row of probabilities (0 .. 1)")
+    off = np.abs(p.sum(1) - 1) > 1e-3
+    _refuse("prediction", p, off, "does not sum to 1 over the classes")
+    bad = (y < 0) | (y >= p.shape[1]) | (y != np.round(y))
+    _refuse("label", y, bad, f"is no class in 0 .. {p.shape[1] - 1}")
+    return y.astype(np.int64), p
+
+
+def _nonnegative(name: str, values: Any, rows: int | None = None) -> np.ndarray:
+    column = _column(name, values, rows)
+    _refuse(name, column, column < 0, "is below 0")
+    return column
+
+
+def _ratio(top: float, bottom: float) -> float:
+    return float(top / bottom) if bottom else NAN
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if values.size else NAN
+
+
+# --- ranking ----------------------------------------------------------------------------------
+
+
+def auc(label: Any, score: Any) -> float:
+    """Probability that a random positive row scores above a random negative one; ties count half.
+
+    AUC = (number of pairs won + half the pairs tied) / (positives x negatives), counted through one
+    sort. label: 0 or 1, (row,); score: any finite number, (row,). NaN with one class only.
+    Source: Hanley and McNeil, Radiology 1982.
+    """
+    y = _binary(label)
+    return gauc(y, score, np.zeros(len(y), dtype=np.int64)).value
+
+
+def gauc(label: Any, score: Any, group: Any) -> GroupedAuc:
+    """AUC inside each group (user), averaged with the groups' rows (impressions) as weights.
+
+    GAUC = sum_g n_g AUC_g / sum_g n_g over the groups g that have both classes. The groups left out
+    are reported as a share of groups and as a share of rows. label: 0 or 1, (row,); score: (row,);
+    group: any whole number, (row,). The value is NaN when no group has both classes.
+    Source: Zhou et al., KDD 2018 (Deep Interest Network), section 6.
+    """
+    y = _binary(label)
+    s = _column("score", score, len(y))
+    g = np.asarray(group)
+    if g.shape != y.shape or g.dtype.kind not in "iub":
+        raise MetricError(f"group must be whole numbers (row,), not {g.dtype} {g.shape}.")
+    if not len(y):
+        return GroupedAuc(NAN, NAN, NAN)
+    order = np.lexsort((s, g))
+    y, s, g = y[order], s[order], g[order]
+    new_group = np.r_[True, g[1:] != g[:-1]]
+    new_tie = new_group | np.r_[True, s[1:] != s[:-1]]
+    tie_start = np.flatnonzero(new_tie)
+    group_of_tie = np.cumsum(new_group)[tie_start] - 1  # (tie,)
+    rows_of_tie = np.diff(np.r_[tie_start, len(y)])
+    positives = np.add.reduceat(y, tie_start)  # (tie,)
+    negatives = rows_of_tie - positives
+    groups = int(group_of_tie[-1]) + 1
+    total_positives = np.bincount(group_of_tie, positives, groups)  # (group,)
+    total_negatives = np.bincount(group_of_tie, negatives, groups)
+    # Negatives of the same group that score lower: a running sum, less what earlier groups held.
+    below = np.cumsum(negatives) - negatives
+    below -= (np.cumsum(total_negatives) - total_negatives)[group_of_tie]
+    won = np.bincount(group_of_tie, positives * (below + negatives / 2), groups)
+    pairs = total_positives * total_negatives
+    rows = total_positives + total_negatives
+    both = pairs > 0
+    weighted = np.sum(rows[both] * won[both] / pairs[both])
+    value = _ratio(weighted, float(rows[both].sum()))
+    return GroupedAuc(value, 1 - float(both.mean()), 1 - float(rows[both].sum() / rows.sum()))
+
+
+def ndcg(label: Any, score: Any, group: Any, k: int | None = None) -> float:
+    """Mean over groups of the discounted gain of the first ``k`` places, relative to the best.
+
+    DCG = sum_r gain_r / log2(r + 1) over ranks r = 1 .. k; NDCG = DCG / DCG of the ideal order. The
+    gains are the labels themselves (pass 2**grade - 1 for that convention). Rows with equal scores
+    share their places' discounts evenly. Groups without any gain have no ideal order and are left
+    out; NaN when that leaves none. label: gains of 0 or more, (row,); score, group: (row,).
+    Source: Jarvelin and Kekalainen, ACM TOIS 2002; ties: McSherry and Najork, ECIR 2008.
+    """
+    if k is not None and k < 1:
+        raise MetricError(f"k must be 1 or more, not {k}.")
+    gains = _nonnegative("label", label)
+    s = _column("score", score, len(gains))
+    g = np.asarray(group)
+    if g.shape != gains.shape:
+        raise MetricError(f"group has shape {g.shape} and label {gains.shape}.")
+    if not len(gains):
+        return NAN
+    _, g = np.unique(g, return_inverse=True)
+    groups = int(g.max()) + 1
+    dcg = _dcg(gains, s, g, groups, k)
+    ideal = _dcg(gains, gains, g, groups, k)
+    kept = ideal > 0
+    return _mean(dcg[kept] / ideal[kept])
+
+
+def _dcg(
+    gains: np.ndarray, score: np.ndarray, group: np.ndarray, groups: int, k: int | None
+) -> np.ndarray:
+    order = np.lexsort((-score, group))
+    gains, score, group = gains[order], score[order], group[order]
+    new_group = np.r_[True, group[1:] != group[:-1]]
+    first = np.flatnonzero(new_group)[np.cumsum(new_group) - 1]
+    place = np.arange(len(gains)) - first  # 0 for the top of each group
+    discount = 1 / np.log2(place + 2)
+    if k is not None:
+        discount[place >= k] = 0
+    tie_start = np.flatnonzero(new_group | np.r_[True, score[1:] != score[:-1]])
+    rows = np.diff(np.r_[tie_start, len(gains)])
+    mean_gain = np.add.reduceat(gains, tie_start) / rows
+    earned = mean_gain * np.add.reduceat(discount, tie_start)
+    return np.bincount(group[tie_start], earned, groups)  # (group,)
+
+
+# --- probabilities ----------------------------------------------------------------------------
+
+
+def _clip(prediction: Any, p: np.ndarray) -> np.ndarray:
+    # A float32 sigmoid reaches exactly 0 and 1; the nearest number of its own type stands in.
+    kind = np.asarray(prediction).dtype
+    epsilon = np.finfo(kind if kind.kind == "f" else np.float64).eps
+    return np.clip(p, epsilon, 1 - epsilon)
+
+
+def log_loss(label: Any, prediction: Any) -> float:
+    """Mean negative log-likelihood in nats: - mean(y log p + (1 - y) log(1 - p)).
+
+    prediction: probabilities (row,), or (row, class) with labels 0 .. class - 1. Probabilities are
+    kept one machine epsilon of their own type away from 0 and 1. NaN without rows.
+    """
+    if np.ndim(prediction) == 2:
+        classes, rows = _class_probability(label, prediction)
+        return _mean(-np.log(_clip(prediction, rows)[np.arange(len(classes)), classes]))
+    y = _binary(label)
+    p = _clip(prediction, _probability(prediction, len(y)))
+    return _mean(-(y * np.log(p) + (1 - y) * np.log1p(-p)))
+
+
+def normalized_entropy(label: Any, prediction: Any) -> float:
+    """Log-loss divided by the entropy of the labels' own rates: 1 = no better than the base rate.
+
+    The entropy is that of these labels; NaN when they hold one class only.
+    Source: He et al., ADKDD 2014, section 3.
+    """
+    loss = log_loss(label, prediction)
+    _, counts = np.unique(np.asarray(label), return_counts=True)
+    rates = counts / max(1, counts.sum())
+    return _ratio(loss, float(-(rates * np.log(rates)).sum()) if len(rates) > 1 else 0.0)
+
+
+def accuracy(label: Any, prediction: Any, threshold: float = 0.5) -> float:
+    """Share of rows whose decision is right; NaN without rows.
+
+    The decision is prediction >= threshold for (row,), the most probable class for (row, class).
+    """
+    if np.ndim(prediction) == 2:
+        classes, rows = _class_probability(label, prediction)
+        return _mean(rows.argmax(1) == classes) if len(classes) else NAN
+    y = _binary(label)
+    return _mean((_probability(prediction, len(y)) >= threshold) == (y == 1))
+
+
+def recall(label: Any, prediction: Any, threshold: float = 0.5) -> float:
+    """Share of the positive rows with prediction >= threshold; NaN without positive rows."""
+    y = _binary(label)
+    chosen = _probability(prediction, len(y)) >= threshold
+    return _mean(chosen[y == 1])
+
+
+def precision(label: Any, prediction: Any, threshold: float = 0.5) -> float:
+    """Share of positives among rows with prediction >= threshold; NaN when no row reaches it."""
+    y = _binary(label)
+    chosen = _probability(prediction, len(y)) >= threshold
+    return _mean(y[chosen])
+
+
+def _equal_mass_bins(p: np.ndarray, bins: int) -> np.ndarray:
+    """Bin number of every row; rows with equal predictions stay together, whatever their order."""
+    if bins < 1:
+        raise MetricError(f"bins must be 1 or more, not {bins}.")
+    ordered = np.sort(p)
+    middle = (np.searchsorted(ordered, p, "left") + np.searchsorted(ordered, p, "right")) / 2
+    return np.minimum((middle * bins / max(1, len(p))).astype(np.int64), bins - 1)
+
+
+def ece(label: Any, prediction: Any, bins: int = 10) -> float:
+    """Expected calibration error: sum over bins of (rows in bin / rows) |mean p - mean y|.
+
+    Bins hold equal numbers of rows; equal predictions share a bin, so a bin can be larger. NaN
+    without rows. Source: Naeini et al., AAAI 2015; equal-mass bins: Nixon et al., CVPRW 2019.
+    """
+    y = _binary(label)
+    p = _probability(prediction, len(y))
+    gap = np.bincount(_equal_mass_bins(p, bins), p - y, bins)  # (bin,)
+    return float(np.abs(gap).sum() / len(y)) if len(y) else NAN
+
+
+def calibration_curve(label: Any, prediction: Any, bins: int = 10) -> CalibrationCurve:
+    """Mean prediction and observed rate in bins of equal mass, with a 95 % Wilson interval.
+
+    Empty bins are left out. Source of the interval: Wilson, JASA 1927.
+    """
+    y = _binary(label)
+    p = _probability(prediction, len(y))
+    bin_of_row = _equal_mass_bins(p, bins)
+    n = np.bincount(bin_of_row, minlength=bins)
+    used = n > 0
+    n = n[used]
+    mean = np.bincount(bin_of_row, p, bins)[used] / n
+    rate = np.bincount(bin_of_row, y, bins)[used] / n
+    z = float(special.ndtri(0.975))
+    centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * np.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
+    return CalibrationCurve(mean, rate, centre - half, centre + half, n)
+
+
+def pcoc(label: Any, prediction: Any) -> float:
+    """Predicted over observed: sum of predictions / sum of labels; 1 is calibrated on average.
+
+    Works for probabilities and for counts. NaN when the labels sum to 0.
+    """
+    y = _nonnegative("label", label)
+    return _ratio(float(_nonnegative("prediction", prediction, len(y)).sum()), float(y.sum()))
+
+
+# --- amounts and counts -----------------------------------------------------------------------
+
+
+def r2(label: Any, prediction: Any) -> float:
+    """Share of the labels' variance explained: 1 - sum (y - p)^2 / sum (y - mean y)^2.
+
+    NaN when the labels are constant. Below 0: worse than predicting the mean.
+    """
+    y = _column("label", label)
+    p = _column("prediction", prediction, len(y))
+    if not len(y) or np.ptp(y) == 0:
+        return NAN
+    return 1 - _ratio(float(((y - p) ** 2).sum()), float(((y - y.mean()) ** 2).sum()))
+
+
+def rmse(label: Any, prediction: Any) -> float:
+    """Root of the mean squared error, in the label's unit; NaN without rows."""
+    y = _column("label", label)
+    return math.sqrt(_mean((y - _column("prediction", prediction, len(y))) ** 2))
+
+
+def mae(label: Any, prediction: Any) -> float:
+    """Mean absolute error, in the label's unit; NaN without rows."""
+    y = _column("label", label)
+    return _mean(np.abs(y - _column("prediction", prediction, len(y))))
+
+
+def poisson_deviance(label: Any, prediction: Any, censored: Any | None = None) -> float:
+    """Mean Poisson deviance of a predicted rate: 2 mean(y log(y / rate) - y + rate); 0 is perfect.
+
+    On rows where ``censored`` is true the count is a lower bound; they add - 2 log P(Y >= y), whose
+    best value is 0 too. label: counts, (row,); prediction: rates above 0, (row,); censored: bool
+    (row,). A rate of 0 where y is above 0 gives infinity. NaN without rows.
+    """
+    y = _nonnegative("label", label)
+    rate = _nonnegative("prediction", prediction, len(y))
+    with np.errstate(divide="ignore"):
+        deviance = 2 * (special.xlogy(y, y) - special.xlogy(y, rate) - y + rate)
+    if censored is not None:
+        bound = _flags(censored, len(y))
+        deviance = np.where(bound, -2 * _log_at_least(y, rate), deviance)
+    return _mean(np.maximum(deviance, 0.0))  # rounding can leave - 1e-16
+
+
+def _flags(censored: Any, rows: int) -> np.ndarray:
+    flags = np.asarray(censored)
+    if flags.dtype != bool or flags.shape != (rows,):
+        raise MetricError(f"censored must be bool ({rows},), not {flags.dtype} {flags.shape}.")
+    return flags
+
+
+def _log_at_least(count: np.ndarray, rate: np.ndarray) -> np.ndarray:
+    """log P(Y >= count) for Poisson rates (row,), also where the probability underflows."""
+    with np.errstate(divide="ignore"):
+        direct = np.log(special.gammainc(np.maximum(count, 1), rate))
+        # P(Y >= y) = P(Y = y) (1 + rate / (y + 1) + rate^2 / ((y + 1)(y + 2)) + ...)
+        first = special.xlogy(count, rate) - rate - special.gammaln(count + 1)
+        series = first + np.log(special.hyp1f1(1, count + 1, np.minimum(rate, count)))
+    return np.where(count == 0, 0.0, np.where(rate < count, series, direct))
+
+
+# --- a model against a yardstick --------------------------------------------------------------
+
+
+def delta_m(
+    model: Mapping[str, float], single_task: Mapping[str, float], signs: Mapping[str, int]
+) -> float:
+    """Mean relative improvement over single-task models: mean_t sign_t (M_t - S_t) / |S_t|.
+
+    ``signs`` is +1 where higher is better and -1 where lower is. The yardstick is a trained
+    single-task model with the same budget. Multiply by 100 for per cent. NaN when a value is NaN or
+    a single-task value is 0. Source: Maninis, Radosavovic and Kokkinos, CVPR 2019, section 4.
+    """
+    if set(model) != set(single_task) or not set(model) <= set(signs) or not model:
+        raise MetricError(
+            f"delta_m needs the same tasks everywhere: model has {sorted(model)}, single_task "
+            f"{sorted(single_task)}, signs {sorted(signs)}."
+        )
+    odd = sorted(name for name in model if signs[name] not in (-1, 1))
+    if odd:
+        raise MetricError(f"delta_m: the sign of {odd[0]!r} must be +1 or -1.")
+    parts = [
+        signs[name] * _ratio(model[name] - single_task[name], abs(single_task[name]))
+        for name in model
+    ]
+    return float(np.mean(parts))
+
+
+def oracle_distance(
+    model: float, oracle: float, reference: float | None = None, sign: int = 1
+) -> float:
+    """How far a metric still is from the best any model could reach; 0 means it is there.
+
+    Without a reference: sign (oracle - model), in the metric's unit (sign -1 where lower is
+    better). With one: the share of the gap still open, (oracle - model) / (oracle - reference); 1
+    means no better than the reference; NaN when oracle and reference agree. On a finite sample a
+    model can pass the oracle by chance: the distance is then a little below 0.
+    """
+    if reference is None:
+        return float(sign * (oracle - model))
+    return _ratio(oracle - model, oracle - reference)
+
+
+def task_metrics(
+    task: Task, label: Any, prediction: Any, censored: Any | None = None
+) -> dict[str, float]:
+    """All metrics that suit the task's kind, as {metric: value}.
+
+    label: (row,), observed rows only. prediction in natural units, (row,): a probability, an amount
+    or a rate; (row, class) for a multiclass task. censored: bool (row,), for a censored count.
+
+    Where a count is censored only the deviance uses all rows; the ``_uncensored`` errors describe
+    the rows that did not run out of stock, which sell less than the rest: never compare them with
+    errors on full demand.
+    """
+    try:
+        return _task_metrics(task, label, prediction, censored)
+    except MetricError as error:
+        raise MetricError(f"Task {task.name!r}: {error}") from None
+
+
+def _task_metrics(task: Task, label: Any, prediction: Any, censored: Any) -> dict[str, float]:
+    if censored is not None and task.kind != "censored_count":
+        raise MetricError(f"censored rows belong to censored_count tasks; this one is {task.kind}.")
+    names: tuple[str, ...]
+    if task.kind == "binary":
+        names = ("auc", "log_loss", "normalized_entropy", "accuracy", "recall", "precision")
+        names += ("ece", "pcoc")
+    elif task.kind == "multiclass":
+        if np.ndim(prediction) != 2 or np.shape(prediction)[1] != task.classes:
+            raise MetricError(
+                f"prediction must be (row, {task.classes}), not {np.shape(prediction)}."
+            )
+        names = ("accuracy", "log_loss", "normalized_entropy")
+    elif task.kind == "regression":
+        names = ("r2", "rmse", "mae")
+    elif task.kind == "count":
+        names = ("poisson_deviance", "rmse", "mae", "pcoc")
+    else:
+        y = _column("label", label)
+        p = _column("prediction", prediction, len(y))
+        bound = np.zeros(len(y), bool) if censored is None else _flags(censored, len(y))
+        return {
+            "poisson_deviance": poisson_deviance(y, p, bound),
+            "rmse_uncensored": rmse(y[~bound], p[~bound]),
+            "mae_uncensored": mae(y[~bound], p[~bound]),
+            "censored_share": _mean(bound),
+        }
+    return {name: METRICS[name](label, prediction) for name in names}
+
+
+METRICS = {
+    "auc": auc,
+    "log_loss": log_loss,
+    "normalized_entropy": normalized_entropy,
+    "accuracy": accuracy,
+    "recall": recall,
+    "precision": precision,
+    "ece": ece,
+    "pcoc": pcoc,
+    "r2": r2,
+    "rmse": rmse,
+    "mae": mae,
+    "poisson_deviance": poisson_deviance,
+}
