@@ -108,7 +108,8 @@ def _probability(prediction: Any, rows: int) -> np.ndarray:
 def _class_probability(label: Any, prediction: Any) -> tuple[np.ndarray, np.ndarray]:
     y = _column("label", label)
     p = _column("prediction", prediction, len(y), dimensions=2)  # (row, class)
-    _refuse("prediction", p, ((p < 0) | (p > 1)).any(1), "is no row of probabilities (0 .. 1)")
+    outside = np.asarray(((p < 0) | (p > 1)).any(axis=1))
+    _refuse("prediction", p, outside, "is no row of probabilities (0 .. 1)")
     off = np.abs(p.sum(1) - 1) > 1e-3
     _refuse("prediction", p, off, "does not sum to 1 over the classes")
     bad = (y < 0) | (y >= p.shape[1]) | (y != np.round(y))
@@ -141,7 +142,9 @@ def auc(label: Any, score: Any) -> float:
     Source: Hanley and McNeil, Radiology 1982.
     """
     y = _binary(label)
-    return gauc(y, score, np.zeros(len(y), dtype=np.int64)).value
+    s = _column("score", score, len(y))
+    order = np.argsort(s)
+    return _auc_by_group(y[order], s[order], np.zeros(len(y), dtype=np.int64)).value
 
 
 def gauc(label: Any, score: Any, group: Any) -> GroupedAuc:
@@ -157,10 +160,14 @@ def gauc(label: Any, score: Any, group: Any) -> GroupedAuc:
     g = np.asarray(group)
     if g.shape != y.shape or g.dtype.kind not in "iub":
         raise MetricError(f"group must be whole numbers (row,), not {g.dtype} {g.shape}.")
+    order = np.lexsort((s, g))
+    return _auc_by_group(y[order], s[order], g[order])
+
+
+def _auc_by_group(y: np.ndarray, s: np.ndarray, g: np.ndarray) -> GroupedAuc:
+    """GAUC of rows (row,) already sorted by group, then by score."""
     if not len(y):
         return GroupedAuc(NAN, NAN, NAN)
-    order = np.lexsort((s, g))
-    y, s, g = y[order], s[order], g[order]
     new_group = np.r_[True, g[1:] != g[:-1]]
     new_tie = new_group | np.r_[True, s[1:] != s[:-1]]
     tie_start = np.flatnonzero(new_tie)
