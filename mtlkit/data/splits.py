@@ -48,8 +48,8 @@ def check_disjoint(*tables: Table, key: str | None = None) -> None:
                 what = "row_id" if key is None else f"key {key!r}"
                 raise SchemaError(
                     f"Tables {i} and {j} share {int(shared.sum()):,} row(s) by {what}: the first "
-                    f"is row {row} of table {j}, value {int(columns[j][row])}. A score on shared rows "
-                    "measures memory, not learning."
+                    f"is row {row} of table {j}, value {int(columns[j][row])}. A score on shared "
+                    "rows measures memory, not learning."
                 )
 
 

@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+import torch
+
+from mtlkit.data import Table, check_disjoint, split_random, split_time
+from mtlkit.schema import Schema, SchemaError, Task
+
+
+def table(rows: int = 100) -> Table:
+    generator = np.random.default_rng(0)
+    return Table.from_columns(
+        Schema((Task("dwell", "regression"),)),
+        {
+            "dwell": generator.normal(5, 2, rows),
+            "user": generator.integers(0, 12, rows),
+            "week": np.arange(rows) // 10,
+        },
+        keys=["user", "week"],
+    )
+
+
+def test_a_random_split_uses_each_row_once_in_the_asked_shares():
+    split = split_random(table(), (0.5, 0.3, 0.2), seed=4)
+    assert [len(t) for t in split] == [50, 30, 20]
+    rows = torch.cat([t.row_id for t in split])
+    assert sorted(rows.tolist()) == list(range(100))
+
+
+def test_a_random_split_is_fixed_by_its_seed():
+    rows = [split_random(table(), seed=s).test.row_id.tolist() for s in (1, 1, 2)]
+    assert rows[0] == rows[1] != rows[2]
+
+
+def test_a_grouped_split_keeps_each_user_on_one_side():
+    split = split_random(table(), group="user", seed=1)
+    check_disjoint(*split, key="user")
+    plain = split_random(table(), seed=1)
+    with pytest.raises(SchemaError, match="share .* by key 'user'"):
+        check_disjoint(*plain, key="user")
+
+
+def test_a_time_split_keeps_the_future_out_of_training():
+    split = split_time(table(), "week", (6, 8))
+    weeks = [(int(t.keys["week"].min()), int(t.keys["week"].max())) for t in split]
+    assert weeks == [(0, 5), (6, 7), (8, 9)]
+
+
+def test_regression_units_are_fitted_on_training_rows_alone():
+    split = split_time(table(), "week", (6, 8))
+    task = split.test.schema.task("dwell")
+    labels = split.train.label("dwell").double()
+    assert task.location == pytest.approx(float(labels.mean()))
+    assert task.scale == pytest.approx(float(labels.std(correction=0)))
+
+
+def test_tables_that_share_a_row_are_refused_with_the_row():
+    whole = table()
+    with pytest.raises(SchemaError, match="Tables 0 and 1 share 1 row.*row 0 of table 1, value 9"):
+        check_disjoint(whole.take([3, 9]), whole.take([9, 10]))
+
+
+def test_impossible_splits_are_refused():
+    with pytest.raises(ValueError, match="sum to 1"):
+        split_random(table(), (0.5, 0.5, 0.5))
+    with pytest.raises(ValueError, match="boundaries must grow"):
+        split_time(table(), "week", (8, 6))
+    with pytest.raises(SchemaError, match="test part"):
+        split_time(table(), "week", (6, 80))
+    with pytest.raises(SchemaError, match="no key 'day'"):
+        split_time(table(), "day", (1, 2))
