@@ -12,7 +12,7 @@ FLOORS = [
     {"schema"},
     {"data", "layers", "losses", "metrics"},
     {"models", "balance"},
-    {"checkpoint", "optim", "train"},
+    {"checkpoint", "optim", "evaluation", "train"},
     {"compare", "plot"},
     {"course", "bench", "__main__"},
 ]

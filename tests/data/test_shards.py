@@ -55,7 +55,8 @@ def test_a_shuffled_stream_covers_each_row_once_and_resumes_exactly(table, tmp_p
         return [b.categorical[:, 0].tolist() for b in batches]
 
     whole = users(epoch=1)
-    assert sorted(sum(whole, [])) == list(range(ROWS)) and sum(whole, []) != list(range(ROWS))
+    order = [user for batch in whole for user in batch]
+    assert sorted(order) == list(range(ROWS)) and order != list(range(ROWS))
     assert users(epoch=2) != whole
     for start in range(len(whole) + 1):
         assert users(epoch=1, start=start) == whole[start:]

@@ -35,7 +35,7 @@ def test_a_grouped_split_keeps_each_user_on_one_side():
     split = split_random(table(), group="user", seed=1)
     check_disjoint(*split, key="user")
     plain = split_random(table(), seed=1)
-    with pytest.raises(SchemaError, match="share .* by key 'user'"):
+    with pytest.raises(SchemaError, match=r"share .* by key 'user'"):
         check_disjoint(*plain, key="user")
 
 
@@ -55,7 +55,7 @@ def test_regression_units_are_fitted_on_training_rows_alone():
 
 def test_tables_that_share_a_row_are_refused_with_the_row():
     whole = table()
-    with pytest.raises(SchemaError, match="Tables 0 and 1 share 1 row.*row 0 of table 1, value 9"):
+    with pytest.raises(SchemaError, match=r"Tables 0 and 1 share 1 row.*row 0 of table 1, value 9"):
         check_disjoint(whole.take([3, 9]), whole.take([9, 10]))
 
 
