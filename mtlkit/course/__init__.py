@@ -1,0 +1,10 @@
+"""What a learner calls in a notebook: checks, quizzes, guesses, hints, progress, modes and sizes."""
+
+from mtlkit.course.check import NotAttempted, check
+from mtlkit.course.hint import hint
+from mtlkit.course.modes import mode, sizes
+from mtlkit.course.predict import guess, predict
+from mtlkit.course.progress import progress
+from mtlkit.course.quiz import quiz
+
+__all__ = ["NotAttempted", "check", "guess", "hint", "mode", "predict", "progress", "quiz", "sizes"]

@@ -1,0 +1,41 @@
+"""The two sizes of the course, smoke and full, and the one table that holds them."""
+
+import os
+from types import SimpleNamespace
+
+MODES = ("smoke", "full")
+
+# notebook: {name: (smoke, full)}
+SIZES: dict[str, dict[str, tuple]] = {
+    "00": {"rows": (2_000, 20_000), "epochs": (1, 3)},
+}
+
+
+def mode() -> str:
+    """The mode the course runs in: "full" unless the environment variable MTLKIT_MODE says "smoke".
+
+    Raises ValueError if MTLKIT_MODE holds anything else.
+    """
+    value = os.environ.get("MTLKIT_MODE", "").strip().lower() or "full"
+    return _known(value, "MTLKIT_MODE")
+
+
+def sizes(notebook: str, mode_name: str | None = None) -> SimpleNamespace:
+    """The sizes of one notebook in a mode, as a namespace: `sizes("02").rows`.
+
+    `mode_name` is "smoke" or "full"; without it `mode()` decides. Raises KeyError for a notebook without
+    a row in the table, ValueError for an unknown mode.
+    """
+    if notebook not in SIZES:
+        raise KeyError(
+            f"no sizes for notebook {notebook!r}: add its row to SIZES in mtlkit/course/modes.py "
+            f"(known: {', '.join(SIZES)})"
+        )
+    chosen = MODES.index(_known(mode_name, "mode") if mode_name is not None else mode())
+    return SimpleNamespace(**{name: pair[chosen] for name, pair in SIZES[notebook].items()})
+
+
+def _known(value: str, what: str) -> str:
+    if value not in MODES:
+        raise ValueError(f'{what} must be "smoke" or "full", found {value!r}')
+    return value
