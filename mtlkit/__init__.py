@@ -1,0 +1,95 @@
+"""mtlkit: learn multi-scenario, multi-task learning for e-commerce, by building and measuring it.
+
+The names below are those a learner meets. Each is loaded when it is first used, so that
+``import mtlkit`` is quick and a command that needs no tensors never loads torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Task": "schema",
+    "Categorical": "schema",
+    "Dense": "schema",
+    "Sequence": "schema",
+    "Scenario": "schema",
+    "Schema": "schema",
+    "SchemaError": "schema",
+    "Batch": "data",
+    "Encoder": "data",
+    "ShardedTable": "data",
+    "Split": "data",
+    "Table": "data",
+    "check_disjoint": "data",
+    "concatenate": "data",
+    "split_random": "data",
+    "split_time": "data",
+    "write_shards": "data",
+    "Market": "data.market",
+    "load_complete_journey": "data.complete_journey",
+    "load_fashion": "data.fashion",
+    "task_losses": "losses",
+    "ArticleNetwork": "models",
+    "MMoE": "models",
+    "MultiTaskModel": "models",
+    "SharedBottom": "models",
+    "SingleTask": "models",
+    "EqualWeights": "balance",
+    "FixedWeights": "balance",
+    "History": "train",
+    "evaluate": "train",
+    "fit": "train",
+    "predict": "train",
+    "Comparison": "compare",
+    "compare": "compare",
+    "paired_interval": "compare",
+}
+
+__all__ = ["__version__", *_HOME]
+
+if TYPE_CHECKING:
+    from mtlkit.balance import EqualWeights, FixedWeights
+    from mtlkit.compare import Comparison, compare, paired_interval
+    from mtlkit.data import (
+        Batch,
+        Encoder,
+        ShardedTable,
+        Split,
+        Table,
+        check_disjoint,
+        concatenate,
+        split_random,
+        split_time,
+        write_shards,
+    )
+    from mtlkit.data.complete_journey import load_complete_journey
+    from mtlkit.data.fashion import load_fashion
+    from mtlkit.data.market import Market
+    from mtlkit.losses import task_losses
+    from mtlkit.models import ArticleNetwork, MMoE, MultiTaskModel, SharedBottom, SingleTask
+    from mtlkit.schema import (
+        Categorical,
+        Dense,
+        Scenario,
+        Schema,
+        SchemaError,
+        Sequence,
+        Task,
+    )
+    from mtlkit.train import History, evaluate, fit, predict
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'mtlkit' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"mtlkit.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
