@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cached_property
+
 import numpy as np
 
 from mtlkit.data import market_world as world
 from mtlkit.data.market_dials import Dials, load_dials, presets
+from mtlkit.data.market_impressions import ImpressionLog
+from mtlkit.data.market_table import TableFiller, log_columns
+from mtlkit.data.table import Table
 
 
 class Market:
@@ -43,3 +49,42 @@ class Market:
     def rng(self, name: str, *numbers: int) -> np.random.Generator:
         """A generator for one purpose: the same (seed, name, numbers) draws the same anywhere."""
         return world.make_rng(self.seed, name, *numbers)
+
+    @cached_property
+    def log(self) -> ImpressionLog:
+        """The impression log behind the tables (built on first use)."""
+        return ImpressionLog(self)
+
+    # --- impressions -------------------------------------------------------------------------
+
+    def impressions(self, rows: int, start: int = 0, chunk: int = 200_000) -> Table:
+        """Impressions with labels, truths and keys.
+
+        Tasks: click; cart and purchase (given click); dwell in seconds (given click); return and
+        rating 1..5 (given purchase). `truth` holds the true value of each task for every row, also
+        where the label was never seen: P(click), P(cart | click), P(purchase | click), mean dwell,
+        P(return | purchase), mean rating; besides `checkout` = P(purchase | cart), `dwell_log1p` =
+        mean of log(1 + dwell) and `score_<outcome>`, the logits before the row's luck.
+
+        Row r is the same in every table that holds it, whatever `start` and `chunk` were; pages of
+        `page_size` rows share visitor, time and scenario. At most `chunk` rows are worked on at a
+        time. Rows are in no order of time. Raises ValueError for fewer than 1 row or a negative start.
+        """
+        _whole("rows", rows, 1)
+        _whole("start", start, 0)
+        _whole("chunk", chunk, 1)
+        filler = TableFiller(self, rows)
+        for begin in range(0, rows, chunk):
+            piece = log_columns(self, start + begin, min(chunk, rows - begin))
+            filler.fill(piece, begin)
+        return filler.table(start)
+
+    def impression_chunks(self, rows: int, start: int = 0, chunk: int = 200_000) -> Iterator[Table]:
+        """The same rows as `impressions`, one table of at most `chunk` rows after the other."""
+        for begin in range(0, rows, chunk):
+            yield self.impressions(min(chunk, rows - begin), start + begin, chunk)
+
+
+def _whole(name: str, value: int, low: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
+        raise ValueError(f"{name}: expected a whole number of at least {low}, got {value!r}")

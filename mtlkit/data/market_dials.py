@@ -83,8 +83,8 @@ class Dials:
         possible = self.cart_rate + self.buy_now * (1 - self.cart_rate)
         if self.purchase_rate / self.label_sparsity > 0.9 * possible:
             raise ValueError(
-                f"dial purchase_rate: {self.purchase_rate} purchases a click cannot be reached when "
-                f"only {possible:.2f} of the clicks reach a till (cart_rate, buy_now)"
+                f"dial purchase_rate: {self.purchase_rate} purchases a click cannot be reached "
+                f"when only {possible:.2f} of the clicks reach a till (cart_rate, buy_now)"
             )
 
 
@@ -110,8 +110,8 @@ def load_dials(preset: str | Path | None, changes: dict | None = None) -> Dials:
         if not path.is_file():
             raise ValueError(
                 f"market preset {str(preset)!r}: no file {path}. Known presets: "
-                f"{', '.join(presets()) or 'none'}. Presets live in the checkout's datasets/markets "
-                "(install with `pip install -e .`); a path to a YAML file of your own works too."
+                f"{', '.join(presets()) or 'none'}. Presets live in datasets/markets of the "
+                "checkout (install with `pip install -e .`); the path of a file of your own works."
             )
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         if not isinstance(values, dict):
