@@ -1,0 +1,5 @@
+"""Balancers: how much each task's loss counts. ``weights(losses, gramian=None) -> (task,)``."""
+
+from mtlkit.balance.fixed import EqualWeights, FixedWeights
+
+__all__ = ["EqualWeights", "FixedWeights"]

@@ -1,0 +1,119 @@
+"""Files that hold a training run: written whole or not at all, read without running their code."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+FORMAT = 1
+
+
+class CheckpointError(ValueError):
+    """A checkpoint file is no checkpoint, is damaged, or belongs to another run; says which."""
+
+
+def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
+    """Write ``state`` (tensors, numbers, strings, lists and dicts of these) to ``path``, atomically.
+
+    The bytes go to a temporary file in the same folder, reach the disk (flush, fsync) and only then
+    take the name ``path``: a crash at any moment leaves the old file or the new one, never half.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            torch.save({"format": FORMAT, **state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a file of ``save_checkpoint`` onto the CPU.
+
+    Only tensors and plain values are read (``weights_only=True``), so a file from a stranger cannot
+    run code. Raises ``CheckpointError`` for anything else, ``FileNotFoundError`` for no file.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is not a checkpoint that can be read safely: {str(error).splitlines()[0]} "
+            "Delete it, or pass another path."
+        ) from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is no mtlkit checkpoint of format {FORMAT}.")
+    return state
+
+
+def random_states() -> dict[str, Any]:
+    """The states of torch's random generators, on the CPU and on every CUDA device."""
+    states: dict[str, Any] = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state_all()
+    return states
+
+
+def set_random_states(states: Mapping[str, Any]) -> None:
+    """Restore ``random_states``."""
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(states["cuda"])
+
+
+def refuse_other_run(
+    path: str | Path, saved: Mapping[str, Any], current: Mapping[str, Any]
+) -> None:
+    """Raise ``CheckpointError`` that names the first entry in which two runs differ.
+
+    ``saved`` and ``current`` describe the runs: plain values, nested dicts and lists.
+    """
+    difference = _first_difference(saved, current, "")
+    if difference is not None:
+        name, old, new = difference
+        raise CheckpointError(
+            f"{path} belongs to another run: its {name} is {old}, here it is {new}. Pass "
+            "resume=False to start anew, or another checkpoint path."
+        )
+
+
+_ABSENT = "absent"
+
+
+def _first_difference(old: Any, new: Any, name: str) -> tuple[str, str, str] | None:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        pairs = [(str(k), old.get(k, _ABSENT), new.get(k, _ABSENT)) for k in {**old, **new}]
+    elif isinstance(old, list | tuple) and isinstance(new, list | tuple) and len(old) == len(new):
+        pairs = [(_entry_name(b, i), a, b) for i, (a, b) in enumerate(zip(old, new, strict=True))]
+    else:
+        return None if old == new else (name, _short(old), _short(new))
+    for key, a, b in pairs:
+        found = _first_difference(a, b, f"{name} {key}".strip())
+        if found is not None:
+            return found
+    return None
+
+
+def _entry_name(value: Any, index: int) -> str:
+    return str(value["name"]) if isinstance(value, Mapping) and "name" in value else str(index)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list | tuple) and all(
+        isinstance(v, Mapping) and "name" in v for v in value
+    ):
+        value = [v["name"] for v in value]
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

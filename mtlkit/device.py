@@ -1,0 +1,72 @@
+"""Where a model is trained, and how precise its products are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+def choose_device(device: str = "auto") -> torch.device:
+    """Turn "auto" into CUDA, else MPS, else CPU; check that another choice is there.
+
+    Raises ``ValueError`` for a device that this machine or this build of PyTorch lacks.
+    """
+    has_mps = torch.backends.mps.is_available()
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu")
+    chosen = torch.device(device)
+    missing = (chosen.type == "cuda" and not torch.cuda.is_available()) or (
+        chosen.type == "mps" and not has_mps
+    )
+    if missing:
+        raise ValueError(f'device {device!r} is not available here; pass device="cpu" or "auto".')
+    return chosen
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies matrices of bfloat16 faster than those of float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    if device.type == "cpu":
+        # tiles (AMX): without them a CPU converts to bfloat16 and gains little or loses
+        supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
+        return bool(supported and supported())
+    return False
+
+
+def choose_precision(precision: str, device: torch.device) -> str:
+    """Turn "auto" into "bf16" where the device is fast at it, else "fp32".
+
+    bf16 means autocast: products of matrices in bfloat16, weights, losses and updates in float32.
+    Raises ``ValueError`` for an unknown precision.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}.")
+    if precision == "auto":
+        return "bf16" if has_fast_bfloat16(device) else "fp32"
+    return precision
+
+
+def autocast(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
+    """A function that opens the block in which the forward pass runs."""
+    if precision == "fp32":
+        return nullcontext
+    return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def place(table: Any, device: torch.device) -> Any:
+    """Move a whole table to the device if it fits there with room to spare, else return it as it is.
+
+    On the device every batch is one ``index_select``, with no copy across the bus. A sharded table
+    stays where it is; its batches are moved one by one.
+    """
+    if not hasattr(table, "to") or table.device.type == device.type:
+        return table
+    if device.type == "cuda" and table.nbytes > torch.cuda.mem_get_info(device)[0] // 2:
+        return table
+    return table.to(device)

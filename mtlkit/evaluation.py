@@ -1,0 +1,190 @@
+"""Predictions and metrics of a model on a table, and the rule that compares models of many tasks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mtlkit.data.table import Table
+from mtlkit.models.base import MultiTaskModel
+from mtlkit.schema import Schema, Task
+
+Metrics = dict[str, dict[str, float]]  # {task: {metric: value}}
+
+
+def main_metric(task: Task) -> tuple[str, int]:
+    """The metric that selects models, and +1 where higher is better, -1 where lower is."""
+    if task.kind == "binary":
+        return "auc", 1
+    if task.kind == "multiclass":
+        return "accuracy", 1
+    if task.kind == "regression":
+        return "r2", 1
+    return "poisson_deviance", -1
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Switch dropout off inside the block and restore the model's mode after it."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def predict(
+    model: MultiTaskModel, table: Table, batch_size: int = 8192, device: str = "auto"
+) -> dict[str, np.ndarray]:
+    """Predictions for every row in natural units: {task: (row,)}, or (row, classes) for multiclass.
+
+    ``device`` "auto" is where the model is; another one moves the model there. The mode of the
+    model (training or evaluation) is left as it was.
+    """
+    predictions, _ = _predict(model, table, batch_size, device)
+    return predictions
+
+
+def _predict(
+    model: MultiTaskModel, table: Table, batch_size: int, device: str
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Predictions, and the columns of the same rows that metrics need."""
+    if device != "auto":
+        model.to(device)
+    home = next(model.parameters()).device
+    parts: dict[str, list[np.ndarray]] = {task.name: [] for task in model.schema.tasks}
+    columns: dict[str, list[np.ndarray]] = {}
+    with evaluating(model):
+        for batch in table.batches(batch_size):
+            for name, value in model.predict(batch.to(home)).items():
+                parts[name].append(value.cpu().numpy())
+            for name in ("labels", "observed", "scenario", "censored"):
+                value = getattr(batch, name)
+                if value is not None:
+                    columns.setdefault(name, []).append(value.cpu().numpy())
+    empty = {t.name: np.empty((0, t.outputs) if t.outputs > 1 else 0) for t in model.schema.tasks}
+    predictions = {k: np.concatenate(v) if v else empty[k] for k, v in parts.items()}
+    return predictions, {k: np.concatenate(v) for k, v in columns.items()}
+
+
+def evaluate(
+    model: MultiTaskModel,
+    table: Table,
+    by_scenario: bool = False,
+    group: str | None = None,
+    *,
+    batch_size: int = 8192,
+) -> Any:
+    """Metrics of every task on its observed rows: {task: {metric: value}}.
+
+    With ``by_scenario`` {scenario: {task: {metric: value}}}. With ``group``, the name of a key
+    column of the table (a user), binary tasks also get "gauc" and "gauc_skipped", the share of
+    rows whose group has one class only. Tasks are the model's; the table may have more. Metrics are
+    computed over all rows at once, never averaged over batches; without rows they are NaN. Raises
+    ``SchemaError`` for a task that the table lacks and ``KeyError`` for an unknown ``group``.
+    """
+    if table.schema.task_names != model.schema.task_names:
+        table = table.select_tasks(model.schema.task_names)
+    groups = None
+    if group is not None:
+        keys = getattr(table, "keys", {})
+        if group not in keys:
+            raise KeyError(
+                f"The table has no key {group!r} to group by; it has {', '.join(keys) or 'none'}."
+            )
+        groups = keys[group].cpu().numpy()
+    predictions, columns = _predict(model, table, batch_size, "auto")
+    if not columns:
+        raise ValueError("The table to evaluate on has no rows.")
+    everywhere = np.ones(len(columns["scenario"]), dtype=bool)
+    if not by_scenario:
+        return _metrics(model.schema, predictions, columns, groups, everywhere)
+    return {
+        name: _metrics(model.schema, predictions, columns, groups, columns["scenario"] == number)
+        for number, name in enumerate(model.schema.scenario_names)
+    }
+
+
+def _metrics(
+    schema: Schema,
+    predictions: Mapping[str, np.ndarray],
+    columns: Mapping[str, np.ndarray],
+    groups: np.ndarray | None,
+    rows: np.ndarray,
+) -> Metrics:
+    from mtlkit.metrics import gauc, task_metrics  # scipy is slow to import: only when needed
+
+    result: Metrics = {}
+    for i, task in enumerate(schema.tasks):
+        mask = rows & columns["observed"][:, i]
+        label, prediction = columns["labels"][mask, i], predictions[task.name][mask]
+        censored = None
+        if task.kind == "censored_count" and "censored" in columns:
+            censored = columns["censored"][mask, i]
+        values = task_metrics(task, label, prediction, censored)
+        if task.is_binary and groups is not None:
+            grouped = gauc(label, prediction, groups[mask])
+            values["gauc"], values["gauc_skipped"] = grouped.value, grouped.skipped_rows
+        result[task.name] = {name: float(value) for name, value in values.items()}
+    return result
+
+
+def selection_score(
+    schema: Schema,
+    metrics: Mapping[str, Mapping[str, float]],
+    *,
+    reference: Mapping[str, float] | None = None,
+    spread: Mapping[str, float] | None = None,
+    first: Mapping[str, Mapping[str, float]] | None = None,
+) -> float:
+    """One number for metrics of many tasks, higher is better: the rule that selects an epoch.
+
+    The mean over tasks of the improvement d_k of the main metric M_k (sign s_k):
+
+    - with ``reference`` {task: value of a trained single-task model} and ``spread`` {task: standard
+      deviation of that value over seeds}: d_k = s_k (M_k - reference_k) / spread_k
+    - with ``reference`` alone: d_k = s_k (M_k - reference_k) / abs(reference_k)
+    - without: d_k = 1 - gap_k / gap_k(first), the share closed of the gap to the perfect value that
+      the ``first`` epoch of the same run left; gap = 1 - M for AUC, accuracy and R2, the deviance
+      itself for counts
+
+    A task whose metric is undefined (NaN: one class only, no rows) is left out; NaN if all are.
+    Raises ``ValueError`` when ``reference`` or ``spread`` lacks a task or a spread is not above 0.
+    """
+    if spread is not None and reference is None:
+        raise ValueError("spread is the unit of the difference to reference: give reference too.")
+    improvements = []
+    for task in schema.tasks:
+        name, sign = main_metric(task)
+        value = metrics[task.name][name]
+        if reference is not None:
+            base = _entry(reference, task.name, "reference")
+            unit = abs(base) if spread is None else _entry(spread, task.name, "spread")
+            if not unit > 0:
+                what = "spread" if spread is not None else "reference"
+                raise ValueError(f"The {what} of task {task.name!r} must not be {unit!r}.")
+            improvements.append(sign * (value - base) / unit)
+        else:
+            start = metrics if first is None else first
+            gap, first_gap = _gap(value, sign), _gap(start[task.name][name], sign)
+            improvements.append(1 - gap / first_gap if first_gap != 0 else -gap)
+    defined = [x for x in improvements if not math.isnan(x)]
+    return sum(defined) / len(defined) if defined else math.nan
+
+
+def _entry(values: Mapping[str, float], task: str, what: str) -> float:
+    if task not in values:
+        raise ValueError(f"{what} lacks task {task!r}; it has {', '.join(values) or 'none'}.")
+    return float(values[task])
+
+
+def _gap(value: float, sign: int) -> float:
+    return 1 - value if sign > 0 else value

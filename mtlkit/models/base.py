@@ -1,0 +1,100 @@
+"""What every architecture is: inputs embedded, one set of logits a task, losses and predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from mtlkit.data.table import Batch
+from mtlkit.layers import FieldEmbedding
+from mtlkit.losses import task_losses
+from mtlkit.schema import Schema, Task
+
+
+class MultiTaskModel(nn.Module):
+    """Base of all models: ``forward(batch)`` returns {task: logits}, in two steps.
+
+    ``embed(batch)`` gives the row's input vector, (batch, width); ``outputs(x, batch)`` gives
+    {task: logits}, each (batch,), or (batch, classes) for a multiclass task. A subclass sets
+    ``self.embedding`` (or overrides ``embed``), writes ``outputs``, and names in ``task_modules``
+    the modules that belong to one task alone; everything else counts as shared.
+    """
+
+    embedding: nn.Module
+
+    def __init__(self, schema: Schema) -> None:
+        super().__init__()
+        self.schema = schema
+
+    def embed(self, batch: Batch) -> Tensor:
+        """Input vector of every row, (batch, width)."""
+        return self.embedding(batch)
+
+    def outputs(self, x: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Logits of every task from the input vector (batch, width)."""
+        raise NotImplementedError(f"{type(self).__name__} must define outputs(x, batch).")
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        return self.outputs(self.embed(batch), batch)
+
+    def losses(self, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """Loss of every task, (task,); see ``mtlkit.losses.task_losses``."""
+        return task_losses(self.schema, logits, batch)
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> dict[str, Tensor]:
+        """Predictions in natural units, in float32 at least.
+
+        Binary: probability, given the parent's label is 1 where the task has ``given``; multiclass:
+        probabilities (batch, classes); regression: the label's unit; counts: the rate.
+        """
+        logits = self(batch)
+        return {task.name: natural_units(task, logits[task.name]) for task in self.schema.tasks}
+
+    def task_modules(self, name: str) -> list[nn.Module]:
+        """Modules that serve task ``name`` alone; an unknown task raises ``SchemaError``."""
+        raise NotImplementedError(f"{type(self).__name__} must define task_modules(name).")
+
+    def task_parameters(self, name: str) -> list[nn.Parameter]:
+        """Parameters that serve task ``name`` alone."""
+        return [p for module in self.task_modules(name) for p in module.parameters()]
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """Parameters that serve more than one task: all that belong to no task alone."""
+        owned = {id(p) for name in self.schema.task_names for p in self.task_parameters(name)}
+        return [p for p in self.parameters() if id(p) not in owned]
+
+    def embeddings(self) -> Iterator[FieldEmbedding]:
+        """The embedding tables inside the model."""
+        return (m for m in self.modules() if isinstance(m, FieldEmbedding))
+
+    def parameter_count(self) -> dict[str, int]:
+        """Numbers of parameters: embedding tables, shared layers, layers of single tasks, total."""
+        tables = {id(p) for e in self.embeddings() for p in e.parameters()}
+        shared = {id(p) for p in self.shared_parameters()}
+        count = {"embedding": 0, "shared": 0, "tasks": 0, "total": 0}
+        for p in self.parameters():
+            part = "embedding" if id(p) in tables else "shared" if id(p) in shared else "tasks"
+            count[part] += p.numel()
+            count["total"] += p.numel()
+        return count
+
+
+def natural_units(task: Task, z: Tensor) -> Tensor:
+    """Turn raw outputs z into probabilities, labels' units or rates, by the task's kind."""
+    z = z.to(torch.promote_types(z.dtype, torch.float32))
+    if task.kind == "binary":
+        return z.sigmoid()
+    if task.kind == "multiclass":
+        return z.softmax(-1)  # (batch, classes)
+    if task.is_count:
+        return z.exp()
+    value = task.location + task.scale * z
+    return value.expm1() if task.log1p else value
+
+
+def head_logits(task: Task, output: Tensor) -> Tensor:
+    """(batch, outputs) -> (batch,) for a single output, unchanged for a multiclass task."""
+    return output if task.kind == "multiclass" else output.squeeze(1)

@@ -1,0 +1,124 @@
+"""Optimisers by name, among them Adam that updates only the table rows a batch touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from mtlkit.layers import FieldEmbedding
+
+OPTIMIZERS = ("adam", "adamw", "lazy_adam", "sgd")
+
+
+class RowAdam(torch.optim.Optimizer):
+    """Adam for embedding tables whose gradient is sparse: only the touched rows move.
+
+    For a touched row with gradient g at step t: m <- b1 m + (1 - b1) g, v <- b2 v + (1 - b2) g^2,
+    row <- row - rate * (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps) (Kingma and Ba 2015,
+    algorithm 1), with t the number of steps of the table. It differs from Adam in one thing: the
+    moments of a row that the batch did not touch neither decay nor move it. A dense gradient counts
+    as touching every row, and is then exactly Adam.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        learning_rate: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ) -> None:
+        super().__init__(parameters, {"lr": learning_rate, "betas": betas, "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Move the touched rows of every table once."""
+        for group in self.param_groups:
+            beta1, beta2 = group["betas"]
+            for table in group["params"]:
+                if table.grad is None:
+                    continue
+                state = self.state[table]
+                if not state:
+                    state["step"] = 0
+                    state["m"], state["v"] = torch.zeros_like(table), torch.zeros_like(table)
+                state["step"] += 1
+                if table.grad.is_sparse:
+                    gradient = table.grad.coalesce()  # (id, dim)
+                    rows, g = gradient.indices()[0], gradient.values()  # (k,), (k, dim)
+                    m, v = state["m"].index_select(0, rows), state["v"].index_select(0, rows)
+                else:
+                    rows, g = None, table.grad
+                    m, v = state["m"], state["v"]
+                m.lerp_(g, 1 - beta1)
+                v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+                rate = group["lr"] / (1 - beta1 ** state["step"])
+                root = v.sqrt().div_((1 - beta2 ** state["step"]) ** 0.5).add_(group["eps"])
+                if rows is None:
+                    table.addcdiv_(m, root, value=-rate)
+                else:
+                    state["m"].index_copy_(0, rows, m)
+                    state["v"].index_copy_(0, rows, v)
+                    table.index_add_(0, rows, m.div_(root), alpha=-rate)
+
+
+class Optimizers:
+    """The optimiser of a whole model: one for the layers and, if lazy, one for the tables.
+
+    ``name`` is ``"adam"`` (Kingma and Ba 2015; ``weight_decay`` adds to the gradient), ``"adamw"``
+    (decay apart from the gradient), ``"lazy_adam"`` (Adam, with ``RowAdam`` and no decay on the
+    embedding tables) or ``"sgd"`` (w <- w - rate * gradient). Raises ``ValueError`` for another one.
+    """
+
+    def __init__(
+        self, name: str, model: nn.Module, learning_rate: float, weight_decay: float = 0.0
+    ) -> None:
+        if name not in OPTIMIZERS:
+            raise ValueError(f"optimizer is one of {', '.join(OPTIMIZERS)}, not {name!r}.")
+        embeddings = [m for m in model.modules() if isinstance(m, FieldEmbedding)]
+        tables = {id(e.table): e.table for e in embeddings if e.table.numel()}
+        # plain SGD leaves untouched rows alone, so sparse gradients give the same result faster
+        sparse = name == "lazy_adam" or (name == "sgd" and weight_decay == 0)
+        for embedding in embeddings:
+            embedding.sparse_gradient = sparse
+        self.embeddings = embeddings
+
+        lazy = list(tables.values()) if name == "lazy_adam" else []
+        others = [p for p in model.parameters() if not (lazy and id(p) in tables)]
+        fused = all(p.is_floating_point() for p in others)
+        self.all: list[torch.optim.Optimizer] = []
+        if others and name == "sgd":
+            sgd = torch.optim.SGD(others, lr=learning_rate, weight_decay=weight_decay)
+            self.all.append(sgd)
+        elif others:
+            kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
+            self.all.append(
+                kind(others, lr=learning_rate, weight_decay=weight_decay, fused=fused or None)
+            )
+        if lazy:
+            self.all.append(RowAdam(lazy, learning_rate))
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of the last step."""
+        for optimizer in self.all:
+            optimizer.zero_grad(set_to_none=True)
+
+    def step(self) -> None:
+        """Move every parameter once."""
+        for optimizer in self.all:
+            optimizer.step()
+
+    def release(self) -> None:
+        """Give the model back with dense gradients, as it came."""
+        for embedding in self.embeddings:
+            embedding.sparse_gradient = False
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        return [optimizer.state_dict() for optimizer in self.all]
+
+    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        """Restore the state of ``state_dict``."""
+        for optimizer, state in zip(self.all, states, strict=True):
+            optimizer.load_state_dict(state)

@@ -1,0 +1,199 @@
+"""The state of a training run beside the weights: counters, loss sums, best weights, checkpoint."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtlkit.checkpoint import (
+    load_checkpoint,
+    random_states,
+    refuse_other_run,
+    save_checkpoint,
+    set_random_states,
+)
+from mtlkit.models.base import MultiTaskModel
+from mtlkit.optim import Optimizers
+
+
+@dataclass
+class History:
+    """What happened in a training run.
+
+    ``rows``: one dict an epoch: "epoch" (from 0), "seconds" (training and validation), "train"
+    {task: mean loss}, "validation" {task: {metric: value}} or None, "score" or None.
+    ``best_epoch``: the epoch whose weights the model has now. ``steps``: optimiser steps in all.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int | None = None
+    steps: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training and validation over all epochs."""
+        return sum(row["seconds"] for row in self.rows)
+
+    def frame(self) -> Any:
+        """A polars DataFrame: epoch, part, task, metric ("loss" in part "train"), value."""
+        import polars as pl
+
+        records = []
+        for row in self.rows:
+            for task, loss in row["train"].items():
+                records.append((row["epoch"], "train", task, "loss", loss))
+            for task, metrics in (row["validation"] or {}).items():
+                records += [(row["epoch"], "validation", task, k, v) for k, v in metrics.items()]
+        names = {"epoch": pl.Int64, "part": pl.Utf8, "task": pl.Utf8, "metric": pl.Utf8}
+        return pl.DataFrame(records, schema={**names, "value": pl.Float64}, orient="row")
+
+
+class RunState:
+    """Everything that ``fit`` must remember to continue a run bit for bit.
+
+    Position (epoch, batch), loss sums of the running epoch, history, best weights; together with
+    the model, the optimisers, the balancer and the random states they make up a checkpoint.
+    ``description`` holds the options that must agree for a resume.
+    """
+
+    def __init__(
+        self,
+        model: MultiTaskModel,
+        optimizers: Optimizers,
+        balancer: Any,
+        description: Mapping[str, Any],
+    ) -> None:
+        self.model, self.optimizers, self.balancer = model, optimizers, balancer
+        self.history = History()
+        self.epoch = 0
+        self.batch = 0  # batches of this epoch already done
+        self.best_score = -math.inf
+        self.best_weights: dict[str, Tensor] | None = None
+        self.elapsed = 0.0  # seconds of this epoch spent before a resume
+        self.description = {
+            "model": type(model).__name__,
+            "schema": model.schema.to_dict(),
+            "parameter shape": {name: list(p.shape) for name, p in model.named_parameters()},
+            "balancer": type(balancer).__name__,
+            **description,
+        }
+        self.device = next(model.parameters()).device
+        self._start_epoch()
+
+    def _start_epoch(self) -> None:
+        tasks = self.model.schema.num_tasks
+        self.loss_sums = torch.zeros(tasks, device=self.device)  # loss x observed rows
+        self.loss_rows = torch.zeros(tasks, device=self.device)
+        self._unchecked: list[Tensor] = []
+        self._clock = time.perf_counter()
+
+    def after_step(self, losses: Tensor, observed: Tensor) -> None:
+        """Count a step: losses (task,), observed (batch, task)."""
+        rows = observed.sum(0).to(losses.dtype)
+        self.loss_sums += losses * rows
+        self.loss_rows += rows
+        self.batch += 1
+        self.history.steps += 1
+        self._unchecked.append(losses)
+        # reading a loss makes a GPU wait, so there it is done now and then
+        if len(self._unchecked) >= (1 if losses.device.type == "cpu" else 32):
+            self.check_losses()
+
+    def check_losses(self) -> None:
+        """Raise ``FloatingPointError`` for the first loss that is not finite since the last check."""
+        if not self._unchecked:
+            return
+        bad = ~torch.stack(self._unchecked).isfinite()  # (step, task)
+        first_batch = self.batch - len(self._unchecked)
+        self._unchecked.clear()
+        if bad.any():
+            step, task = bad.nonzero()[0].tolist()
+            raise FloatingPointError(
+                f"The loss of task {self.model.schema.task_names[task]!r} is not finite in epoch "
+                f"{self.epoch}, batch {first_batch + step} (both from 0). Try a lower learning rate, "
+                'precision="fp32", or look for extreme values in the inputs and labels of that batch.'
+            )
+
+    def end_epoch(
+        self, metrics: dict[str, dict[str, float]] | None, score: float | None
+    ) -> dict[str, Any]:
+        """Close the epoch: add its row to the history and keep its weights if they are the best."""
+        self.check_losses()
+        means = (self.loss_sums / self.loss_rows).tolist()  # NaN: no observed row in the epoch
+        row = {
+            "epoch": self.epoch,
+            "seconds": self.seconds_of_epoch(),
+            "train": dict(zip(self.model.schema.task_names, means, strict=True)),
+            "validation": metrics,
+            "score": score,
+        }
+        self.history.rows.append(row)
+        if score is None or math.isnan(score) or score > self.best_score:
+            self.history.best_epoch = self.epoch
+            if score is not None:
+                self.best_score = score if not math.isnan(score) else self.best_score
+                self.best_weights = {
+                    k: v.detach().clone() for k, v in self.model.state_dict().items()
+                }
+        self.epoch, self.batch, self.elapsed = self.epoch + 1, 0, 0.0
+        self._start_epoch()
+        return row
+
+    def seconds_of_epoch(self) -> float:
+        return self.elapsed + time.perf_counter() - self._clock
+
+    def finished(self, patience: int | None, max_steps: int | None) -> bool:
+        """Whether early stopping or the limit of steps ends the run before the next epoch."""
+        if max_steps is not None and self.history.steps >= max_steps:
+            return True
+        best = self.history.best_epoch
+        return patience is not None and best is not None and self.epoch - 1 - best >= patience
+
+    def restore_best(self) -> None:
+        """Give the model the weights of its best epoch."""
+        if self.best_weights is not None:
+            self.model.load_state_dict(self.best_weights)
+
+    def save(self, path: str | Path) -> None:
+        """Write the checkpoint, atomically."""
+        self.check_losses()
+        state = {
+            "description": self.description,
+            "model": self.model.state_dict(),
+            "optimizers": self.optimizers.state_dict(),
+            "balancer": self.balancer.state_dict(),
+            "random": random_states(),
+            "position": [self.epoch, self.batch, self.history.steps],
+            "seconds_of_epoch": self.seconds_of_epoch(),
+            "loss_sums": self.loss_sums,
+            "loss_rows": self.loss_rows,
+            "rows": self.history.rows,
+            "best": [self.history.best_epoch, self.best_score],
+            "best_weights": self.best_weights,
+        }
+        save_checkpoint(path, state)
+
+    def load(self, path: str | Path) -> None:
+        """Take up the run that ``path`` holds; another model, schema or option is refused."""
+        state = load_checkpoint(path)
+        refuse_other_run(path, state["description"], self.description)
+        self.model.load_state_dict(state["model"])
+        self.optimizers.load_state_dict(state["optimizers"])
+        self.balancer.load_state_dict(state["balancer"])
+        self.epoch, self.batch, self.history.steps = state["position"]
+        self._start_epoch()
+        self.elapsed = state["seconds_of_epoch"]
+        self.loss_sums += state["loss_sums"].to(self.device)
+        self.loss_rows += state["loss_rows"].to(self.device)
+        self.history.rows = state["rows"]
+        self.history.best_epoch, self.best_score = state["best"]
+        if state["best_weights"] is not None:
+            self.best_weights = {k: v.to(self.device) for k, v in state["best_weights"].items()}
+        set_random_states(state["random"])

@@ -1,0 +1,200 @@
+"""Training: one visible loop of six steps, with early stopping, checkpoints and exact resume."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mtlkit.balance import FixedWeights
+from mtlkit.data.table import Table
+from mtlkit.device import autocast, choose_device, choose_precision, place
+from mtlkit.evaluation import evaluate, main_metric, predict, selection_score
+from mtlkit.models.base import MultiTaskModel
+from mtlkit.optim import Optimizers
+from mtlkit.run_state import History, RunState
+from mtlkit.schema import SchemaError
+
+__all__ = ["History", "evaluate", "fit", "main_metric", "predict", "seeded", "selection_score"]
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch's random numbers inside the block and restore the old state after it.
+
+    ``with seeded(0): model = MMoE(schema)`` gives the same initial weights every time.
+    """
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def fit(
+    model: MultiTaskModel,
+    train: Table,
+    validation: Table | None = None,
+    *,
+    epochs: int = 5,
+    batch_size: int = 2048,
+    learning_rate: float = 1e-3,
+    optimizer: str = "adam",
+    weight_decay: float = 0.0,
+    balancer: Any = None,
+    patience: int | None = None,
+    reference: Mapping[str, float] | None = None,
+    spread: Mapping[str, float] | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    seed: int = 0,
+    checkpoint: str | Path | None = None,
+    checkpoint_every: int | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    max_steps: int | None = None,
+) -> History:
+    """Train ``model`` in place and return the history.
+
+    Parameters
+    ----------
+    model, train, validation
+        The tables have the model's tasks, in its order. With ``validation`` the model ends with the
+        weights of its best epoch by ``selection_score``, otherwise with the last ones; in
+        evaluation mode (no dropout) in both cases.
+    optimizer, learning_rate, weight_decay
+        "adam", "adamw", "lazy_adam" (faster with large tables) or "sgd"; see ``mtlkit.optim``.
+    balancer
+        Gives the weights w of the total loss, the sum of w_k L_k. None: the weights that the
+        schema's tasks carry (1 each unless set).
+    patience
+        Stop after this many epochs without a better score. None: never before ``epochs``.
+    reference, spread
+        For the score: a single-task model's main metric by task, and its spread over seeds.
+    device, precision
+        "auto", "cpu", "cuda" or "mps"; "auto", "fp32" or "bf16". See ``mtlkit.device``.
+    seed
+        Seeds shuffling and dropout. The initial weights are the caller's: see ``seeded``.
+    checkpoint, checkpoint_every, resume
+        File to write after every epoch and after every so many steps. With ``resume`` the run
+        continues from the file, if there is one, to the very weights of an uninterrupted run.
+    max_steps
+        End after this many optimiser steps in all.
+
+    Raises ``FloatingPointError`` naming task, epoch and batch when a loss is not finite,
+    ``SchemaError`` or ``ValueError`` for a table or option that does not fit, and
+    ``CheckpointError`` for the checkpoint of another run.
+    """
+    home = choose_device(device)
+    precision = choose_precision(precision, home)
+    forward_block = autocast(precision, home)
+    _check(model, train, validation, epochs=epochs, batch_size=batch_size, balancer=balancer)
+    model.to(home)
+    train, validation = place(train, home), validation and place(validation, home)
+    balancer = balancer if balancer is not None else FixedWeights.from_schema(model.schema)
+    if hasattr(balancer, "bind"):
+        balancer.bind(model.schema)
+    optimizers = Optimizers(optimizer, model, learning_rate, weight_decay)
+    description = {
+        "number of training rows": len(train),
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "optimizer": optimizer,
+        "weight_decay": weight_decay,
+        "precision": precision,
+        "seed": seed,
+    }
+    run = RunState(model, optimizers, balancer, description)
+    batches_per_epoch = -(-len(train) // batch_size)
+
+    with seeded(seed), _bar(epochs * batches_per_epoch, progress) as bar:
+        if resume and checkpoint is not None and Path(checkpoint).exists():
+            run.load(checkpoint)
+            bar.update(run.history.steps)
+        while run.epoch < epochs and not run.finished(patience, max_steps):
+            model.train()
+            for batch in train.batches(
+                batch_size, shuffle=True, seed=seed, epoch=run.epoch, start=run.batch
+            ):
+                batch = batch.to(home)  # 1. batch
+                with forward_block():
+                    logits = model(batch)  # 2. forward: {task: (batch,)}
+                losses = model.losses(logits, batch)  # 3. task losses: (task,)
+                weights = balancer.weights(losses.detach())  # (task,)
+                total = (weights * losses).sum()  # 4. combine
+                optimizers.zero_grad()
+                total.backward()  # 5. backward
+                optimizers.step()  # 6. step
+
+                run.after_step(losses.detach(), batch.observed)
+                bar.update(1)
+                stopped = run.history.steps == max_steps
+                inside = run.batch < batches_per_epoch
+                every = checkpoint_every and run.history.steps % checkpoint_every == 0
+                if checkpoint is not None and inside and (every or stopped):
+                    run.save(checkpoint)
+                if stopped:
+                    break
+
+            metrics = score = None
+            if validation is not None:
+                metrics = evaluate(model, validation)
+                first = run.history.rows[0]["validation"] if run.history.rows else metrics
+                score = selection_score(
+                    model.schema, metrics, reference=reference, spread=spread, first=first
+                )
+            complete = run.batch == batches_per_epoch
+            row = run.end_epoch(metrics, score)
+            bar.set_postfix_str(_summary(row))
+            if checkpoint is not None and complete:
+                run.save(checkpoint)
+
+    run.restore_best()
+    optimizers.release()
+    model.eval()
+    return run.history
+
+
+def _check(
+    model: MultiTaskModel,
+    train: Table,
+    validation: Table | None,
+    *,
+    epochs: int,
+    batch_size: int,
+    balancer: Any,
+) -> None:
+    for what, table in (("train", train), ("validation", validation)):
+        if table is None:
+            continue
+        if table.schema.task_names != model.schema.task_names:
+            raise SchemaError(
+                f"The {what} table has the tasks {', '.join(table.schema.task_names)}, the model "
+                f"{', '.join(model.schema.task_names)}: use table.select_tasks(model.schema.task_names)."
+            )
+        if len(table) == 0:
+            raise ValueError(f"The {what} table has no rows.")
+    if epochs < 0 or batch_size < 1:
+        raise ValueError(
+            f"epochs must be 0 or more ({epochs}), batch_size 1 or more ({batch_size})."
+        )
+    if getattr(balancer, "needs_gramian", False):
+        raise ValueError(
+            f"{type(balancer).__name__} needs the Gramian of the task gradients, which fit does not "
+            "compute yet; use a balancer of losses."
+        )
+
+
+def _bar(total: int, progress: bool) -> Any:
+    from tqdm.auto import tqdm
+
+    return tqdm(total=total, disable=not progress, unit="step", leave=False)
+
+
+def _summary(row: Mapping[str, Any]) -> str:
+    parts = [f"{task} {loss:.4f}" for task, loss in row["train"].items()]
+    if row["score"] is not None:
+        parts.append(f"score {row['score']:.4f}")
+    return f"epoch {row['epoch']}: " + ", ".join(parts)
