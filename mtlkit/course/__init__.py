@@ -1,4 +1,4 @@
-"""What a learner calls in a notebook: checks, quizzes, guesses, hints, progress, modes and sizes."""
+"""What a learner calls in a notebook: checks, quizzes, guesses, hints, progress, modes, sizes."""
 
 from mtlkit.course.check import NotAttempted, check
 from mtlkit.course.hint import hint

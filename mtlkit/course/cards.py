@@ -1,4 +1,4 @@
-"""The cards of a notebook: as data for `hint` and `progress`, and drawn as markdown for the copies."""
+"""The cards of a notebook: as data for `hint` and `progress`, and drawn as markdown."""
 
 import json
 from dataclasses import dataclass
@@ -16,7 +16,8 @@ _STEPS = {"look": 1, "fill in": 1, "modify": 2, "write": 2, "challenge": 3}
 class Place:
     """Where a notebook stands in the course: its neighbours and what exists beside it.
 
-    `notebooks` maps "02" to ("02_share_the_bottom", "Share the bottom") for every source in the folder.
+    `notebooks` maps "02" to ("02_share_the_bottom", "Share the bottom") for every source in the
+    folder.
     """
 
     notebooks: dict[str, tuple[str, str]]
@@ -29,7 +30,7 @@ def numbers() -> list[str]:
 
 
 def load(number: str) -> dict[str, Any]:
-    """The card file of a notebook: {"title": ..., "exercises": {id: {level, minutes, goal, hints}}}."""
+    """A notebook's card file: {"title": ..., "exercises": {id: {level, minutes, goal, hints}}}."""
     path = FOLDER / f"nb{number}.json"
     if not path.exists():
         return {"title": "", "exercises": {}}

@@ -1,7 +1,7 @@
 """Checking a learner's answer, and the small kit with which checkers are written.
 
-`check("2.1", answer)` looks for the checker of exercise 2.1 in `mtlkit/course/checks/nb02.py`, runs it
-and prints one sentence. How to write a checker stands in `notebooks/README.md`.
+`check("2.1", answer)` looks for the checker of exercise 2.1 in `mtlkit/course/checks/nb02.py`, runs
+it and prints one sentence. How to write a checker stands in `notebooks/README.md`.
 """
 
 import functools
@@ -28,7 +28,7 @@ class Mistake(Exception):
 
 
 class NotAttempted(Exception):
-    """Raised by a stub (or for an answer that is `...` or None): the exercise has not been tried yet."""
+    """Raised by a stub, or for the answers `...` and None: the exercise was not tried yet."""
 
 
 class CheckFailed(AssertionError):
@@ -41,7 +41,7 @@ class _LearnerError(Exception):
 
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of a check: `status` is "right", "wrong" or "not attempted"; `message` is one sentence."""
+    """The outcome of a check: `status` ("right", "wrong", "not attempted") and one sentence."""
 
     status: str
     message: str
@@ -49,7 +49,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Wrong:
-    """A stored wrong answer: the answer, a part of the message it must get, and the mistake's name."""
+    """A stored wrong answer, a part of the message it must get, and the mistake's name."""
 
     answer: Any
     expected: str
@@ -77,9 +77,9 @@ def checker(
     """Register the decorated function as the checker of an exercise.
 
     The function gets the learner's answer and raises `Mistake` at the first thing that is wrong.
-    `wrong` holds (answer, part of the message) or (answer, part of the message, name of the mistake);
-    without a name the first line of the answer's docstring is taken. `praise` follows "right".
-    Raises ValueError for an id that is taken or malformed.
+    `wrong` holds (answer, part of the message) or (answer, part of the message, name of the
+    mistake); without a name the first line of the answer's docstring is taken. `praise` follows
+    "right". Raises ValueError for an id that is taken or malformed.
     """
     if not re.fullmatch(r"\d+\.\d+", exercise):
         raise ValueError(f"an exercise id looks like 2.1, found {exercise!r}")
@@ -102,7 +102,7 @@ def checker(
 
 
 def require(condition: Any, sentence: str, **values: Any) -> None:
-    """Raise Mistake(sentence) unless the condition holds; `{name}` in the sentence is filled from values."""
+    """Raise Mistake(sentence) unless the condition holds; values fill `{name}` in the sentence."""
     if not bool(condition):
         raise Mistake(_fill(sentence, values))
 
@@ -112,8 +112,8 @@ def require_close(
 ) -> None:
     """Raise Mistake unless two tensors, arrays or numbers agree.
 
-    Agreement means the same shape and |found - wanted| <= tolerance * (1 + |wanted|) everywhere; NaN agrees
-    only with NaN. `{found}` and `{wanted}` in the sentence are filled in.
+    Agreement means the same shape and |found - wanted| <= tolerance * (1 + |wanted|) everywhere;
+    NaN agrees only with NaN. `{found}` and `{wanted}` in the sentence are filled in.
     """
     sentence = sentence or "Your answer gives {found}, it should be {wanted}."
     left, right = _array(found), _array(wanted)
@@ -139,7 +139,7 @@ def require_gradient(found: Any, sentence: str | None = None) -> None:
     if getattr(found, "grad_fn", None) is None:
         raise Mistake(
             sentence
-            or "No gradient flows through your result: did it pass through .item(), .detach() or numpy?"
+            or "No gradient flows through your result: did it go through .item(), .detach() or numpy?"
         )
 
 
@@ -175,7 +175,8 @@ def _short(value: Any) -> str:
 
 
 def judge(exercise: str, answer: Any) -> Verdict:
-    """Run the checker of an exercise on an answer and return its verdict; nothing is printed or stored.
+    """Run the checker of an exercise on an answer and return its verdict; nothing is printed or
+    stored.
 
     Raises KeyError if the exercise has no checker.
     """
@@ -190,7 +191,7 @@ def judge(exercise: str, answer: Any) -> Verdict:
         return Verdict("wrong", str(mistake))
     except _LearnerError as wrapped:
         return _explain(wrapped.__cause__, answer)
-    except Exception as error:  # noqa: BLE001 - from a class of the learner's, or from comparing their result
+    except Exception as error:  # from a class of the learner's, or from comparing their result
         return _explain(error, answer)
     return Verdict("right", entry.praise or "well done.")
 
@@ -198,7 +199,8 @@ def judge(exercise: str, answer: Any) -> Verdict:
 def check(exercise: str, answer: Any) -> None:
     """Check an answer, print one sentence and remember the outcome for `progress()`.
 
-    Never raises into the notebook, except when MTLKIT_STRICT=1 and the answer is not right (CheckFailed).
+    Never raises into the notebook, except when MTLKIT_STRICT=1 and the answer is not right
+    (CheckFailed).
     """
     strict = os.environ.get("MTLKIT_STRICT") == "1"
     try:
@@ -242,7 +244,7 @@ def load(number: str) -> dict[str, Checker]:
 
 
 def _watched(answer: Any) -> Any:
-    """The learner's function, watched: an unfinished result and an exception of its own are told apart."""
+    """The learner's function, with an unfinished result and its own exceptions told apart."""
     if not inspect.isroutine(answer):
         return answer
 
@@ -272,9 +274,8 @@ def _explain(error: BaseException, answer: Any) -> Verdict:
     code = getattr(answer, "__code__", None)
     for frame, line in traceback.walk_tb(error.__traceback__):
         name = frame.f_code.co_filename
-        if code is not None and name == code.co_filename:
-            own = (frame, line)
-        elif code is None and not name.startswith(_PACKAGE) and "site-packages" not in name:
+        elsewhere = name.startswith(_PACKAGE) or "site-packages" in name
+        if name == code.co_filename if code is not None else not elsewhere:
             own = (frame, line)
     detail = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if own is None:

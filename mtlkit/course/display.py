@@ -8,8 +8,8 @@ from collections.abc import Callable
 def live() -> bool:
     """True where widgets can be shown: in a notebook kernel with ipywidgets, unless MTLKIT_PLAIN=1.
 
-    Headless runs (the builder, the tests) set MTLKIT_PLAIN=1, so that stored outputs are plain text which
-    every viewer shows.
+    Headless runs (the builder, the tests) set MTLKIT_PLAIN=1, so that stored outputs are plain text
+    which every viewer shows.
     """
     if os.environ.get("MTLKIT_PLAIN") == "1":
         return False

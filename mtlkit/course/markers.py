@@ -1,7 +1,7 @@
 """Reading a notebook source: its cells, tags, cards and solution markers.
 
-The format is described for authors in `notebooks/README.md`. Everything that is wrong with a source is
-collected and reported at once, with file, line and what to do.
+The format is described for authors in `notebooks/README.md`. Everything that is wrong with a source
+is collected and reported at once, with file, line and what to do.
 """
 
 import re
@@ -117,7 +117,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Block:
-    """One solution block: the lines that the learner must find, and the stub lines shown instead."""
+    """One solution block: the lines that the learner must find, and the stub shown instead."""
 
     solution: tuple[str, ...]
     stub: tuple[str, ...]
@@ -126,8 +126,8 @@ class Block:
 def split_solution(source: str) -> tuple[str, str, list[Block]]:
     """Split a cell with solution markers into (learner's text, solution's text, blocks).
 
-    Raises ValueError with a sentence if the markers are out of order, a solution is empty, or a block
-    has no `# STUB:` line right after its end.
+    Raises ValueError with a sentence if the markers are out of order, a solution is empty, or a
+    block has no `# STUB:` line right after its end.
     """
     learner: list[str] = []
     solved: list[str] = []
@@ -236,7 +236,7 @@ def _require_fields(fields: dict, required: tuple[str, ...], allowed: tuple[str,
 
 
 def read_title(source: str) -> Title:
-    """Read a title card; raises ValueError naming the field that is missing, unknown or malformed."""
+    """Read a title card; raises ValueError naming the field that is wrong."""
     fields, body = split_card(source)
     _require_fields(fields, TITLE_FIELDS, (*TITLE_FIELDS, "needs", "cut"))
     return Title(
@@ -272,7 +272,7 @@ def read_exercise(source: str, line: int = 0) -> Exercise:
 
 
 def read_cells(text: str) -> list[Cell]:
-    """Cells of a percent-format text, with the line of each cell's `# %%` marker where it is known."""
+    """Cells of a percent-format text, with the line of each `# %%` marker where it is known."""
     import jupytext
 
     notebook = jupytext.reads(text, fmt="py:percent")
@@ -291,8 +291,9 @@ def read_cells(text: str) -> list[Cell]:
 def parse(path: Path | str) -> Source:
     """Read and validate one notebook source.
 
-    Raises SourceError listing every problem: markers out of order, a missing solution or stub, an unknown
-    tag, a duplicate exercise id, an exercise without check, a check for an unknown exercise.
+    Raises SourceError listing every problem: markers out of order, a missing solution or stub, an
+    unknown tag, a duplicate exercise id, an exercise without check, a check for an unknown
+    exercise.
     """
     path = Path(path)
     problems: list[str] = []
@@ -336,8 +337,8 @@ def parse(path: Path | str) -> Source:
                 _, _, blocks = split_solution(cell.source)
                 if not blocks:
                     raise ValueError(
-                        "an exercise-code cell without a solution: mark it with '# BEGIN SOLUTION' and "
-                        "'# END SOLUTION'"
+                        "an exercise-code cell without a solution: mark it with "
+                        "'# BEGIN SOLUTION' and '# END SOLUTION'"
                     )
             except ValueError as error:
                 problem(cell, error)
@@ -362,8 +363,8 @@ def parse(path: Path | str) -> Source:
     for exercise in exercises.values():
         if not exercise.checked:
             problems.append(
-                f"{where}:{exercise.line}: exercise {exercise.id} has no check: add a cell tagged check "
-                f'with check("{exercise.id}", answer)'
+                f"{where}:{exercise.line}: exercise {exercise.id} has no check: add a cell "
+                f'tagged check with check("{exercise.id}", answer)'
             )
     if title is None:
         problems.append(f"{where}:1: no cell is tagged title")

@@ -23,8 +23,8 @@ def mode() -> str:
 def sizes(notebook: str, mode_name: str | None = None) -> SimpleNamespace:
     """The sizes of one notebook in a mode, as a namespace: `sizes("02").rows`.
 
-    `mode_name` is "smoke" or "full"; without it `mode()` decides. Raises KeyError for a notebook without
-    a row in the table, ValueError for an unknown mode.
+    `mode_name` is "smoke" or "full"; without it `mode()` decides. Raises KeyError for a notebook
+    without a row in the table, ValueError for an unknown mode.
     """
     if notebook not in SIZES:
         raise KeyError(

@@ -1,4 +1,4 @@
-"""Guessing before looking: a guess that is written down makes the surprise, and the memory, stronger."""
+"""Guessing before looking: a guess that is written down makes the surprise stronger."""
 
 import math
 from typing import Any
@@ -10,8 +10,8 @@ from mtlkit.course.questions import Prediction, prediction
 def predict(identifier: str, *guessed: Any) -> None:
     """Ask for a guess ("2.p1"), or give it in plain text: `predict("2.p1", 40)`.
 
-    A ranking is given best first, as several values or one list. In JupyterLab an input appears. Nothing
-    waits for the guess; `guess(identifier)` returns it later.
+    A ranking is given best first, as several values or one list. In JupyterLab an input appears.
+    Nothing waits for the guess; `guess(identifier)` returns it later.
     """
     try:
         question = prediction(identifier)

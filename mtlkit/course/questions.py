@@ -1,4 +1,4 @@
-"""Reading the questions of a notebook: quizzes and predictions in `mtlkit/course/quizzes/nbNN.yaml`."""
+"""Reading a notebook's quizzes and predictions from `mtlkit/course/quizzes/nbNN.yaml`."""
 
 import random
 from dataclasses import dataclass

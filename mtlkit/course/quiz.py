@@ -7,8 +7,8 @@ from mtlkit.course.questions import Question, quiz_questions
 def quiz(identifier: str, *answers: int) -> None:
     """Show the quiz `identifier` ("2.exit"), or answer it in plain text: `quiz("2.exit", 2, 1, 3)`.
 
-    `answers` are the numbers of the chosen options, one a question, counted from 1. In JupyterLab the
-    questions appear as buttons. The answers stay on this machine; see `progress()`.
+    `answers` are the numbers of the chosen options, one a question, counted from 1. In JupyterLab
+    the questions appear as buttons. The answers stay on this machine; see `progress()`.
     """
     try:
         questions = quiz_questions(identifier)
@@ -35,7 +35,7 @@ def as_text(identifier: str, questions: tuple[Question, ...]) -> str:
 
 
 def reply(identifier: str, questions: tuple[Question, ...], answers: tuple[int, ...]) -> str:
-    """Store the answers and return what to say about each; a malformed answer is explained, not stored."""
+    """Store the answers and return what to say; a malformed answer is explained, not stored."""
     if len(answers) != len(questions):
         return (
             f"{identifier} has {len(questions)} questions, {len(answers)} answers were given: "

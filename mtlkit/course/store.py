@@ -1,7 +1,7 @@
 """The learner's own record: one JSON file on this machine, never sent anywhere.
 
-It lies in `.mtlkit/progress.json` in the folder that the environment variable MTLKIT_HOME names, or else
-in the working folder.
+It lies in `.mtlkit/progress.json` in the folder that the environment variable MTLKIT_HOME names, or
+else in the working folder.
 """
 
 import json
@@ -24,8 +24,8 @@ def location() -> Path:
 def read() -> dict[str, Any]:
     """The record: {"checks": {}, "hints": {}, "quizzes": {}, "guesses": {}}.
 
-    A file that is not a record is set aside beside it (named `progress.broken.json`, `...2.json`, and so
-    on) with a message, and an empty record is returned.
+    A file that is not a record is set aside beside it (named `progress.broken.json`, `...2.json`,
+    and so on) with a message, and an empty record is returned.
     """
     if _memory is not None:
         return _memory
@@ -44,7 +44,7 @@ def read() -> dict[str, Any]:
         return {**empty, **record}
     aside = _free_name(path)
     try:
-        os.replace(path, aside)
+        path.replace(aside)
     except OSError as error:
         print(f"The file {path} is damaged and cannot be moved ({error}); it is ignored.")
     else:
@@ -72,7 +72,7 @@ def update(change: Callable[[dict[str, Any]], None]) -> None:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a utf-8 file with LF line ends so that a reader finds the old or the new text, never a part."""
+    """Write utf-8 with LF line ends; a reader finds the old or the new text, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
     try:
@@ -81,8 +81,8 @@ def write_atomically(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
-        os.chmod(name, mode)
-        os.replace(name, path)
+        Path(name).chmod(mode)
+        Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
