@@ -142,7 +142,7 @@ def build_tables(source: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
         .sort("household")
     )
     return {
-        "households": households,
+        "demographics": households,
         "visits": visits,
         "purchases": purchases,
         "campaigns": build_campaigns(source, households),
@@ -170,9 +170,7 @@ def build_campaigns(source: dict[str, pl.DataFrame], households: pl.DataFrame) -
     )
 
 
-def build_products(
-    source: dict[str, pl.DataFrame], lines: pl.DataFrame
-) -> dict[str, pl.DataFrame]:
+def build_products(source: dict[str, pl.DataFrame], lines: pl.DataFrame) -> dict[str, pl.DataFrame]:
     """Products sold in nearly every training week, and what happened to each in each week."""
     chosen = (
         lines.filter(pl.col("week").is_between(*SELECTION_WEEKS) & (pl.col("quantity") > 0))
@@ -216,18 +214,14 @@ def build_products(
         )
     )
     weeks = sales.join(promotions, on=["product_id", "week"], how="full", coalesce=True)
-    small = {"units": pl.UInt16, "spend_cents": pl.UInt32, "lines": pl.UInt16}
+    kinds = {"product_id": pl.UInt32, "week": pl.UInt8, "spend_cents": pl.UInt32}
+    kinds |= dict.fromkeys(("units", "lines", "discounted_lines", "coupon_lines"), pl.UInt16)
+    kinds |= dict.fromkeys(promotions.columns[2:], pl.UInt8)
     return {
-        "products": products,
+        "catalogue": products,
         "product_weeks": weeks.fill_null(0)
-        .select(
-            product=pl.col("product_id").cast(pl.UInt32),
-            week=pl.col("week").cast(pl.UInt8),
-            *(pl.col(name).cast(kind) for name, kind in small.items()),
-            discounted_lines=pl.col("discounted_lines").cast(pl.UInt16),
-            coupon_lines=pl.col("coupon_lines").cast(pl.UInt16),
-            *(pl.col(name).cast(pl.UInt8) for name in promotions.columns[2:]),
-        )
+        .select(pl.col(name).cast(kinds[name]) for name in weeks.columns)
+        .rename({"product_id": "product"})
         .sort("product", "week"),
     }
 
