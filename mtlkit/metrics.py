@@ -37,8 +37,31 @@ METRIC_SIGNS = {
     "mae_uncensored": -1,
     "poisson_deviance": -1,
     "pcoc": 0,
+    "gauc_skipped": 0,
     "censored_share": 0,
 }
+
+# As tables and axes write them.
+METRIC_NAMES = {
+    "auc": "AUC",
+    "gauc": "GAUC",
+    "gauc_skipped": "share skipped by GAUC",
+    "ndcg": "NDCG",
+    "r2": "R²",
+    "ece": "ECE",
+    "pcoc": "predicted / observed",
+    "rmse": "RMSE",
+    "mae": "mean absolute error",
+    "rmse_uncensored": "RMSE (not censored)",
+    "mae_uncensored": "mean absolute error (not censored)",
+    "log_loss": "log-loss",
+    "poisson_deviance": "Poisson deviance",
+}
+
+
+def metric_name(name: str) -> str:
+    """A metric's name for readers: "AUC" for "auc"; an unknown name loses its underscores."""
+    return METRIC_NAMES.get(name, name.replace("_", " "))
 
 
 class MetricError(ValueError):
