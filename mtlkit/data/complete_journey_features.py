@@ -1,8 +1,8 @@
 """From weekly records of the Complete Journey to one raw row a household, department and week.
 
-A row for week w says what was known when week w began and what then happened in it. Every input is a
-function of weeks before w (or of what the shop plans itself: campaigns, displays, mailers), and
-``past_sum`` and ``weeks_since`` are the only ways in: neither reads week w or later.
+A row for week w says what was known when week w began and what then happened in it. Every input is
+a function of weeks before w, or of what the shop plans itself (campaigns, displays, mailers);
+``past_sum`` and ``weeks_since`` are the only ways in, and neither reads week w or later.
 """
 
 from __future__ import annotations
@@ -89,13 +89,14 @@ def household_rows(tables: dict[str, pl.DataFrame], households: str = "known") -
         return to_grid(visits, column, household=names)[:, None, :]  # (household, 1, week)
 
     spend, items = cells("spend_cents") / 100, cells("items")  # (household, department, week)
-    bought, coupon = items > 0, cells("coupon_cents") > 0
+    bought: np.ndarray = items > 0
+    coupon: np.ndarray = cells("coupon_cents") > 0
     saved = cells("discount_cents") / 100
     baskets, store_spend = weekly("baskets"), weekly("spend_cents") / 100
     week = np.arange(LAST + 1)
     weeks_bought = past_sum(bought)
     paid, cut = past_sum(spend, 8), past_sum(saved, 8)
-    any_coupon = coupon.any(axis=1, keepdims=True)
+    any_coupon = coupon.max(axis=1, keepdims=True)
     columns = {
         "bought_1": past_sum(bought, 1),
         "weeks_bought_4": past_sum(bought, 4),
@@ -116,10 +117,14 @@ def household_rows(tables: dict[str, pl.DataFrame], households: str = "known") -
         "store_spend_1": past_sum(store_spend, 1),
         "store_spend_8": past_sum(store_spend, 8),
         "weeks_with_any_coupon_8": past_sum(any_coupon, 8),
-        "department_share_1": past_sum(bought.mean(axis=0, keepdims=True), 1),
+        "weeks_with_any_coupon": past_sum(any_coupon),
+        "department_share_1": past_sum(np.mean(bought, axis=0, keepdims=True), 1),
     }
     for kind in ("A", "B", "C"):
-        columns[f"campaigns_{kind}"] = campaigns_running(tables["campaigns"], names, kind)
+        chosen = tables["campaigns"].filter(pl.col("kind") == kind)
+        running = campaigns_running(chosen.with_columns(times=pl.lit(1)), names)
+        columns[f"campaigns_{kind}"] = running[:, None, :]
+    columns["coupons_offered"] = coupons_offered(tables, names)
     labels = {"buy": bought, "coupon": coupon, "spend": spend, "items": items}
     kept = np.zeros(bought.shape, dtype=bool)  # (household, department, week)
     kept[..., FIRST_WEEK : LAST_WEEK + 1] = True
@@ -131,16 +136,25 @@ def household_rows(tables: dict[str, pl.DataFrame], households: str = "known") -
     )
 
 
-def campaigns_running(campaigns: pl.DataFrame, households: pl.Series, kind: str) -> np.ndarray:
-    """Campaigns of one kind that a household is in when a week begins, (household, 1, week)."""
-    chosen = campaigns.filter(
-        (pl.col("kind") == kind) & pl.col("household").is_in(households.to_list())
-    )
-    row = np.searchsorted(households.to_numpy(), chosen["household"].to_numpy())
+def campaigns_running(campaigns: pl.DataFrame, households: pl.Series) -> np.ndarray:
+    """Sum of ``times`` over a household's campaigns as a week begins, (household, week)."""
+    campaigns = campaigns.filter(pl.col("household").is_in(households.to_list()))
+    row = np.searchsorted(households.to_numpy(), campaigns["household"].to_numpy())
+    times = campaigns["times"].to_numpy()
     change = np.zeros((len(households), LAST + 2))
-    np.add.at(change, (row, chosen["first_week"].to_numpy()), 1)
-    np.add.at(change, (row, chosen["last_week"].to_numpy() + 1), -1)
-    return change.cumsum(axis=1)[:, None, : LAST + 1]
+    np.add.at(change, (row, campaigns["first_week"].to_numpy()), times)
+    np.subtract.at(change, (row, campaigns["last_week"].to_numpy() + 1), times)
+    return change.cumsum(axis=1)[:, : LAST + 1]
+
+
+def coupons_offered(tables: dict[str, pl.DataFrame], households: pl.Series) -> np.ndarray:
+    """Coupons that a household's campaigns offer, (household, department, week)."""
+    offers = []
+    for department in DEPARTMENTS:
+        coupons = tables["campaign_coupons"].filter(pl.col("department") == department)
+        sent = tables["campaigns"].join(coupons, on="campaign").rename({"coupons": "times"})
+        offers.append(campaigns_running(sent, households))
+    return np.stack(offers, axis=1)
 
 
 def product_rows(tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
@@ -153,7 +167,7 @@ def product_rows(tables: dict[str, pl.DataFrame]) -> pl.DataFrame:
 
     units, lines, spend = cells("units"), cells("lines"), cells("spend_cents") / 100
     discounted, coupon = cells("discounted_lines"), cells("coupon_lines")
-    sold = units > 0
+    sold: np.ndarray = units > 0
     mean_8 = past_sum(units, 8) / 8
     price = past_sum(spend, 8) / np.maximum(past_sum(units, 8), 1)
     columns = {

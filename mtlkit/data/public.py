@@ -20,6 +20,7 @@ import os
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +170,7 @@ def _page_of(entry: DataFile) -> str:
     return next(s.page for s in SETS.values() if entry in s.files)
 
 
-def _digest(stream: IO[bytes], kind: str) -> str:
+def _digest(stream: IO[bytes] | gzip.GzipFile | lzma.LZMAFile, kind: str) -> str:
     digest = hashlib.new(kind, usedforsecurity=False)
     for block in iter(lambda: stream.read(1 << 20), b""):
         digest.update(block)
@@ -178,11 +179,10 @@ def _digest(stream: IO[bytes], kind: str) -> str:
 
 def _content_matches(path: Path, entry: DataFile) -> bool:
     """True if the file, compressed by someone else, holds the same bytes inside."""
-    opener = {".gz": gzip.open, ".xz": lzma.open}[path.suffix]
     try:
-        with opener(path, "rb") as stream:
-            return _digest(stream, "sha256") == entry.content_sha256  # type: ignore[arg-type]
-    except (OSError, EOFError, lzma.LZMAError, gzip.zlib.error):  # type: ignore[attr-defined]
+        with gzip.open(path) if path.suffix == ".gz" else lzma.open(path) as stream:
+            return _digest(stream, "sha256") == entry.content_sha256
+    except (OSError, EOFError, lzma.LZMAError, zlib.error):
         return False
 
 
@@ -238,6 +238,6 @@ def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
     else:
         with tarfile.open(archive) as content:
             for info in content:
-                stream = content.extractfile(info)
-                if stream is not None:
-                    yield info.name, stream
+                inside = content.extractfile(info)
+                if inside is not None:
+                    yield info.name, inside

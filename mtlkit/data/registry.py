@@ -84,6 +84,11 @@ _ALL = (
                 "39156fc425e72ba38735ef869b2eabcd2fc769db2649daf7dc3c19a51e1759c4",
             ),
             DataFile(
+                "campaign_coupons.parquet",
+                1_310,
+                "7e853ec04cc42c7a3ebbb0ea0500382c3aa69bc1a552071ea919f962dbf712ee",
+            ),
+            DataFile(
                 "catalogue.parquet",
                 12_051,
                 "e19e09252cefec961ec87650597267e508aba6eebe246b4fc1e21feb308d4b46",
