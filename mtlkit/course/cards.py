@@ -86,7 +86,7 @@ def draw_exercise(exercise: Exercise) -> str:
     steps = _STEPS[exercise.level]
     return "\n".join(
         [
-            f"### Exercise {exercise.id}: {exercise.level}",
+            f"## Exercise {exercise.id}: {exercise.level}",
             "",
             f"> **Goal:** you can {exercise.goal.rstrip('.')}.  ",
             f"> **Level:** {'●' * steps}{'○' * (3 - steps)} {exercise.level}, "

@@ -139,7 +139,7 @@ def require_gradient(found: Any, sentence: str | None = None) -> None:
     if getattr(found, "grad_fn", None) is None:
         raise Mistake(
             sentence
-            or "No gradient flows through your result: did it go through .item(), .detach() or numpy?"
+            or "No gradient flows through your result: did .item(), .detach() or numpy cut it?"
         )
 
 

@@ -32,13 +32,8 @@ def make_copy(source: Source, audience: str, place: Place, language: str = "en")
     """
     if audience not in AUDIENCES:
         raise ValueError(f"audience must be one of {', '.join(AUDIENCES)}; found {audience!r}")
-    hidden = {"instructor", "lang-zh" if language == "en" else "lang-en"}
-    if audience == "learner":
-        hidden.add("solution")
     cells, used = [], {}
-    for cell in source.cells:
-        if hidden & set(cell.tags):
-            continue
+    for cell in kept(source, audience, language):
         text = _text(source, cell, audience, place)
         if cell.kind == "markdown" and audience == "solution":
             text = move_links(text, "../")
@@ -57,6 +52,14 @@ def make_copy(source: Source, audience: str, place: Place, language: str = "en")
     notebook = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
     notebook.nbformat_minor = 5
     return notebook
+
+
+def kept(source: Source, audience: str, language: str = "en") -> list[Cell]:
+    """The source's cells that are in a copy, one for one with the copy's cells."""
+    hidden = {"instructor", "lang-zh" if language == "en" else "lang-en"}
+    if audience == "learner":
+        hidden.add("solution")
+    return [cell for cell in source.cells if not hidden & set(cell.tags)]
 
 
 def _text(source: Source, cell: Cell, audience: str, place: Place) -> str:

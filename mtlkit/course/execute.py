@@ -99,6 +99,7 @@ def pictures(notebook: Any) -> list[tuple[int, int, str]]:
             png = output.get("data", {}).get("image/png")
             if png:
                 size = len(base64.b64decode(png))
-                alt = (output.get("metadata", {}).get("image/png") or {}).get("alt", "")
+                metadata = output.get("metadata", {})
+                alt = metadata.get("image/png", {}).get("alt") or metadata.get("alt") or ""
                 found.append((position, size, str(alt).strip()))
     return found

@@ -45,8 +45,8 @@ def make_page(source: Source, place: Place, checkers: dict[str, Checker]) -> str
         f"Solutions: [solutions/{name}.ipynb](../solutions/{name}.ipynb)."
         + (f" Slides: [{name}.md](../../slides/{name}.md)." if place.slides else ""),
         "",
-        f"A learner alone needs about {title.read} minutes to read, {title.run} to run and {practice} "
-        f"for the exercises. In a classroom plan {total} minutes.",
+        f"A learner alone needs about {title.read} minutes to read, {title.run} to run and "
+        f"{practice} for the exercises. In a classroom plan {total} minutes.",
         "",
         "## Goals",
         "",
