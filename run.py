@@ -51,7 +51,7 @@ def check_python(version: tuple, system: str, machine: str, bits: int) -> None:
         raise SetupError(
             "This Python is built for Intel Macs, for which PyTorch makes no new releases.\n"
             "On a Mac with an Apple chip: install the universal Python from\n"
-            "https://www.python.org/downloads/ and run it in a Terminal that is not under Rosetta.\n"
+            "https://www.python.org/downloads/ and run it in a Terminal without Rosetta.\n"
             "On an Intel Mac: use a Linux container, or a notebook service on the web."
         )
 
