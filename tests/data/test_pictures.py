@@ -195,12 +195,8 @@ def test_rotation_agrees_with_scipy(pictures, degrees):
 def test_the_whole_map_agrees_with_a_slow_reference_on_a_picture_that_is_not_square():
     picture = torch.rand(1, 9, 13, generator=torch.Generator().manual_seed(0)).double()
     degrees, scale, shift = 33.0, 1.3, (1.5, -2.0)
-    fast = affine(
-        picture,
-        torch.tensor([degrees]).double(),
-        torch.tensor([scale]).double(),
-        torch.tensor([shift]).double(),
-    )[0]
+    amounts = [torch.tensor([amount], dtype=torch.float64) for amount in (degrees, scale, shift)]
+    fast = affine(picture, *amounts)[0]
     angle = np.deg2rad(degrees)
     slow = np.zeros((9, 13))
     for row in range(9):
