@@ -121,13 +121,15 @@ class Encoder:
                 columns[f"{name}_missing"] = gaps.cast(pl.Float64)
         for task in schema.tasks:
             columns[task.name] = _column(frame, task.name)
-        for name in (*self.keys, *([self.scenario] if self.scenario else [])):
-            columns.setdefault(name, _column(frame, name))
         extra = {f"key:{name}": _column(frame, name) for name in self.keys}
+        place: str | None = None
+        if self.scenario is not None:  # under a name of its own: it may be a feature as well
+            place = f"scenario:{self.scenario}"
+            columns[place] = _column(frame, self.scenario)
         table = Table.from_columns(
             schema,
             columns | extra,
-            scenario=self.scenario if self.scenario else None,
+            scenario=place,
             truth=truth,
             censored=censored,
             keys=tuple(extra),

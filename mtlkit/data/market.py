@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from functools import cached_property
 
 import numpy as np
+import polars as pl
 
 from mtlkit.data import market_world as world
 from mtlkit.data.market_dials import Dials, load_dials, presets
+from mtlkit.data.market_frames import impressions_frame
 from mtlkit.data.market_impressions import ImpressionLog
+from mtlkit.data.market_live import Live
+from mtlkit.data.market_oracle import oracle_metrics
+from mtlkit.data.market_sessions import SessionLog, sessions_frame, sessions_table
 from mtlkit.data.market_table import TableFiller, log_columns
 from mtlkit.data.table import Table
 
@@ -55,6 +60,11 @@ class Market:
         """The impression log behind the tables (built on first use)."""
         return ImpressionLog(self)
 
+    @cached_property
+    def session_log(self) -> SessionLog:
+        """The session log behind the tables (built on first use)."""
+        return SessionLog(self)
+
     # --- impressions -------------------------------------------------------------------------
 
     def impressions(self, rows: int, start: int = 0, chunk: int = 200_000) -> Table:
@@ -68,7 +78,7 @@ class Market:
 
         Row r is the same in every table that holds it, whatever `start` and `chunk` were; pages of
         `page_size` rows share visitor, time and scenario. At most `chunk` rows are worked on at a
-        time. Rows are in no order of time. Raises ValueError for fewer than 1 row or a negative start.
+        time. Rows are in no order of time. Raises ValueError for rows below 1 or a negative start.
         """
         _whole("rows", rows, 1)
         _whole("start", start, 0)
@@ -83,6 +93,86 @@ class Market:
         """The same rows as `impressions`, one table of at most `chunk` rows after the other."""
         for begin in range(0, rows, chunk):
             yield self.impressions(min(chunk, rows - begin), start + begin, chunk)
+
+    def impressions_frame(self, rows: int, start: int = 0, truth: bool = False) -> pl.DataFrame:
+        """The same rows as a person would export them: words, gaps, and faults (dial `dirt`).
+
+        Labels are null where not observed; `row` is the row id of the table. Doubled rows come on
+        top of `rows`. truth=True adds the truth columns. `market_frames.clean_impressions` mends
+        the faults and `market_frames.impression_encoder` turns the result into a table.
+        """
+        _whole("rows", rows, 1)
+        _whole("start", start, 0)
+        return impressions_frame(self, rows, start, truth)
+
+    # --- other tables ------------------------------------------------------------------------
+
+    def sessions(self, rows: int, start: int = 0) -> Table:
+        """Sessions: history and query words; tasks next_category, intent and purchase.
+
+        Truths, for every row: P(next category), (row, 10); P(intent), (row, 5); P(purchase), all
+        given exactly what a model may read.
+        """
+        _whole("rows", rows, 1)
+        _whole("start", start, 0)
+        return sessions_table(self, rows, start)
+
+    def sessions_frame(self, rows: int, start: int = 0) -> pl.DataFrame:
+        """The sessions in words."""
+        _whole("rows", rows, 1)
+        _whole("start", start, 0)
+        return sessions_frame(self, rows, start)
+
+    def products(self) -> Table:
+        """One row a product: attributes and picture; see `mtlkit.data.products`."""
+        from mtlkit.data.products import products_table
+
+        return products_table(self)
+
+    def products_frame(self) -> pl.DataFrame:
+        """The products in words."""
+        from mtlkit.data.products import products_frame
+
+        return products_frame(self)
+
+    def demand(self, weeks: int) -> Table:
+        """Weekly demand of each product, censored by stock-outs; see `mtlkit.data.demand`."""
+        from mtlkit.data.demand import demand_table
+
+        return demand_table(self, weeks)
+
+    def demand_frame(self, weeks: int) -> pl.DataFrame:
+        """Weekly demand in words."""
+        from mtlkit.data.demand import demand_frame
+
+        return demand_frame(self, weeks)
+
+    def deliveries(self, rows: int) -> Table:
+        """Deliveries: days, late, damaged; see `mtlkit.data.deliveries`."""
+        from mtlkit.data.deliveries import deliveries_table
+
+        return deliveries_table(self, rows)
+
+    def deliveries_frame(self, rows: int) -> pl.DataFrame:
+        """Deliveries in words."""
+        from mtlkit.data.deliveries import deliveries_frame
+
+        return deliveries_frame(self, rows)
+
+    # --- what is best ------------------------------------------------------------------------
+
+    def oracle(self, table: Table, knows: str = "everything") -> dict[str, dict[str, float]]:
+        """Metrics of the true values on these very rows: {task: {metric: value}}.
+
+        knows="everything": the true value of each row, its private luck included; nothing beats it.
+        knows="features": the expectation given what a model may read (and, for purchase, that the
+        row was clicked); the best any model could reach. Raises ValueError without truth.
+        """
+        return oracle_metrics(self, table, knows)
+
+    def live(self, seed: int = 0, visitors_per_day: int = 1000) -> Live:
+        """Simulated visitors from the day after the log on, with common random numbers."""
+        return Live(self, seed, visitors_per_day)
 
 
 def _whole(name: str, value: int, low: int) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mtlkit.data.market_taste import OUTCOMES, Taste
-from mtlkit.data.market_world import DEVICES, REGIONS
+from mtlkit.data.market_world import DEVICES, HOUR_TRAFFIC, REGIONS
 
 if TYPE_CHECKING:
     from mtlkit.data.market import Market
@@ -23,14 +23,11 @@ RATING_MEAN, RATING_SLOPE = 0.9, 0.8  # of the logit of one star more, out of fo
 # +1: a summer product, -1: a winter product; the first day is the first of March
 SUMMER = np.array([1, 0, -1, 1, -1, 1, 0.3, 0.2, 0, -1], dtype=np.float32)
 FIRST_DAY_OF_YEAR = 60
-HOUR_TRAFFIC = np.array(
-    [2, 1, 1, 1, 1, 2, 3, 5, 6, 6, 6, 7, 8, 7, 6, 6, 6, 7, 8, 10, 11, 10, 7, 4], dtype=np.float64
-)
 
 
 def sigmoid(values: np.ndarray) -> np.ndarray:
     """1 / (1 + exp(-x)), in the precision of `values`."""
-    return 1 / (1 + np.exp(-values))
+    return 1 / (1 + np.exp(-np.maximum(values, -80)))  # exp(89) overflows float32
 
 
 def rounded(probability: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ TASKS = (
     Task("rating", "regression", given="purchase", unit="stars"),
 )
 DENSE = (
-    "price", "position", "user_visits", "user_clicks", "user_basket", "recency",
+    "price", "position", "user_visits", "user_clicks", "user_buys", "user_basket", "recency",
     "item_clicks", "item_rating",
 )  # fmt: skip
 KEYS = ("user", "item", "session", "time", "day", "position")
@@ -96,7 +96,8 @@ def impression_schema(market: Market) -> Schema:
         "user": dials.users, "item": dials.items, "category": len(CATEGORIES),
         "style": len(market.styles), "seller": dials.sellers,
         "price_band": len(market.price_bands), "age_band": len(market.age_bands),
-        "favourite_category": len(CATEGORIES), "region": len(market.regions), "device": len(market.devices),
+        "favourite_category": len(CATEGORIES), "region": len(market.regions),
+        "device": len(market.devices),
         "hour": 24, "weekday": 7, "scenario": dials.scenarios,
     }  # fmt: skip
     return Schema(
@@ -124,6 +125,7 @@ def features(market: Market, columns: dict[str, np.ndarray]) -> tuple[np.ndarray
         "position": np.log1p(columns["position"]),
         "user_visits": (np.log1p(users["past_visits"])[user] - 2.7) / 0.8,
         "user_clicks": users["past_level"][user],
+        "user_buys": users["past_buys"][user],
         "user_basket": users["past_basket"][user],
         "recency": np.log1p(users["recency_days"])[user] - 2,
         "item_clicks": items["past_clicks"][item],

@@ -21,7 +21,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtlkit.data.market_world import AGE_BANDS, CATEGORIES, DEVICES, REGIONS, STYLES, whitened
+from mtlkit.data.market_world import (
+    AGE_BANDS,
+    CATEGORIES,
+    DEVICES,
+    HOUR_TRAFFIC,
+    REGIONS,
+    STYLES,
+    whitened,
+)
 
 if TYPE_CHECKING:
     from mtlkit.data.market import Market
@@ -29,11 +37,11 @@ if TYPE_CHECKING:
 OUTCOMES = ("click", "cart", "checkout", "dwell", "return", "rating")
 # component groups: name, dimensions (None: the dial `factors`), share of a utility's variance
 GROUPS = (
-    ("personal", None, 0.20),  # taste of this user times look of this item
-    ("age and category", 6, 0.22),
-    ("region and style", 3, 0.10),
-    ("item", 4, 0.22),
-    ("user", 2, 0.10),
+    ("personal", None, 0.12),  # taste of this user times look of this item
+    ("age and category", 6, 0.26),
+    ("region and style", 3, 0.12),
+    ("item", 3, 0.22),
+    ("user", 2, 0.12),
     ("price fit", 1, 0.08),
     ("hour and device", 3, 0.08),
 )
@@ -52,7 +60,7 @@ class Taste:
         styles = np.bincount(market.items["style"], minlength=len(STYLES)) + 1e-3
         self.age_category = _table(rng, np.outer(ages, categories), 6)
         self.region_style = _table(rng, np.outer(homes, styles), 3)
-        self.hour_device = _table(rng, np.ones((24, len(DEVICES))), 3)
+        self.hour_device = _table(rng, np.outer(HOUR_TRAFFIC, [0.6, 0.15, 0.25]), 3)
         self.sizes = [dials.factors if size is None else size for _, size, _ in GROUPS]
         self.weights, self.late_weights = self._draw_weights()  # (scenario, component, outcome)
 
@@ -123,11 +131,10 @@ class Taste:
 
 
 def _table(rng: np.random.Generator, weights: np.ndarray, size: int) -> np.ndarray:
-    """A value for each pair, (pair, size): mean 0 along both sides, identity covariance."""
+    """Values of each pair, (pair, size): a part of either side and one of both; whitened."""
     rows, columns = weights.shape
-    values = rng.standard_normal((rows, columns, size))
-    for axis in (0, 1):  # keep what the pair adds, so that no side alone explains it all
-        values -= 0.5 * values.mean(axis=axis, keepdims=True)
+    values = rng.standard_normal((rows, columns, size))  # what only the pair has
+    values += rng.standard_normal((rows, 1, size)) + rng.standard_normal((1, columns, size))
     return whitened(values.reshape(rows * columns, size), weights.ravel()).astype(np.float32)
 
 

@@ -28,6 +28,10 @@ REGION_KM = np.array(
     dtype=np.float64,
 )
 WAREHOUSE_KM = np.array([[-300, 200], [180, -150], [60, 120]], dtype=np.float64)
+# visits by hour of the day, relative
+HOUR_TRAFFIC = np.array(
+    [2, 1, 1, 1, 1, 2, 3, 5, 6, 6, 6, 7, 8, 7, 6, 6, 6, 7, 8, 10, 11, 10, 7, 4], dtype=np.float64
+)
 TYPICAL_PRICE = np.array([15, 40, 35, 55, 110, 30, 32, 75, 60, 95], dtype=np.float64)  # euro
 TYPICAL_WEIGHT = np.array([0.2, 0.5, 0.5, 0.4, 1.4, 0.6, 0.3, 0.9, 0.8, 1.3])  # kg
 
@@ -79,6 +83,7 @@ def make_users(seed: int, dials: Dials) -> dict[str, np.ndarray]:
         # what the shop saw before day 0, a noisy view of the values above
         "past_visits": visits,
         "past_level": (level[:, 0] + rng.standard_normal(n) * 2 / np.sqrt(1 + visits)).astype("f4"),
+        "past_buys": (level[:, 1] + rng.standard_normal(n) * 3 / np.sqrt(1 + visits)).astype("f4"),
         "past_basket": (-sensitivity + 0.7 * rng.standard_normal(n)).astype(np.float32),
         "recency_days": rng.exponential(10 / (0.3 + activity)).astype(np.float32),
     }
@@ -113,7 +118,7 @@ def make_items(seed: int, dials: Dials, sellers: dict[str, np.ndarray]) -> dict[
     factors = np.sqrt(0.6) * centre[category] + np.sqrt(0.15) * look[style]
     factors = factors + np.sqrt(0.25) * rng.standard_normal((n, k))
     quality = np.sqrt(0.3) * sellers["quality"][seller] + np.sqrt(0.7) * rng.standard_normal(n)
-    appeal = whitened(np.column_stack([quality, rng.standard_normal((n, 3))]))
+    appeal = whitened(np.column_stack([quality, rng.standard_normal((n, 2))]))
     popularity = (1 + rng.permutation(n)) ** -0.6 * np.exp(0.3 * appeal[:, 0])
     return {
         "factors": whitened(factors).astype(np.float32),
@@ -125,14 +130,14 @@ def make_items(seed: int, dials: Dials, sellers: dict[str, np.ndarray]) -> dict[
         "price_band": band,
         "seller": seller,
         "quality": appeal[:, 0].astype(np.float32),  # mean 0, sd 1
-        "appeal": appeal.astype(np.float32),  # (item, 4), the first is quality
+        "appeal": appeal.astype(np.float32),  # (item, 3), the first is quality
         "popularity": (popularity / popularity.sum()).astype(np.float64),  # sums to 1
         "weight_kg": np.round(TYPICAL_WEIGHT[category] * np.exp(0.25 * rng.standard_normal(n)), 2),
         "warehouse": np.where(
             rng.random(n) < 0.7, sellers["warehouse"][seller], rng.integers(0, len(WAREHOUSES), n)
         ),
         # what the shop saw before day 0: noisy views of two sides of the appeal
-        "past_clicks": (appeal[:, 1] + 0.6 * rng.standard_normal(n)).astype(np.float32),
+        "past_clicks": (appeal[:, 1] + 0.4 * rng.standard_normal(n)).astype(np.float32),
         "past_rating": np.round(
             np.clip(3.8 + 0.5 * appeal[:, 0] + 0.3 * rng.standard_normal(n), 1, 5), 1
         ),
