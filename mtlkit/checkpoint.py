@@ -19,7 +19,7 @@ class CheckpointError(ValueError):
 
 
 def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
-    """Write ``state`` (tensors, numbers, strings, lists and dicts of these) to ``path``, atomically.
+    """Write ``state`` (tensors, plain values, lists and dicts of these) to ``path``, atomically.
 
     The bytes go to a temporary file in the same folder, reach the disk (flush, fsync) and only then
     take the name ``path``: a crash at any moment leaves the old file or the new one, never half.
@@ -49,9 +49,10 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise CheckpointError(
-            f"{path} is not a checkpoint that can be read safely: {str(error).splitlines()[0]} "
-            "Delete it, or pass another path."
+            f"{path} is not a checkpoint that can be read safely ({reason}). Delete it, or pass "
+            "another path."
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no mtlkit checkpoint of format {FORMAT}.")

@@ -60,7 +60,7 @@ def autocast(precision: str, device: torch.device) -> Callable[[], AbstractConte
 
 
 def place(table: Any, device: torch.device) -> Any:
-    """Move a whole table to the device if it fits there with room to spare, else return it as it is.
+    """Move a whole table to the device if it fits with room to spare, else return it as it is.
 
     On the device every batch is one ``index_select``, with no copy across the bus. A sharded table
     stays where it is; its batches are moved one by one.

@@ -1,4 +1,4 @@
-"""Predictions and metrics of a model on a table, and the rule that compares models of many tasks."""
+"""Predictions and metrics of a model on a table, and the rule that selects among models."""
 
 from __future__ import annotations
 

@@ -29,6 +29,8 @@ class FieldEmbedding(nn.Module):
     tensor of the rows that the batch touched. Raises ``ValueError`` for an unknown ``pooling``.
     """
 
+    offsets: Tensor
+
     def __init__(
         self,
         schema: Schema,
@@ -86,9 +88,8 @@ class FieldEmbedding(nn.Module):
     def assemble(self, rows: Tensor, batch: Batch) -> Tensor:
         """Arrange looked-up rows (n, dim) and the dense columns as (batch, width)."""
         size = len(batch)
-        fields, start = size * self.num_fields, 0
-        parts = [rows[:fields].reshape(size, -1)]  # (batch, field * dim)
-        start = fields
+        start = size * self.num_fields
+        parts = [rows[:start].reshape(size, self.num_fields * self.embedding_dim)]
         for name in self.sequence_names:
             values, offsets = batch.sequences[name]
             parts.append(self._pool(rows[start : start + len(values)], offsets))
@@ -135,7 +136,7 @@ class _SparseLookup(torch.autograd.Function):
         return table.index_select(0, ids)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (ids,) = ctx.saved_tensors
         touched, summed = sum_repeated(ids, gradient)
         sparse = torch.sparse_coo_tensor(
@@ -175,7 +176,9 @@ class MLP(nn.Sequential):
 
 
 class ExpertBank(nn.Module):
-    """Experts of equal shape, each an MLP with ReLU, computed together: (batch, inputs) -> (expert, batch, sizes[-1]).
+    """Experts of equal shape, each an MLP with ReLU, computed together.
+
+    (batch, inputs) -> (expert, batch, sizes[-1]).
 
     Layer l of all experts is one batched product, h <- relu(h W_l + b_l), with W_l
     (expert, in, out). Equal to a loop over ``MLP`` with the same weights, and faster.
@@ -226,5 +229,5 @@ class Gate(nn.Module):
 
 
 def mix(gate: Tensor, experts: Tensor) -> Tensor:
-    """Weighted sum of experts: gate (batch, expert), experts (expert, batch, width) -> (batch, width)."""
+    """Weighted sum: gate (batch, expert), experts (expert, batch, width) -> (batch, width)."""
     return torch.einsum("be,ebw->bw", gate, experts)

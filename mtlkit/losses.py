@@ -104,7 +104,7 @@ class _LogPoissonTail(torch.autograd.Function):
         return value.to(log_rate.device, log_rate.dtype)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
         (slope,) = ctx.saved_tensors
         return None, gradient * slope
 
@@ -147,7 +147,7 @@ def _multiclass(z: Tensor, batch: Batch, column: int) -> Tensor:
 
 
 def _standardised(labels: Tensor, tasks: list[Task]) -> Tensor:
-    """Labels in the units of the raw output: (f(y) - location) / scale, f log(1 + y) or identity."""
+    """Labels in the units of the raw output: (f(y) - location) / scale, f log(1 + y) or y."""
     columns = []
     for y, task in zip(labels.unbind(1), tasks, strict=True):
         y = torch.log1p(y) if task.log1p else y

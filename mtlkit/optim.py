@@ -69,7 +69,7 @@ class Optimizers:
 
     ``name`` is ``"adam"`` (Kingma and Ba 2015; ``weight_decay`` adds to the gradient), ``"adamw"``
     (decay apart from the gradient), ``"lazy_adam"`` (Adam, with ``RowAdam`` and no decay on the
-    embedding tables) or ``"sgd"`` (w <- w - rate * gradient). Raises ``ValueError`` for another one.
+    embedding tables) or ``"sgd"`` (w <- w - rate * gradient). Raises ``ValueError`` for another.
     """
 
     def __init__(

@@ -107,7 +107,7 @@ class RunState:
             self.check_losses()
 
     def check_losses(self) -> None:
-        """Raise ``FloatingPointError`` for the first loss that is not finite since the last check."""
+        """Raise ``FloatingPointError`` for the first loss not checked yet that is not finite."""
         if not self._unchecked:
             return
         bad = ~torch.stack(self._unchecked).isfinite()  # (step, task)
@@ -117,8 +117,8 @@ class RunState:
             step, task = bad.nonzero()[0].tolist()
             raise FloatingPointError(
                 f"The loss of task {self.model.schema.task_names[task]!r} is not finite in epoch "
-                f"{self.epoch}, batch {first_batch + step} (both from 0). Try a lower learning rate, "
-                'precision="fp32", or look for extreme values in the inputs and labels of that batch.'
+                f"{self.epoch}, batch {first_batch + step} (both from 0). Try a lower learning "
+                'rate or precision="fp32", or look for extreme values in that batch.'
             )
 
     def end_epoch(

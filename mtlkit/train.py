@@ -172,7 +172,8 @@ def _check(
         if table.schema.task_names != model.schema.task_names:
             raise SchemaError(
                 f"The {what} table has the tasks {', '.join(table.schema.task_names)}, the model "
-                f"{', '.join(model.schema.task_names)}: use table.select_tasks(model.schema.task_names)."
+                f"{', '.join(model.schema.task_names)}: use "
+                "table.select_tasks(model.schema.task_names)."
             )
         if len(table) == 0:
             raise ValueError(f"The {what} table has no rows.")
@@ -182,8 +183,8 @@ def _check(
         )
     if getattr(balancer, "needs_gramian", False):
         raise ValueError(
-            f"{type(balancer).__name__} needs the Gramian of the task gradients, which fit does not "
-            "compute yet; use a balancer of losses."
+            f"{type(balancer).__name__} needs the Gramian of the task gradients, which fit does "
+            "not compute yet; use a balancer of losses."
         )
 
 

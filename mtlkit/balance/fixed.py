@@ -31,9 +31,9 @@ class EqualWeights:
 class FixedWeights:
     """w_k as given: the total loss is sum of w_k L_k. A task that is not named gets weight 1.
 
-    ``weights`` is {task: weight}. The order of tasks is the schema's: ``fit`` calls ``bind(schema)``
-    first. Raises ``ValueError`` for a weight that is negative or not finite, and ``SchemaError``
-    for a task that the schema lacks.
+    ``weights`` is {task: weight}. The order of tasks is the schema's: ``fit`` first calls
+    ``bind(schema)``. Raises ``ValueError`` for a weight that is negative or not finite, and
+    ``SchemaError`` for a task that the schema lacks.
     """
 
     needs_gramian = False
@@ -42,7 +42,7 @@ class FixedWeights:
         for name, weight in weights.items():
             if not (math.isfinite(weight) and weight >= 0):
                 raise ValueError(
-                    f"The weight of task {name!r} must be a finite number of 0 or more, not {weight!r}."
+                    f"The weight of task {name!r} must be finite and 0 or more, not {weight!r}."
                 )
         self.by_task = {name: float(weight) for name, weight in weights.items()}
         self._names: tuple[str, ...] | None = None

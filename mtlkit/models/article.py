@@ -24,8 +24,8 @@ class ArticleNetwork(MultiTaskModel):
         wrong = [task for task in schema.tasks if not task.is_binary]
         if wrong:
             raise SchemaError(
-                f"ArticleNetwork has sigmoid heads only; task {wrong[0].name!r} is {wrong[0].kind}. "
-                "Use SharedBottom, or schema.select(...) with binary tasks."
+                f"ArticleNetwork has sigmoid heads only; task {wrong[0].name!r} is "
+                f"{wrong[0].kind}. Use SharedBottom, or schema.select(...) with binary tasks."
             )
         if schema.dense_width == 0 or schema.categorical or schema.sequences:
             raise SchemaError(

@@ -30,6 +30,9 @@ class _Network(nn.Module):
         self.bottom = MLP(self.embedding.width, hidden, dropout=dropout)
         self.tower = MLP(self.bottom.width, tower, outputs=task.outputs, dropout=dropout)
 
+    def forward(self, x: Tensor) -> Tensor:
+        return self.tower(self.bottom(x))  # (batch, outputs)
+
 
 class SingleTask(MultiTaskModel):
     """Logits_k = tower_k(bottom_k(x_k)): nothing is shared, not even the embeddings.
@@ -57,12 +60,12 @@ class SingleTask(MultiTaskModel):
 
     def embed(self, batch: Batch) -> Tensor:
         """The input vectors of all networks side by side, (batch, task * width)."""
-        return torch.cat([network.embedding(batch) for network in self.networks], dim=1)
+        return torch.cat([embedding(batch) for embedding in self.embeddings()], dim=1)
 
     def outputs(self, x: Tensor, batch: Batch) -> dict[str, Tensor]:
         parts = x.chunk(len(self.networks), dim=1)  # task x (batch, width)
         return {
-            task.name: head_logits(task, network.tower(network.bottom(part)))
+            task.name: head_logits(task, network(part))
             for task, network, part in zip(self.schema.tasks, self.networks, parts, strict=True)
         }
 

@@ -1,0 +1,147 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from mtlkit.models import MMoE, SharedBottom
+from mtlkit.schema import SchemaError
+from mtlkit.train import evaluate, main_metric, predict, selection_score
+from tests import tiny
+
+
+@pytest.fixture
+def setting():
+    schema = tiny.schema()
+    return MMoE(schema, embedding_dim=4, hidden=(8,), tower=()), tiny.table(schema, rows=200)
+
+
+def test_predict_equals_the_model_s_own_prediction_whatever_the_batch_size(setting):
+    model, table = setting
+    whole = model.predict(tiny.all_rows(table))
+    for size in (7, 200, 1000):
+        parts = predict(model, table, batch_size=size)
+        assert list(parts) == list(table.schema.task_names)
+        for name, values in parts.items():
+            np.testing.assert_allclose(values, whole[name].numpy(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_predict_and_evaluate_leave_the_mode_as_it_was_and_use_no_dropout(training):
+    schema = tiny.schema("click", "orders")
+    table = tiny.table(schema)
+    model = SharedBottom(schema, dropout=0.5).train(training)
+    a, b = predict(model, table), predict(model, table)
+    evaluate(model, table)
+    assert np.array_equal(a["click"], b["click"])
+    assert model.training == training
+
+
+def test_evaluate_reads_observed_rows_only_and_all_of_them_at_once(setting):
+    model, table = setting
+    metrics = evaluate(model, table, batch_size=16)
+    p, mask = predict(model, table)["click"], table.mask("click").numpy()
+    expected = roc_auc_score(table.label("click").numpy()[mask], p[mask])
+    assert metrics["click"]["auc"] == pytest.approx(expected, abs=1e-9)
+    assert set(metrics) == set(table.schema.task_names)
+    for task in table.schema.tasks:
+        assert main_metric(task)[0] in metrics[task.name]
+    assert metrics["units"]["censored_share"] > 0
+
+
+def test_evaluate_by_scenario_equals_evaluating_the_rows_of_each(setting):
+    model, table = setting
+    by_scenario = evaluate(model, table, by_scenario=True)
+    assert list(by_scenario) == ["place 0", "place 1"]
+    for number, name in enumerate(by_scenario):
+        alone = evaluate(model, table.take(table.scenario == number))
+        for task in alone:
+            for metric, value in alone[task].items():
+                assert by_scenario[name][task][metric] == pytest.approx(
+                    value, rel=1e-4, nan_ok=True
+                )
+
+
+def test_group_adds_gauc_to_binary_tasks(setting):
+    model, table = setting
+    metrics = evaluate(model, table, group="user")
+    p, y, mask = predict(model, table)["click"], table.label("click").numpy(), table.mask("click")
+    total = weight = 0.0
+    for user in table.keys["user"].unique():
+        rows = ((table.keys["user"] == user) & mask).numpy()
+        if len(set(y[rows])) == 2:
+            total += rows.sum() * roc_auc_score(y[rows], p[rows])
+            weight += rows.sum()
+    assert metrics["click"]["gauc"] == pytest.approx(total / weight)
+    assert metrics["click"]["gauc_skipped"] == pytest.approx(1 - weight / int(mask.sum()))
+    assert "gauc" not in metrics["orders"]
+    with pytest.raises(KeyError, match="session"):
+        evaluate(model, table, group="session")
+
+
+def test_model_of_fewer_tasks_is_evaluated_on_a_table_of_more():
+    table = tiny.table(tiny.schema())
+    model = SharedBottom(table.schema.select(["orders", "click"]))
+    assert list(evaluate(model, table)) == ["orders", "click"]
+    with pytest.raises(SchemaError, match="purchase"):
+        evaluate(SharedBottom(tiny.schema("purchase")), table.select_tasks(["click"]))
+
+
+def test_undefined_metrics_are_nan_and_no_rows_are_refused(setting):
+    model, table = setting
+    few = table.take(torch.tensor([0]))
+    assert math.isnan(evaluate(model, few)["click"]["auc"])
+    assert {
+        n: len(v) for n, v in predict(model, table.take(torch.tensor([]))).items()
+    } == dict.fromkeys(table.schema.task_names, 0)
+    with pytest.raises(ValueError, match="no rows"):
+        evaluate(model, table.take(torch.tensor([])))
+
+
+METRICS = {"click": {"auc": 0.74}, "orders": {"poisson_deviance": 0.9}}
+SCHEMA = tiny.schema("click", "orders")
+
+
+def test_score_is_the_mean_improvement_in_units_of_the_spread():
+    score = selection_score(
+        SCHEMA,
+        METRICS,
+        reference={"click": 0.70, "orders": 1.0},
+        spread={"click": 0.02, "orders": 0.05},
+    )
+    assert score == pytest.approx((0.04 / 0.02 + 0.1 / 0.05) / 2)
+
+
+def test_score_against_a_reference_alone_is_relative():
+    score = selection_score(SCHEMA, METRICS, reference={"click": 0.70, "orders": 1.0})
+    assert score == pytest.approx((0.04 / 0.70 + 0.1 / 1.0) / 2)
+
+
+def test_score_without_reference_is_the_share_of_the_first_epoch_s_gap_closed():
+    first = {"click": {"auc": 0.61}, "orders": {"poisson_deviance": 1.2}}
+    score = selection_score(SCHEMA, METRICS, first=first)
+    assert score == pytest.approx(((1 - 0.26 / 0.39) + (1 - 0.9 / 1.2)) / 2)
+    assert selection_score(SCHEMA, first, first=first) == 0
+
+
+def test_score_leaves_out_undefined_tasks():
+    broken = {**METRICS, "click": {"auc": math.nan}}
+    reference = {"click": 0.70, "orders": 1.0}
+    assert selection_score(SCHEMA, broken, reference=reference) == pytest.approx(0.1)
+    all_broken = {"click": {"auc": math.nan}, "orders": {"poisson_deviance": math.nan}}
+    assert math.isnan(selection_score(SCHEMA, all_broken, reference=reference))
+
+
+def test_score_refuses_incomplete_or_impossible_references():
+    with pytest.raises(ValueError, match="orders"):
+        selection_score(SCHEMA, METRICS, reference={"click": 0.7})
+    with pytest.raises(ValueError, match="spread of task 'click'"):
+        selection_score(
+            SCHEMA,
+            METRICS,
+            reference={"click": 0.7, "orders": 1.0},
+            spread={"click": 0.0, "orders": 1},
+        )
+    with pytest.raises(ValueError, match="reference"):
+        selection_score(SCHEMA, METRICS, spread={"click": 0.1, "orders": 0.1})
