@@ -121,13 +121,14 @@ def _overview(runs: Sequence["NotebookRun"]) -> str:
     for run in runs:
         width = 60 * run.seconds / longest
         rows.append(
-            f'<tr><td><a href="#{_anchor(run)}">{_name(run)}</a></td><td>{_state(run)}</td>'
+            f"<tr><td>{html.escape(run.name[:2])}</td>"
+            f'<td><a href="#{_anchor(run)}">{_name(run)}</a></td><td>{_state(run)}</td>'
             f'<td><span class="meter"><i style="width:{width:.1f}%"></i>{duration(run.seconds)}'
             f'</span></td><td class="number">{len(run.records)}</td></tr>'
         )
     return (
         '<section class="card overview" aria-label="Overview"><div class="scroll"><table><thead>'
-        '<tr><th scope="col">Notebook</th><th scope="col">State</th><th scope="col">Time</th>'
+        '<tr><th></th><th scope="col">Notebook</th><th scope="col">State</th><th scope="col">Time</th>'
         '<th scope="col" class="number">Results</th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div></section>"
     )

@@ -57,16 +57,28 @@ def _draw(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         f'<th scope="col"{mark[place]}>{html.escape(str(name))}</th>'
         for place, name in enumerate(columns)
     )
+    texts = [_column([row[place] for row in rows]) for place in range(len(columns))]
     body = "".join(
         "<tr>"
         + "".join(
-            f"<td{mark[place]}>{html.escape(format_value(cell))}</td>"
-            for place, cell in enumerate(row)
+            f"<td{mark[place]}>{html.escape(texts[place][number])}</td>"
+            for place in range(len(columns))
         )
         + "</tr>"
-        for row in rows
+        for number in range(len(rows))
     )
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _column(values: Sequence[Any]) -> list[str]:
+    """The texts of one column; decimal fractions of ordinary size get equally many places."""
+    texts = [format_value(value) for value in values]
+    plain = [re.fullmatch(r"-?\d+\.(\d+)", text) for text in texts]
+    places = [min(len(match[1]), 4) for match in plain if match]
+    return [
+        f"{value:.{max(places)}f}" if match and isinstance(value, float) else text
+        for value, match, text in zip(values, plain, texts, strict=True)
+    ]
 
 
 def _is_number(value: Any) -> bool:

@@ -1,6 +1,7 @@
 """The ``course`` command: execute all notebooks, keep going after a failure, write one report."""
 
 import argparse
+import atexit
 import copy
 import json
 import os
@@ -143,6 +144,7 @@ def execute(
                     raise KeyboardInterrupt from None
                 if current[0] >= 0:
                     raise
+                atexit.unregister(client._cleanup_kernel)  # there is no kernel to clean up
                 if attempt == 2:
                     raise KernelStartError(f"{error} (its log: {log})") from error
         run.status = "ok"
