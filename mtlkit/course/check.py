@@ -128,10 +128,10 @@ def require_close(
 
 def require_shape(found: Any, shape: Sequence[int], sentence: str | None = None) -> None:
     """Raise Mistake unless `found` has the shape."""
-    have = tuple(_array(found).shape)
-    if have != tuple(shape):
+    have, wanted = str(tuple(_array(found).shape)), str(tuple(shape))
+    if have != wanted:
         sentence = sentence or "Your answer has shape {found}, it should have shape {wanted}."
-        raise Mistake(_fill(sentence, {"found": have, "wanted": tuple(shape)}))
+        raise Mistake(_fill(sentence, {"found": have, "wanted": wanted}))
 
 
 def require_gradient(found: Any, sentence: str | None = None) -> None:

@@ -64,7 +64,7 @@ def shown(built: Any) -> Iterator[tuple[Cell, str]]:
 
 
 def count_words(text: str) -> int:
-    """Words of a markdown text; link targets, code blocks, formulas and table rules do not count."""
+    """Words of a markdown text; link targets, code blocks and displayed formulas do not count."""
     text = re.sub(r"```.*?```|\$\$.*?\$\$|<!--.*?-->", " ", text, flags=re.DOTALL)
     text = re.sub(r"\]\([^)]*\)", "]", text)
     return len(re.findall(r"[^\W_][\w'’.-]*", text))

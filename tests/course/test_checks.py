@@ -1,0 +1,46 @@
+"""Every checker of the course, tested on its solution, its stub and its stored wrong answers."""
+
+from pathlib import Path
+
+import pytest
+
+import mtlkit.course.checks as folder
+from mtlkit.course.check import REGISTRY, judge, load
+
+NUMBERS = sorted(path.stem[2:] for path in Path(folder.__file__).parent.glob("nb[0-9][0-9].py"))
+EXERCISES = [name for number in NUMBERS for name in load(number)]
+WRONG = [(name, place) for name in EXERCISES for place in range(len(REGISTRY[name].wrong))]
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_a_checker_passes_its_solution(exercise):
+    verdict = judge(exercise, REGISTRY[exercise].solution)
+    assert verdict.status == "right", verdict.message
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_a_checker_fails_its_stub_quietly(exercise):
+    assert judge(exercise, REGISTRY[exercise].stub).status == "not attempted"
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_a_checker_stores_two_named_mistakes_with_different_messages(exercise):
+    wrong = REGISTRY[exercise].wrong
+    assert len(wrong) >= 2
+    assert all(entry.name for entry in wrong), "every wrong answer needs a docstring or a name"
+    assert len({judge(exercise, entry.answer).message for entry in wrong}) >= 2
+
+
+@pytest.mark.parametrize(("exercise", "place"), WRONG)
+def test_a_wrong_answer_gets_its_message(exercise, place):
+    wrong = REGISTRY[exercise].wrong[place]
+    verdict = judge(exercise, wrong.answer)
+    assert verdict.status == "wrong"
+    assert wrong.expected.lower() in verdict.message.lower(), verdict.message
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_a_verdict_is_the_same_twice(exercise):
+    entry = REGISTRY[exercise]
+    for answer in (entry.solution, *(wrong.answer for wrong in entry.wrong)):
+        assert judge(exercise, answer) == judge(exercise, answer)

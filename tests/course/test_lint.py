@@ -1,0 +1,238 @@
+"""The lint finds each thing that the rules forbid, and is silent where they are kept."""
+
+import base64
+
+import nbformat
+import pytest
+
+from mtlkit.course import build, lint, lint_code, lint_outputs
+from mtlkit.course.copies import KERNEL, fingerprint
+
+
+@pytest.fixture
+def findings(small, folders):
+    """Lint the fixture source after adding cells to it; the result is one text."""
+
+    def run(added="", old="", new=""):
+        text = small.read_text(encoding="utf-8")
+        assert not old or text.count(old) == 1
+        small.write_text(text.replace(old, new) + "\n" + added + "\n", encoding="utf-8")
+        return "\n".join(map(str, lint.lint(build.build_one(small, folders), folders)))
+
+    return run
+
+
+def test_the_lengths_are_counted(findings):
+    said = findings()
+    assert "13 cells; the rule is 30 to 45" in said
+    assert "words; the rule is 900 to 1500" in said
+    assert "lines of code; the rule is 80 to 140" in said
+    assert "at most 30" not in said
+
+
+def test_a_long_cell_and_a_long_line_are_found_with_their_line(findings, small):
+    end = len(small.read_text(encoding="utf-8").split("\n"))
+    said = findings("# %%\n" + "x = 1\n" * 31 + f"y = '{'z' * 100}'")
+    assert f"97_small.py:{end + 1}: a code cell of 32 lines; at most 30" in said
+    assert f"97_small.py:{end + 33}: warning: a line of 106 characters" in said
+
+
+def test_words_leave_out_links_code_and_formulas():
+    text = "Two [words](https://a.b/c d).\n```\nnot these\n```\n$$ x = y $$\n| a |\n| --- |"
+    assert lint.count_words(text) == 3
+
+
+def test_code_lines_leave_out_blank_lines_and_comments():
+    assert lint.code_lines("# a\n\nx = 1  # b\n  # c\ny = 2") == 2
+
+
+ORDER = list(lint.SECTIONS)
+
+
+def sections_said(small, folders, order):
+    """What the lint says about a source that has the sections in this order, and nothing else."""
+    text = small.read_text(encoding="utf-8")
+    cells = []
+    title = text[: text.index('# %% [markdown] tags=["goals"]')]
+    card = text[
+        text.index('# %% [markdown] tags=["exercise"]') : text.index('# %% [markdown] tags=["sol')
+    ]
+    count = 0
+    for section in order:
+        if section == "title":
+            cells.append(title)
+        elif section == "exercise":
+            count += 1
+            cells.append(card.replace("97.1", f"97.{count}"))
+        else:
+            cells.append(f'# %% [markdown] tags=["{section}"]\n# ## {section}\n')
+    small.write_text("\n".join(cells), encoding="utf-8")
+    built = build.build_one(small, folders)
+    return "\n".join(sentence for _, sentence, _ in lint._sections(built))
+
+
+def test_the_full_order_is_accepted_with_and_without_the_challenge(small, folders):
+    original = small.read_text(encoding="utf-8")
+    assert sections_said(small, folders, ORDER) == ""
+    small.write_text(original, encoding="utf-8")
+    assert sections_said(small, folders, [s for s in ORDER if s != "challenge"]) == ""
+
+
+@pytest.mark.parametrize(
+    "missing", [s for s in ORDER if s not in ("challenge", "exercise", "title")]
+)
+def test_a_missing_section_is_named(small, folders, missing):
+    said = sections_said(small, folders, [s for s in ORDER if s != missing])
+    assert f"no section is tagged '{missing}'" in said
+
+
+def test_swapped_sections_and_a_missing_second_exercise_are_named(small, folders):
+    original = small.read_text(encoding="utf-8")
+    swapped = list(ORDER)
+    at = swapped.index("story")
+    swapped[at - 1 : at + 1] = ["story", "setup"]
+    assert "section 'story' is out of order" in sections_said(small, folders, swapped)
+    small.write_text(original, encoding="utf-8")
+    one = [
+        s for place, s in enumerate(ORDER) if s != "exercise" or place == ORDER.index("exercise")
+    ]
+    assert "a second section tagged 'exercise' is missing" in sections_said(small, folders, one)
+
+
+@pytest.mark.parametrize(
+    ("added", "sentence"),
+    [
+        ("# %% [markdown]\n# #### Deep", "skips a level (h2 to h4)"),
+        ("# %% [markdown]\n# # Another", "a second '# ' heading"),
+        ("# %% [markdown]\n# ![](a.png)", "a picture without alt text"),
+        ('# %% [markdown]\n# <img src="https://a.b/c.png">', "an <img> without alt text"),
+        ("# %% [markdown]\n# [x](nowhere.md)", "the link 'nowhere.md' leads nowhere"),
+        ("# %% [markdown]\n# ![a map](map.png)", "the link 'map.png' leads nowhere"),
+        ("# %%\n# !ls", "a shell line"),
+        ("# %%\nimport os\nos.system('ls')", "a shell line"),
+        ("# %%\nimport requests", "a network call"),
+        ("# %%\nfrom urllib.request import urlopen\nurlopen('x')", "a network call"),
+        ("# %%\nprint(undefined_name)", "Undefined name `undefined_name`"),
+        ("# %%\nprint(double(2))", "uses 'double', which the learner writes in exercise 97.1"),
+        ('# %%\nquiz("97.x")', 'quiz("97.x"): no such quiz'),
+        ('# %%\npredict("97.x")', 'predict("97.x"): no such prediction'),
+        ('# %%\nguess("97.x")', 'guess("97.x"): no such prediction'),
+        ('# %%\nhint("97.5")', 'hint("97.5"): no such exercise'),
+        ('# %%\nfrom mtlkit.course import sizes\nsizes("97")', 'sizes("97"): no such row'),
+        ('# %% tags=["parameters"]\nX = 1', "exactly one cell must be tagged parameters"),
+        ('# %% [markdown] tags=["lang-zh"] of="00"\n# x', "must stand right below its lang-en"),
+    ],
+)
+def test_a_broken_rule_is_found(findings, added, sentence):
+    assert sentence in findings(added)
+
+
+def test_what_is_allowed_is_not_found(findings):
+    said = findings(
+        "# %% [markdown]\n# ### Deeper\n# [this](97_small.ipynb) [out](https://example.org)\n"
+        "# `[code](nothing)`\n\n# %%\ndownloaded = [n for n in range(3)]\nprint(downloaded)"
+    )
+    for sentence in (
+        "skips a level",
+        "97_small.ipynb",
+        "example",
+        "nothing",
+        "network",
+        "Undefined",
+    ):
+        assert sentence not in said
+
+
+LOOP = """# %%
+for batch in []:  # batch
+    logits = batch  # forward
+    losses = logits  # task losses
+    loss = losses.sum()  # combine
+    loss.backward()  # backward
+    optimiser.step()  # step
+"""
+
+
+def test_a_training_loop_carries_its_six_labels_in_order(findings):
+    assert "training loop" not in findings("# %%\noptimiser = None\n" + LOOP)
+
+
+@pytest.mark.parametrize("label", lint_code.LABELS)
+def test_a_missing_label_is_named(findings, label):
+    broken = LOOP.replace(f"# {label}\n", "\n")
+    assert f"without the label '# {label}'" in findings(broken)
+
+
+def test_goals_name_an_exercise_and_can_be_checked(findings):
+    said = findings(old="# - double a number (exercise 97.1).", new="# - Understand doubling.")
+    assert "names no exercise" in said and "cannot be checked" in said
+
+
+def test_a_translation_goes_stale_when_its_english_changes(findings):
+    assert "stale" not in findings()
+    said = findings(old="# ## A story", new="# ## A new story")
+    assert "the translation is stale" in said
+    assert f'of="{fingerprint("## A new story")}"' in said
+
+
+def test_missing_checkers_are_errors(findings):
+    assert "exercise 97.1 has no checker in checks/nb97.py" in findings()
+
+
+def picture(size, alt):
+    data = base64.b64encode(b"x" * size).decode("ascii")
+    metadata = {"image/png": {"alt": alt}} if alt else {}
+    return nbformat.v4.new_output("display_data", {"image/png": data}, metadata=metadata)
+
+
+def executed(*outputs, count=1):
+    cells = [
+        nbformat.v4.new_markdown_cell("# 97 · x"),
+        nbformat.v4.new_code_cell("x", execution_count=count, outputs=list(outputs)),
+    ]
+    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": dict(KERNEL)})
+
+
+def output_findings(notebook, audience="learner"):
+    return [sentence for _, sentence, _ in lint_outputs.rules(notebook, audience)]
+
+
+def test_a_good_output_is_accepted():
+    assert output_findings(executed(picture(1000, "A line falls from 3 to 1."))) == []
+
+
+@pytest.mark.parametrize(
+    ("output", "sentence"),
+    [
+        (picture(100_000, "alt"), "draws 97 KB; at most 80"),
+        (picture(1000, ""), "a picture without alt text"),
+        (nbformat.v4.new_output("error", ename="KeyError", evalue="'a'"), "ends in KeyError: 'a'"),
+        (nbformat.v4.new_output("stream", name="stderr", text="Warning!\n"), "writes to stderr"),
+        (
+            nbformat.v4.new_output("stream", name="stdout", text="/home/me/x\n"),
+            "path of the machine",
+        ),
+        (
+            nbformat.v4.new_output("stream", name="stdout", text="hi"),
+            "no figure within the first 6",
+        ),
+    ],
+)
+def test_a_bad_output_is_found(output, sentence):
+    assert sentence in "\n".join(output_findings(executed(output)))
+
+
+def test_unrun_cells_and_a_missing_kernelspec_are_found():
+    assert "never been run" in output_findings(executed(count=None))[0]
+    notebook = executed(picture(10, "a"))
+    notebook.cells.append(nbformat.v4.new_code_cell("y"))
+    notebook.metadata = {}
+    said = "\n".join(output_findings(notebook))
+    assert "cell 3 was not run" in said and "kernelspec is missing" in said
+
+
+def test_the_command_reports_errors_in_its_status(folders, capsys):
+    assert build.main(["--lint"], folders) == 1
+    said = capsys.readouterr()
+    assert "13 cells; the rule is 30 to 45" in said.err
+    assert "warning:" in said.out and "warning:" not in said.err
