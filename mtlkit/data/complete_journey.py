@@ -99,9 +99,9 @@ def load_complete_journey(
 
     table: "households" (buy; coupon, spend and items given buy) or "products" (units, sold;
     discounted and coupon given sold; spike). households: "known" for the 801 households with
-    demographics (275,544 rows), "all" for all 2,469, whose unknown demographics are id 0. tasks:
-    keep only these, in this order. Ids, scales and the units of regression tasks are learned from
-    the training weeks alone. Keys: household or product, and week.
+    demographics (275,544 rows), "all" for every household (820,280 rows), unknown demographics
+    being id 0. tasks: keep only these, in this order. Ids, scales and the units of regression tasks
+    are learned from the training weeks alone. Keys: household or product, and week.
 
     Raises ``DataMissingError`` or ``DataCorruptError`` for the files, ``ValueError`` for a wrong
     argument, ``SchemaError`` for an unknown task.

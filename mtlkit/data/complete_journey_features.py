@@ -69,8 +69,8 @@ def to_grid(frame: pl.DataFrame, value: str, **axes: pl.Series) -> np.ndarray:
 def household_rows(tables: dict[str, pl.DataFrame], households: str = "known") -> pl.DataFrame:
     """Raw rows, one a household, department and week 10 .. 52; see datasets/README.md.
 
-    households: "known" for the 801 with demographics, "all" for all 2,469, each from the week after
-    its first visit on.
+    households: "known" for the 801 with demographics, "all" for every household, each from the
+    week after its first visit on.
     """
     if households not in ("known", "all"):
         raise ValueError(f'households must be "known" or "all", not {households!r}.')

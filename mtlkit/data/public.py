@@ -206,7 +206,11 @@ def _download(name: str, entry: DataFile) -> Path:
     path = folder / entry.name
     if entry.member:
         _extract(Path(got), entry.member, path)
-    verify(path, entry)
+    try:
+        verify(path, entry)
+    except DataCorruptError:
+        path.unlink()  # or the next search would find it
+        raise
     return path
 
 
