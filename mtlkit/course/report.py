@@ -128,7 +128,8 @@ def _overview(runs: Sequence["NotebookRun"]) -> str:
         )
     return (
         '<section class="card overview" aria-label="Overview"><div class="scroll"><table><thead>'
-        '<tr><th></th><th scope="col">Notebook</th><th scope="col">State</th><th scope="col">Time</th>'
+        '<tr><th></th><th scope="col">Notebook</th>'
+        '<th scope="col">State</th><th scope="col">Time</th>'
         '<th scope="col" class="number">Results</th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div></section>"
     )

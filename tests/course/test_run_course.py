@@ -229,9 +229,10 @@ def test_values_are_written_for_people():
 
 def test_tables_from_notebooks_lose_scripts_styles_and_attributes():
     found = safe_table(
-        "<div><style>td {}</style>before<table onclick='x()' class='frame'><thead><tr><th>a</th>"
-        "</tr><tr><td>f64</td></tr></thead><tbody><tr>"
-        "<td colspan='2' onload='y()'>&quot;one&quot;</td><td><script>alert(1)</script>2 &lt; 3 <b>now</b></td></tr></tbody></table>after</div>"
+        "<div><style>td {}</style>before<table onclick='x()' class='frame'>"
+        "<thead><tr><th>a</th></tr><tr><td>f64</td></tr></thead>"
+        "<tbody><tr><td colspan='2' onload='y()'>&quot;one&quot;</td>"
+        "<td><script>alert(1)</script>2 &lt; 3 <b>now</b></td></tr></tbody></table>after</div>"
     )
     assert found == (
         "<table><thead><tr><th>a</th></tr></thead><tbody><tr>"
