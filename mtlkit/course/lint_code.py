@@ -29,8 +29,11 @@ def rules(built: Any) -> Rule:
     code = [cell for cell in built.source.cells if cell.kind == "code"]
     for cell in code:
         yield from _lines(cell)
-    if sum("parameters" in cell.tags for cell in code) != 1:
+    parameters = [cell for cell in code if "parameters" in cell.tags]
+    if len(parameters) != 1:
         yield 1, "exactly one cell must be tagged parameters", True
+    elif not re.search(r"^MODE = ", parameters[0].source, flags=re.MULTILINE):
+        yield parameters[0].line, "the parameters cell does not set MODE", True
     yield from _names(built)
     yield from _course_calls(built)
     yield from _learner_names(built)

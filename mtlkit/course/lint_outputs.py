@@ -28,8 +28,8 @@ def rules(notebook: Any, audience: str) -> Iterator[tuple[int, str, bool]]:
         for output in cell.outputs:
             if output.output_type == "error":
                 yield position, f"cell {position} ends in {output.ename}: {output.evalue}", True
-            texts = [output.get("text", ""), *output.get("data", {}).values()]
-            if any(isinstance(text, str) and _MACHINE.search(text) for text in texts):
+            texts = output.get("text", ""), output.get("data", {}).get("text/plain", "")
+            if any(_MACHINE.search(text) for text in texts):
                 yield position, f"cell {position} shows a path of the machine it ran on", False
             if output.get("name") == "stderr":
                 first = output.text.strip().split("\n")[0]

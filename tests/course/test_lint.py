@@ -175,6 +175,10 @@ def test_a_translation_goes_stale_when_its_english_changes(findings):
     assert f'of="{fingerprint("## A new story")}"' in said
 
 
+def test_the_parameters_cell_sets_the_mode(findings):
+    assert "does not set MODE" in findings(old='MODE = "full"', new="SIZE = 3").replace("\n", " ")
+
+
 def test_missing_checkers_are_errors(findings):
     assert "exercise 97.1 has no checker in checks/nb97.py" in findings()
 

@@ -93,7 +93,7 @@ def test_a_broken_source_is_refused_with_its_line(edit, old, new, sentence):
 
 def test_an_exercise_without_a_check_is_refused(edit):
     path = edit('# %% tags=["check"]\ncheck("97.1", double)\n', "")
-    with pytest.raises(SourceError, match=r"97_small.py:39: exercise 97.1 has no check"):
+    with pytest.raises(SourceError, match=r"97_small.py:40: exercise 97.1 has no check"):
         parse(path)
 
 
@@ -103,7 +103,7 @@ def test_a_duplicate_exercise_is_refused(small):
         text.index('# %% [markdown] tags=["exercise"]') : text.index('# %% tags=["exercise-c')
     ]
     small.write_text(text + "\n" + card, encoding="utf-8")
-    with pytest.raises(SourceError, match=r"97.1 is already defined in line 39"):
+    with pytest.raises(SourceError, match=r"97.1 is already defined in line 40"):
         parse(small)
 
 

@@ -4,9 +4,10 @@ import json
 import os
 import shutil
 
+import ipywidgets
 import pytest
 
-from mtlkit.course import guess, hint, predict, progress, questions, quiz, store
+from mtlkit.course import display, guess, hint, predict, progress, questions, quiz, store
 
 QUIZ = """
 quizzes:
@@ -131,6 +132,49 @@ def test_hints_come_one_at_a_time_and_then_all(capsys):
     hint("98.1")
     said = capsys.readouterr().out
     assert "nudge" in said and "answer" in said and "solution copy" in said
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """Pretend a live front end: what would be shown is collected as (parts, answer)."""
+    forms = []
+    monkeypatch.setattr(display, "live", lambda: True)
+    monkeypatch.setattr(
+        display, "form", lambda parts, button, answer: forms.append((parts, answer))
+    )
+    return forms
+
+
+def boxes(parts):
+    return [part for part in parts if not isinstance(part, ipywidgets.HTML)]
+
+
+def test_a_live_quiz_asks_with_buttons_and_starts_with_nothing_chosen(shown):
+    quiz("98.exit")
+    answer, choices = shown[0][1], boxes(shown[0][0])
+    assert [box.value for box in choices] == [None, None]
+    choices[0].value = places(True)[0]
+    assert answer() == "Choose an option for question 2 first."
+    choices[1].value = places(False)[1]
+    assert "1 of 2 right." in answer()
+    assert store.read()["quizzes"]["98.exit"]["answers"] == [places(True)[0], places(False)[1]]
+
+
+def test_live_guesses_are_stored_and_shown_again(shown):
+    for name, values in (("98.p1", ["40"]), ("98.p2", ["b"]), ("98.p3", ["c", "a", "b"])):
+        predict(name)
+        parts, answer = shown[-1]
+        assert "No guess yet" in answer() or "Order all of" in answer()
+        for box, value in zip(boxes(parts), values, strict=True):
+            box.value = value
+        assert answer().startswith("Noted: ")
+        predict(name)
+        assert [box.value for box in boxes(shown[-1][0])] == values
+    assert (guess("98.p1"), guess("98.p2"), guess("98.p3")) == (40.0, "b", ["c", "a", "b"])
+
+
+def test_questions_are_plain_text_outside_of_a_kernel():
+    assert not display.live()
 
 
 def test_unknown_names_are_sentences(capsys):
