@@ -1,10 +1,24 @@
 """What a learner calls in a notebook: checks, quizzes, guesses, hints, progress, modes, sizes."""
 
 from mtlkit.course.check import NotAttempted, check
+from mtlkit.course.doctor import doctor
 from mtlkit.course.hint import hint
 from mtlkit.course.modes import mode, sizes
 from mtlkit.course.predict import guess, predict
 from mtlkit.course.progress import progress
 from mtlkit.course.quiz import quiz
+from mtlkit.course.record import record
 
-__all__ = ["NotAttempted", "check", "guess", "hint", "mode", "predict", "progress", "quiz", "sizes"]
+__all__ = [
+    "NotAttempted",
+    "check",
+    "doctor",
+    "guess",
+    "hint",
+    "mode",
+    "predict",
+    "progress",
+    "quiz",
+    "record",
+    "sizes",
+]
