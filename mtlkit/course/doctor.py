@@ -196,7 +196,9 @@ def check_data(describe: Callable[[], Sequence[Any]] | None = None) -> Finding:
     """Which real data sets were found; none is needed, the synthetic shop is made on the spot."""
     try:
         if describe is None:
-            from mtlkit.data.public import describe_all as describe
+            from mtlkit.data import public
+
+            describe = public.describe_all
         entries = list(describe())
     except ImportError as error:
         return Finding("Real data", WARNING, f"cannot be looked for: {error}", REINSTALL)
