@@ -190,7 +190,7 @@ def judge(exercise: str, answer: Any) -> Verdict:
     except Mistake as mistake:
         return Verdict("wrong", str(mistake))
     except _LearnerError as wrapped:
-        return _explain(wrapped.__cause__, answer)
+        return _explain(wrapped.args[0], answer)
     except Exception as error:  # from a class of the learner's, or from comparing their result
         return _explain(error, answer)
     return Verdict("right", entry.praise or "well done.")
@@ -255,7 +255,7 @@ def _watched(answer: Any) -> Any:
         except NotAttempted:
             raise
         except Exception as error:
-            raise _LearnerError from error
+            raise _LearnerError(error) from error
         if result is None or result is Ellipsis:
             raise NotAttempted
         if isinstance(result, tuple | list) and any(part is Ellipsis for part in result):

@@ -32,7 +32,8 @@ def make_copy(source: Source, audience: str, place: Place, language: str = "en")
     """
     if audience not in AUDIENCES:
         raise ValueError(f"audience must be one of {', '.join(AUDIENCES)}; found {audience!r}")
-    cells, used = [], {}
+    cells = []
+    used: dict[str, int] = {}
     for cell in kept(source, audience, language):
         text = _text(source, cell, audience, place)
         if cell.kind == "markdown" and audience == "solution":

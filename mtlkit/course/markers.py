@@ -368,6 +368,6 @@ def parse(path: Path | str) -> Source:
             )
     if title is None:
         problems.append(f"{where}:1: no cell is tagged title")
-    if problems:
+    if problems or title is None:
         raise SourceError(problems)
     return Source(path, cells, title, exercises)

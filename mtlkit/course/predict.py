@@ -104,7 +104,7 @@ def _show(question: Prediction) -> None:
     elif question.kind == "choice":
         boxes = [ipywidgets.RadioButtons(options=question.options, value=before, layout=wide)]
     else:
-        order = before or [None] * len(question.options)
+        order = before if isinstance(before, list) else [None] * len(question.options)
         boxes = [
             ipywidgets.Dropdown(
                 options=question.options, value=order[place], description=f"{place + 1}."
