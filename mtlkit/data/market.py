@@ -35,7 +35,7 @@ class Market:
     price_bands = list(world.PRICE_BANDS)
     warehouses = list(world.WAREHOUSES)
 
-    def __init__(self, preset: str | None = "small", seed: int = 0, **dials) -> None:
+    def __init__(self, preset: str | None = "small", seed: int = 0, **dials: float | str) -> None:
         self.preset, self.seed = preset, int(seed)
         self.dials: Dials = load_dials(preset, dials)
         self.users = world.make_users(self.seed, self.dials)

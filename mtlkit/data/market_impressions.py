@@ -165,11 +165,6 @@ class ImpressionLog:
         to_till = self.to_till(sigmoid(logits[:, 1] + cart))
         purchase_rate = dials.purchase_rate / dials.label_sparsity
         share = purchase_rate * clicked.sum() / (clicked * to_till).sum()
-        if share > 0.95:
-            raise ValueError(
-                f"dial purchase_rate: {purchase_rate:g} purchases a click would need {share:.0%} "
-                "of those at the till to buy; raise cart_rate or buy_now, or lower purchase_rate"
-            )
         checkout = _solve(logits[:, 2], clicked * to_till, share)
         bought = clicked * to_till * sigmoid(logits[:, 2] + checkout)
         back = _solve(logits[:, 3], bought, dials.return_rate)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mtlkit.data.market_impressions import sigmoid
+from mtlkit.metrics import task_metrics
 
 if TYPE_CHECKING:
     from mtlkit.data.market import Market
@@ -94,8 +95,6 @@ def oracle_metrics(
     market: Market, table: Table, knows: str = "everything"
 ) -> dict[str, dict[str, float]]:
     """Metrics of the oracle's predictions against the observed labels of these very rows."""
-    from mtlkit.metrics import task_metrics  # metrics is a room above: only when asked
-
     found = best_predictions(market, table, knows)
     result = {}
     for task in table.schema.tasks:

@@ -209,14 +209,14 @@ def session_schema(market: Market) -> Schema:
     }  # fmt: skip
     return Schema(
         TASKS,
-        categorical=[Categorical(name, size + 1) for name, size in sizes.items()],
-        dense=[Dense("length"), Dense("user_visits"), Dense("user_clicks"), Dense("user_buys")],
-        sequences=[
+        categorical=tuple(Categorical(name, size + 1) for name, size in sizes.items()),
+        dense=(Dense("length"), Dense("user_visits"), Dense("user_clicks"), Dense("user_buys")),
+        sequences=(
             Sequence("history", shares="item", max_length=LONGEST),
             Sequence("history_category", shares="category", max_length=LONGEST),
             Sequence("query", size=len(TOKENS) + 1, max_length=4),
-        ],
-        scenarios=[Scenario(name) for name in market.scenarios],
+        ),
+        scenarios=tuple(Scenario(name) for name in market.scenarios),
     )
 
 

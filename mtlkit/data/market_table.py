@@ -102,9 +102,9 @@ def impression_schema(market: Market) -> Schema:
     }  # fmt: skip
     return Schema(
         TASKS,
-        categorical=[Categorical(name, size + 1) for name, size in sizes.items()],
-        dense=[Dense(name) for name in DENSE],
-        scenarios=[Scenario(name) for name in market.scenarios],
+        categorical=tuple(Categorical(name, size + 1) for name, size in sizes.items()),
+        dense=tuple(Dense(name) for name in DENSE),
+        scenarios=tuple(Scenario(name) for name in market.scenarios),
     )
 
 
