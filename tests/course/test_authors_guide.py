@@ -1,0 +1,57 @@
+"""The examples in `notebooks/README.md` work as they stand there."""
+
+import re
+
+import pytest
+
+from mtlkit.course import build, questions
+from mtlkit.course.check import REGISTRY, judge, load
+from mtlkit.course.markers import TAGS, parse
+
+GUIDE = (build.HERE.notebooks / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", GUIDE, flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def example():
+    load("02")  # so that the real checkers do not arrive halfway
+    before = dict(REGISTRY)
+    REGISTRY.pop("2.1", None)
+    (source,) = [text for text in blocks("python") if "@checker(" in text]
+    exec(compile(source, "guide", "exec"), {"__name__": "guide"})
+    yield REGISTRY["2.1"]
+    REGISTRY.clear()
+    REGISTRY.update(before)
+
+
+def test_the_example_checker_judges_its_answers(example):
+    assert judge("2.1", example.solution).status == "right"
+    assert judge("2.1", example.stub).status == "not attempted"
+    assert len(example.wrong) == 2
+    for wrong in example.wrong:
+        assert wrong.expected in judge("2.1", wrong.answer).message
+        assert wrong.name
+
+
+def test_the_example_cells_make_a_source(tmp_path):
+    title, exercise = (t for t in blocks("python") if 'tags=["title"]' in t or "id: 2.1" in t)
+    path = tmp_path / "02_guide.py"
+    path.write_text(title + "\n" + exercise, encoding="utf-8")
+    source = parse(path)
+    assert source.title.title == "Share the bottom" and source.title.needs == ["01"]
+    assert len(source.exercises["2.1"].hints) == 2
+
+
+def test_the_example_questions_load(tmp_path):
+    (text,) = [text for text in blocks("yaml") if "quizzes:" in text]
+    (tmp_path / "nb02.yaml").write_text(text, encoding="utf-8")
+    asked = questions.load("02", tmp_path)
+    assert list(asked["quizzes"]) == ["2.recall"]
+    assert {p.kind for p in asked["predictions"].values()} == {"number", "ranking"}
+
+
+def test_every_tag_is_described():
+    assert [tag for tag in sorted(TAGS) if f"`{tag}`" not in GUIDE] == []
