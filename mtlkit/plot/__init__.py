@@ -1,0 +1,38 @@
+"""Figures in one style. Every helper returns a ``Picture``: a figure and its description in words.
+
+>>> from mtlkit import plot
+>>> plot.lines([1, 2], {"loss": [0.9, 0.5]}, title="Loss", xlabel="epoch", ylabel="loss")
+
+The description (alt text) is made from the data and states the finding with numbers; it travels
+>>> plot.lines([1, 2], {"loss": [0.9, 0.5]}, title="Loss falls", xlabel="epoch", ylabel="loss")
+"""
+
+from mtlkit.plot.charts import distribution, learning_curves, lines, rates_by
+from mtlkit.plot.comparisons import bars_with_intervals, trade_off
+from mtlkit.plot.diagrams import course_map, network
+from mtlkit.plot.grids import gate_heatmap, picture_grid, scenario_task_grid
+from mtlkit.plot.guesses import guess_against_truth
+from mtlkit.plot.probabilities import calibration, roc
+from mtlkit.plot.style import COLOURS, MARKERS, Picture, canvas, style
+
+__all__ = [
+    "COLOURS",
+    "MARKERS",
+    "Picture",
+    "bars_with_intervals",
+    "calibration",
+    "canvas",
+    "course_map",
+    "distribution",
+    "gate_heatmap",
+    "guess_against_truth",
+    "learning_curves",
+    "lines",
+    "network",
+    "picture_grid",
+    "rates_by",
+    "roc",
+    "scenario_task_grid",
+    "style",
+    "trade_off",
+]

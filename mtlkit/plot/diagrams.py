@@ -1,0 +1,231 @@
+"""Diagrams: how a network is wired, and the map of the course."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+from mtlkit.plot.style import COLOURS, GREY, INK, Picture, canvas, ink, listed, sentence, style
+
+FILLS = {
+    "input": "#eeeeee",
+    "shared": "#cfe3f2",
+    "task": "#f8d9c4",
+    "gate": "#cdebe0",
+    "output": "#ffffff",
+}
+
+
+class _Board:
+    """Boxes and arrows on axes that run from 0 to 1 in both directions."""
+
+    def __init__(self, title: str, height: float) -> None:
+        self.figure, ((self.axes,),) = canvas(title, height=height)
+        self.axes.set(xlim=(0, 1), ylim=(0, 1))
+        self.axes.set_axis_off()
+
+    def box(
+        self, x: float, y: float, text: str, kind: str, width: float, height: float = 0.11
+    ) -> None:
+        self.axes.add_patch(
+            FancyBboxPatch(
+                (x - width / 2, y - height / 2), width, height,
+                boxstyle="round,pad=0,rounding_size=0.012", facecolor=FILLS[kind],
+                edgecolor=INK if kind != "output" else GREY, linewidth=1,
+            )
+        )  # fmt: skip
+        self.axes.text(x, y, text, ha="center", va="center", fontsize=9)
+
+    def arrow(
+        self, start: tuple[float, float], end: tuple[float, float], gate: bool = False
+    ) -> None:
+        self.axes.add_patch(
+            FancyArrowPatch(
+                start, end, arrowstyle="-|>", mutation_scale=9, linewidth=1.1, shrinkA=0, shrinkB=0,
+                color=COLOURS[2] if gate else "#555555", linestyle="--" if gate else "-",
+            )
+        )  # fmt: skip
+
+    def note(self, x: float, y: float, text: str) -> None:
+        self.axes.text(x, y, text, fontsize=8.5, color="#555555", va="center", ha="left")
+
+
+def _spread(number: int, low: float = 0.0, high: float = 1.0) -> list[float]:
+    return [low + (high - low) * (i + 0.5) / number for i in range(number)]
+
+
+def network(
+    kind: str,
+    tasks: Sequence[str] = ("click", "purchase"),
+    *,
+    inputs: str = "one row of the table\n(user, product, scenario, numbers)",
+    shared: str = "shared layers",
+    tower: str = "tower",
+    experts: int = 3,
+    title: str | None = None,
+) -> Picture:
+    """Diagram of an architecture, inputs at the bottom and one output a task on top.
+
+    ``kind``: "single_task" (nothing shared), "shared_bottom" (one shared network, one tower a task)
+    or "mmoe" (shared experts, one gate and one tower a task).
+    """
+    drawers = {"single_task": _single_task, "shared_bottom": _shared_bottom, "mmoe": _mmoe}
+    if kind not in drawers:
+        raise ValueError(f"kind must be one of {listed(drawers)}, not {kind!r}.")
+    if not 1 <= len(tasks) <= 6 or not 1 <= experts <= 6:
+        raise ValueError("A diagram shows 1 to 6 tasks and 1 to 6 experts.")
+    heading = {
+        "single_task": "One task at a time: nothing is shared",
+        "shared_bottom": "Shared bottom: one body, one tower a task",
+        "mmoe": "MMoE: each task mixes shared experts by its own gate",
+    }[kind]
+    board = _Board(title or heading, height=3.7 if kind != "mmoe" else 4.5)
+    with style():
+        alt = drawers[kind](board, tasks, inputs, shared, tower, experts)
+    return Picture(board.figure, f"Diagram of a network: {sentence(title or heading)} {alt}")
+
+
+def _heads(
+    board: _Board, tasks: Sequence[str], places: Sequence[float], y: float, tower: str, width: float
+) -> None:
+    """Towers at height y with an output above each; the caller draws the arrows that lead in."""
+    for name, x in zip(tasks, places, strict=True):
+        board.box(x, y, f"{name}\n{tower}", "task", width)
+        board.arrow((x, y + 0.055), (x, 0.885))
+        board.box(x, 0.94, f"ŷ {name}", "output", width, 0.09)
+
+
+def _single_task(
+    board: _Board, tasks: Sequence[str], inputs: str, shared: str, tower: str, experts: int
+) -> str:
+    places, width = _spread(len(tasks)), min(0.26, 0.86 / len(tasks))
+    board.box(0.5, 0.09, inputs, "input", 0.5, 0.14)
+    for name, x in zip(tasks, places, strict=True):
+        board.box(x, 0.42, f"{name}\nown layers", "task", width)
+        board.arrow((0.5 + (x - 0.5) * 0.4, 0.16), (x, 0.365))
+        board.arrow((x, 0.475), (x, 0.625))
+    _heads(board, tasks, places, 0.68, tower, width)
+    return (
+        f"The same input row feeds {len(tasks)} separate networks, one each for {listed(tasks)}; "
+        "each has its own layers, tower and output, and no parameter is shared."
+    )
+
+
+def _shared_bottom(
+    board: _Board, tasks: Sequence[str], inputs: str, shared: str, tower: str, experts: int
+) -> str:
+    places, width = _spread(len(tasks)), min(0.26, 0.86 / len(tasks))
+    board.box(0.5, 0.09, inputs, "input", 0.5, 0.14)
+    board.arrow((0.5, 0.16), (0.5, 0.345))
+    board.box(0.5, 0.40, shared, "shared", 0.56)
+    for x in places:
+        board.arrow((0.5 + (x - 0.5) * 0.5, 0.455), (x, 0.625))
+    _heads(board, tasks, places, 0.68, tower, width)
+    flat = " ".join(shared.split())
+    return (
+        f"The input row feeds one body ({flat}) that serves all tasks; from it {len(tasks)} towers "
+        f"branch off, one each for {listed(tasks)}, each with its own output."
+    )
+
+
+def _mmoe(
+    board: _Board, tasks: Sequence[str], inputs: str, shared: str, tower: str, experts: int
+) -> str:
+    places, width = _spread(len(tasks), 0.0, 0.95), min(0.24, 0.80 / len(tasks))
+    board.box(0.5, 0.06, inputs, "input", 0.5, 0.11)
+    wide = min(0.18, 0.66 / experts)
+    for i, x in enumerate(_spread(experts, 0.12, 0.88)):
+        board.arrow((0.5 + (x - 0.5) * 0.5, 0.115), (x, 0.235))
+        board.box(x, 0.28, f"expert {i + 1}", "shared", wide, 0.09)
+        for place in places:
+            board.arrow((x, 0.325), (place + (x - 0.5) * width * 0.6, 0.495))
+    for name, x in zip(tasks, places, strict=True):
+        board.box(x, 0.54, f"{name} gate\nmixes experts", "gate", width, 0.09)
+        board.arrow((x, 0.585), (x, 0.675))
+    _heads(board, tasks, places, 0.72, tower, width)
+    side = 0.985
+    board.axes.plot([0.75, side, side], [0.06, 0.06, 0.54], color=COLOURS[2], linestyle="--",
+                    linewidth=1.1, marker="")  # fmt: skip
+    board.arrow((side, 0.54), (places[-1] + width / 2, 0.54), gate=True)
+    board.axes.text(side - 0.008, 0.15, "input row, also\nread by each gate", fontsize=8,
+                    color=ink(COLOURS[2]), va="center", ha="right")  # fmt: skip
+    return (
+        f"The input row feeds {experts} shared experts. Each of the {len(tasks)} tasks, "
+        f"{listed(tasks)}, has a gate that reads the input and weighs all experts' outputs; the "
+        "weighted mix goes into the task's own tower and output."
+    )
+
+
+# Lines of the map: (name, what it asks, colour, notebooks).
+MAP = (
+    ("start", "Get going", COLOURS[4], (("00", "Start here"), ("01", "One task\nat a time"))),
+    ("share", "What do tasks share?", COLOURS[0],
+     (("02", "Share the\nbottom"), ("07", "Experts and\ngates"))),
+    ("link", "How are outputs linked?", COLOURS[1], (("04", "Link the\ntasks"),)),
+    ("balance", "How are losses balanced?", COLOURS[2],
+     (("03", "Weigh the\nlosses"), ("05", "Let the losses\nadapt"),
+      ("06", "When gradients\ndisagree"))),
+    ("adapt", "How does a scenario adapt it?", COLOURS[3],
+     (("08", "Many\nscenarios"), ("12", "The whole\nshop"))),
+    ("apply", "What is it good for?", COLOURS[6],
+     (("09", "Read the\nshopper"), ("10", "Recommend,\nclassify, rank"),
+      ("11", "Stock and\ndeliver"),
+      ("13", "Offline to\nonline"))),
+    ("answer for it", "Can we trust and run it?", COLOURS[5],
+     (("14", "Look\ninside"), ("15", "Keep it\nprivate"), ("16", "Small, fast,\neverywhere"),
+      ("17", "Real\ndata"), ("18", "The bug\nmuseum"))),
+)  # fmt: skip
+
+
+def course_map(
+    highlight: str | None = None,
+    ready: Collection[str] | None = None,
+    *,
+    title: str = "The course: four questions, nineteen notebooks",
+) -> Picture:
+    """Map of the course: one line a question, one station a notebook.
+
+    ``highlight`` is the number of the notebook you are in ("02"); ``ready`` the numbers that exist
+    already: the others are drawn hollow. Notebooks are read in the order of their numbers.
+    """
+    numbers = [number for *_, stations in MAP for number, _ in stations]
+    for number in (*(ready or ()), *([highlight] if highlight else [])):
+        if number not in numbers:
+            raise ValueError(f"There is no notebook {number!r}; numbers run from 00 to 18.")
+    figure, ((axes,),) = canvas(title, height=6.0)
+    with style():
+        axes.set(xlim=(0, 7), ylim=(len(MAP) - 0.35, -0.45))
+        axes.set_axis_off()
+        for y, (name, asks, colour, stations) in enumerate(MAP):
+            axes.text(0.0, y - 0.08, name, fontsize=11.5, fontweight="bold", color=ink(colour))
+            axes.text(0.0, y + 0.16, asks, fontsize=8.5, va="center")  # fmt: skip
+            xs = [2.3 + 1.02 * i for i in range(len(stations))]
+            axes.plot([xs[0], xs[-1]], [y, y], color=colour, linewidth=4, marker="", zorder=1)
+            for x, (number, topic) in zip(xs, stations, strict=True):
+                _station(axes, x, y, number, topic, colour, number == highlight,
+                         ready is None or number in ready)  # fmt: skip
+    told = [
+        f"{name} ({asks}): " + listed(f"{n} {t}".replace("\n", " ") for n, t in stations)
+        for name, asks, _, stations in MAP
+    ]
+    alt = f"Map of the course. {'; '.join(told)}."
+    if highlight:
+        alt += f" You are in notebook {highlight}."
+    if ready is not None:
+        alt += f" Ready: {listed(sorted(ready))}; the others are planned."
+    return Picture(figure, alt)
+
+
+def _station(
+    axes: Any, x: float, y: float, number: str, topic: str, colour: str, here: bool, ready: bool
+) -> None:
+    axes.plot(x, y, marker="o", markersize=21, markeredgewidth=3 if here else 1.8, zorder=2,
+              markerfacecolor=INK if here else "white",
+              markeredgecolor=colour if ready else "#bbbbbb")  # fmt: skip
+    text = "white" if here else INK if ready else GREY
+    axes.text(x, y, number, ha="center", va="center_baseline", fontsize=9.5, fontweight="bold",
+              color=text, zorder=3)  # fmt: skip
+    axes.text(x, y + 0.27, topic, ha="center", va="top", fontsize=8, linespacing=1.05,
+              color=INK if ready else "#767676")  # fmt: skip
