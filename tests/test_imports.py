@@ -12,9 +12,11 @@ FLOORS = [
     {"schema"},
     {"data", "layers", "losses", "metrics"},
     {"models", "balance"},
-    {"checkpoint", "optim", "evaluation", "train"},
-    {"compare", "plot"},
-    {"course", "bench", "__main__"},
+    {"device", "checkpoint", "optim"},
+    {"evaluation"},
+    {"run_state", "train"},
+    {"compare_text", "compare", "plot"},
+    {"bench", "bench_training", "course", "__main__"},
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 
