@@ -280,7 +280,7 @@ def test_a_linear_model_predicts_the_next_purchase(splits):
     model = LogisticRegression(max_iter=80)
     model.fit(train.dense[some].numpy(), train.label("buy")[some].numpy())
     score = auc(test.label("buy").numpy(), model.predict_proba(test.dense.numpy())[:, 1])
-    assert score > 0.82  # .834 with all rows
+    assert score > 0.82  # .835 with all rows
 
 
 def test_tasks_can_be_chosen_and_wrong_arguments_are_named():
