@@ -13,6 +13,7 @@ import hashlib
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -134,7 +135,7 @@ def make_venv(folder: Path) -> None:
 
 def install(folder: Path) -> None:
     say("[2/2] Installing PyTorch, JupyterLab and the rest of requirements.txt.")
-    say("      1 to 5 minutes, once; later starts take a second. 1.3 GB on disk.")
+    say("      1 to 5 minutes, once; later starts take a second. About 2 GB on disk.")
     chosen_index = os.environ.get("PIP_EXTRA_INDEX_URL") or os.environ.get("PIP_INDEX_URL")
     if sys.platform == "linux" and not shutil.which("nvidia-smi") and not chosen_index:
         say("      No NVIDIA card was found. PyTorch's standard Linux package brings several GB")
@@ -148,7 +149,7 @@ def install(folder: Path) -> None:
         raise SetupError(
             f"pip ended with exit code {code}; its own message stands above. Nothing is lost:\n"
             "  - no network, or a proxy? Mend it and run the same command again.\n"
-            "  - disk full? mtlkit needs about 3 GB while it installs.\n"
+            "  - disk full? mtlkit needs about 4 GB while it installs.\n"
             f"  - still no luck? Delete the folder {folder} and run the same command again."
         )
     say(f"      Installed in {time.monotonic() - started:.0f} seconds.\n")
@@ -175,6 +176,7 @@ def run_mtlkit(python: Path, arguments: list) -> int:
     environment = dict(os.environ)
     environment.setdefault("PYTHONUTF8", "1")  # Windows consoles then show Chinese and Greek
     process = subprocess.Popen([str(python), "-m", "mtlkit", *arguments], env=environment)
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     while True:
         try:
             code = process.wait()

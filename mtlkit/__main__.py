@@ -6,6 +6,7 @@ Heavy packages are imported by the command that needs them, so that help comes a
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -49,6 +50,9 @@ def lab_command(no_browser: bool, extra: Sequence[str], checkout: Path = CHECKOU
     page = f"/lab/tree/{first.relative_to(root).as_posix()}" if first else "/lab"
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={root}"]
     command.append(f"--LabApp.default_url={page}")
+    # Nothing is asked of the network: no news, no search for a newer version.
+    command.append("--LabApp.news_url=None")
+    command.append("--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate")
     return command + (["--no-browser"] if no_browser else []) + list(extra)
 
 
@@ -177,6 +181,7 @@ def split_arguments(argv: Sequence[str]) -> tuple[list[str], list[str]]:
 def call(command: Sequence[str], environment: dict[str, str], cwd: Path | None = None) -> int:
     """Run a program with additions to the environment; its exit code. Ctrl+C is left to it."""
     process = subprocess.Popen(command, env={**os.environ, **environment}, cwd=cwd)
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     while True:
         try:
             code = process.wait()
