@@ -243,7 +243,8 @@ class Schema:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not self.tasks:
             raise SchemaError("A schema needs at least one task.")
-        fields = [f.name for f in (*self.categorical, *self.dense, *self.sequences)]
+        fields = [f.name for f in self.categorical] + [f.name for f in self.dense]
+        fields += [f.name for f in self.sequences]
         for names, what in (
             (self.task_names, "task"),
             (fields, "field"),

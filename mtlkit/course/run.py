@@ -273,15 +273,19 @@ def run_course(
 
 def environment_facts(mode: str) -> dict[str, str]:
     """What a reader of the report must know: versions, platform, threads, mode, date."""
-    import torch
+    try:
+        import torch
 
-    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "CPU"
+        device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "CPU"
+        version, threads = str(torch.__version__), f"{torch.get_num_threads()} threads"
+    except ImportError:  # every notebook has failed then, and the report still says why
+        device, version, threads = "unknown", "not installed", "no threads counted"
     return {
         "Sizes": "full lessons" if mode == "full" else "smoke (small, fast; numbers are rough)",
         "Date": time.strftime("%Y-%m-%d %H:%M"),
         "Python": platform.python_version(),
-        "PyTorch": torch.__version__,
-        "Device": f"{device}, {torch.get_num_threads()} threads",
+        "PyTorch": version,
+        "Device": f"{device}, {threads}",
         "System": f"{platform.system()} {platform.machine()}",
     }
 

@@ -71,7 +71,7 @@ class Encoder:
                 raise SchemaError(f"Column {name!r} is empty in the training rows; drop it.")
             median = float(series.median())  # type: ignore[arg-type]
             filled = series.fill_null(median)
-            deviation = float(filled.std(ddof=0) or 0.0)
+            deviation = float(filled.std(ddof=0) or 0.0)  # type: ignore[arg-type]
             self._scale[name] = (
                 median,
                 float(filled.mean()),  # type: ignore[arg-type]
