@@ -92,8 +92,13 @@ def ragged(series: pl.Series, field: SequenceField) -> Ragged:
     return tensor, torch.from_numpy(offsets)
 
 
+def _array(value: Any) -> Tensor:
+    """A tensor of its own from a tensor, an array, a polars column or a list."""
+    return value.clone() if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+
+
 def _one_mask(value: Any, name: str, rows: int) -> Tensor:
-    mask = torch.as_tensor(np.array(value))
+    mask = _array(value)
     if mask.dtype != torch.bool or mask.shape != (rows,):
         raise SchemaError(f"The mask of task {name!r} must be bool ({rows},).")
     return mask
@@ -150,9 +155,9 @@ def table_from_columns(
         seen,
         _scenario_column(schema, columns, scenario, rows),
         censored=flags,
-        truth={k: torch.as_tensor(np.array(v), dtype=torch.float32) for k, v in truth.items()},
+        truth={k: _array(v).to(torch.float32) for k, v in truth.items()},
         keys={name: whole_numbers(_series(columns, name)) for name in keys},
-        row_id=None if row_id is None else torch.as_tensor(np.array(row_id), dtype=torch.int64),
+        row_id=None if row_id is None else _array(row_id).to(torch.int64),
     )
 
 
