@@ -1,0 +1,416 @@
+"""Figures: every helper tells its numbers in words, labels its axes, stays small and repeatable."""
+
+import base64
+import io
+import itertools
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import matplotlib
+import numpy as np
+import polars as pl
+import pytest
+from matplotlib.text import Text
+from PIL import Image
+
+from mtlkit import plot
+from mtlkit.compare import Comparison
+from mtlkit.plot.style import RULES, Picture, canvas, listed, say, spread_out, style
+
+
+def comparison():
+    """Two rivals of a reference, on two tasks and two scenarios: one better, one not told apart."""
+    random = np.random.default_rng(0)
+    gain = {"single-task": 0.0, "shared": 0.02, "mmoe": 0.0}
+    runs = []
+    for seed in range(5):
+        luck = random.normal(0, 0.01)
+        for name, plus in gain.items():
+            for place in ("all", "search", "feed"):
+                noise = random.normal(0, 0.001)
+                runs.append((name, seed, "click", place, "auc", 0.7 + luck + plus + noise))
+                runs.append(
+                    (name, seed, "units", place, "poisson_deviance", 1 + luck - plus + noise)
+                )
+    names = ["candidate", "seed", "task", "scenario", "metric", "value"]
+    costs = [(name, s, 100, 1.0, 10, 10) for name in gain for s in range(5)]
+    cost_names = ["candidate", "seed", "parameters", "seconds", "steps", "backward_passes"]
+    return Comparison(
+        runs=pl.DataFrame(runs, schema=names, orient="row"),
+        costs=pl.DataFrame(costs, schema=cost_names, orient="row"),
+        candidates=tuple(gain), reference="single-task", seeds=tuple(range(5)),
+        tasks={"click": ("auc", 1), "units": ("poisson_deviance", -1)},
+        on="validation", confidence=0.95, oracle={},
+    )  # fmt: skip
+
+
+def history(tasks=("click", "dwell")):
+    rows = [
+        {
+            "epoch": e,
+            "train": {"click": 0.7 * 0.8**e, "dwell": 1.5 * 0.9**e},
+            "validation": {
+                "click": {"auc": 0.75 - 0.2 * 0.6**e, "log_loss": 0.72 * 0.85**e},
+                "dwell": {"r2": 0.31 - 0.3 * 0.5**e, "rmse": 3.0},
+            },
+        }
+        for e in range(6)
+    ]
+    return SimpleNamespace(rows=rows, best_epoch=3)
+
+
+def probabilities():
+    random = np.random.default_rng(1)
+    p = random.uniform(0, 0.4, 800)
+    return (random.uniform(size=800) < p).astype(int), p
+
+
+LABEL, PROBABILITY = probabilities()
+RANDOM = np.random.default_rng(2)
+IMAGES = RANDOM.uniform(size=(9, 784))
+DWELL = RANDOM.lognormal(3, 1, 400)
+
+# name: (a call, words and numbers that its description must hold)
+HELPERS = {
+    "lines": (
+        lambda: plot.lines([1, 2, 3], {"loss": [0.9, 0.35, 0.5]}, title="Loss", xlabel="epoch",
+                           ylabel="loss (nats)", bands={"loss": ([0.8, 0.3, 0.4], [1, 0.4, 0.6])},
+                           levels={"oracle": 0.25}),
+        ["epoch from 1 to 3", "from 0.9 to 0.5", "lowest 0.35 at 2", "oracle at 0.25"],
+    ),
+    "learning_curves": (
+        lambda: plot.learning_curves(history()),
+        ["6 epoch(s)", "training loss from 0.7 to 0.229", "validation AUC from 0.55 to",
+         "validation R² from 0.01", "best epoch is 4"],
+    ),
+    "bars_with_intervals": (
+        lambda: plot.bars_with_intervals(comparison()),
+        ["shared on click: AUC 0.7", "difference 0.0", "better", "no difference seen", "95 %",
+         "5 paired seeds", "validation rows"],
+    ),
+    "trade_off": (
+        lambda: plot.trade_off({"a": (0.7, 0.6), "b": (0.72, 0.58), "c": (0.69, 0.57)},
+                               title="Trade", xlabel="click AUC", ylabel="purchase AUC"),
+        ["a at click AUC 0.7, purchase AUC 0.6", "Not beaten in both aims: a and b."],
+    ),
+    "calibration": (
+        lambda: plot.calibration(LABEL, {"plain": PROBABILITY, "doubled": 2 * PROBABILITY}),
+        ["800 rows", "plain: ECE 0.0", "doubled: ECE 0.", "predicted over observed"],
+    ),
+    "roc": (
+        lambda: plot.roc(LABEL, PROBABILITY),
+        ["model has AUC 0.", "% of the positives at 10 % false alarms"],
+    ),
+    "rates_by": (
+        lambda: plot.rates_by(["search", "feed"], [0.05, 0.12], [(0.04, 0.06), (0.11, 0.13)],
+                              title="Clicks", label="click rate", category_label="scenario",
+                              overall=0.08),
+        ["feed 0.12 (0.11 to 0.13), search 0.05", "Over all: 0.08"],
+    ),
+    "distribution": (
+        lambda: plot.distribution({"feed": DWELL, "ads": DWELL + 5}, title="Dwell", unit="seconds",
+                                  label="dwell time", log_x=True),
+        ["feed: 400 rows", "median", "80 % lie between", "dwell time (seconds)"],
+    ),
+    "gate_heatmap": (
+        lambda: plot.gate_heatmap([[0.7, 0.2, 0.1], [1 / 3, 1 / 3, 1 / 3]], ["click", "dwell"]),
+        ["click weighs expert 1 most (0.7)", "dwell 3 of 3"],
+    ),
+    "scenario_task_grid": (
+        lambda: plot.scenario_task_grid({"search": {"click": 0.71}, "ads": {"click": 0.64}},
+                                        label="AUC"),
+        ["search: click 0.71; ads: click 0.64"],
+    ),
+    "scenario_task_grid of a comparison": (
+        lambda: plot.scenario_task_grid(comparison(), candidate="shared"),
+        ["6 better of 6 cells", "click in search better (0.0"],
+    ),
+    "guess_against_truth": (
+        lambda: plot.guess_against_truth(40, 12.3, "saved", unit="%"),
+        ["the truth is 12.3", "your guess was 40", "3.3 times too high"],
+    ),
+    "guess_against_truth of several": (
+        lambda: plot.guess_against_truth({"click": 0.7}, {"click": 0.73, "cart": 0.6}, "AUC"),
+        ["click 0.73 (your guess 0.7, 0.03 too low)", "cart 0.6"],
+    ),
+    "guess_against_truth of a ranking": (
+        lambda: plot.guess_against_truth(["a", "c", "b"], {"a": 3, "b": 2, "c": 1}, "rate"),
+        ["true order: a, b, c", "a 3, b 2, c 1", "1 of 3 places are right"],
+    ),
+}  # fmt: skip
+DIAGRAMS = {
+    "picture_grid": (
+        lambda: plot.picture_grid(IMAGES, ["shoe"] * 5 + ["shirt"] * 4, title="Nine products"),
+        ["9 pictures of 28 x 28 pixels", "5 x shoe and 4 x shirt"],
+    ),
+    "single_task": (
+        lambda: plot.network("single_task", ("click", "cart", "purchase")),
+        ["3 separate networks", "click, cart and purchase", "no parameter is shared"],
+    ),
+    "shared_bottom": (
+        lambda: plot.network("shared_bottom", inputs="784 pixels", shared="shared layer\nof 128"),
+        ["one body (shared layer of 128)", "2 towers"],
+    ),
+    "mmoe": (lambda: plot.network("mmoe", experts=5), ["5 shared experts", "2 tasks", "gate"]),
+    "course_map": (
+        lambda: plot.course_map("02", {"00", "01", "02"}),
+        ["02 Share the bottom", "18 The bug museum", "You are in notebook 02", "planned"],
+    ),
+}
+EVERYTHING = HELPERS | DIAGRAMS
+MADE, DRAWN = {}, {}
+
+
+def made(name):
+    """The picture of one helper, made once; the texts it draws and where are kept in DRAWN."""
+    if name not in MADE:
+        draw, last = Text.draw, {}  # the layout draws once, the file a second time
+
+        def watched(text, renderer, *rest):
+            draw(text, renderer, *rest)
+            if text.get_visible() and text.get_text().strip():
+                last[text] = (text.get_text(), Text.get_window_extent(text, renderer))
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Text, "draw", watched)
+            MADE[name] = EVERYTHING[name][0]()
+            assert MADE[name].png
+        DRAWN[name] = list(last.values())
+    return MADE[name]
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_the_description_states_the_numbers(name):
+    alt = made(name).alt
+    for words in EVERYTHING[name][1]:
+        assert words in alt
+    assert alt.endswith((".", "?")) and "nan" not in alt and "\n" not in alt
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_every_figure_has_a_title_and_charts_label_both_axes(name):
+    figure = made(name).figure
+    assert figure.get_suptitle().strip()
+    if name in HELPERS:
+        panels = [axes for axes in figure.axes if axes.get_visible() and axes.axison]
+        assert panels
+        assert any(axes.get_xlabel().strip() for axes in panels)
+        assert any(axes.get_ylabel().strip() for axes in panels)
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_the_png_is_small_and_the_same_every_time(name):
+    first, second = made(name).png, EVERYTHING[name][0]().png
+    assert first == second
+    assert len(first) <= 80 * 1024
+    image = Image.open(io.BytesIO(first))
+    assert image.format == "PNG" and image.text["Description"] == made(name).alt
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_all_text_lies_inside_the_picture(name):
+    made(name)
+    assert DRAWN[name]
+    width, height = Image.open(io.BytesIO(made(name).png)).size
+    for text, box in DRAWN[name]:
+        inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
+        assert inside, text
+
+
+@pytest.mark.parametrize("name", EVERYTHING)
+def test_no_text_lies_on_another(name):
+    made(name)
+    for (first, a), (second, b) in itertools.combinations(DRAWN[name], 2):
+        across = min(a.x1, b.x1) - max(a.x0, b.x0)
+        down = min(a.y1, b.y1) - max(a.y0, b.y0)
+        assert across <= 3 or down <= 3, (first, second)
+
+
+# --- the picture ------------------------------------------------------------------------------
+
+
+def test_a_picture_without_words_is_refused():
+    figure, _ = canvas("Empty")
+    with pytest.raises(ValueError, match="needs a description"):
+        Picture(figure, "  ")
+
+
+def test_a_notebook_output_carries_png_html_and_the_description_in_each():
+    from IPython.core.formatters import DisplayFormatter
+
+    picture = plot.rates_by(["a<b", 'c"d'], [1, 2], title="T", label="x", category_label="y")
+    data, metadata = DisplayFormatter().format(picture)
+    assert set(data) == {"image/png", "text/html", "text/plain"}
+    assert base64.b64decode(data["image/png"]) == picture.png
+    assert metadata["image/png"]["alt"] == picture.alt == data["text/plain"]
+    assert 'alt="T. x by y: c&quot;d 2, a&lt;b 1."' in data["text/html"]
+    assert data["image/png"] in data["text/html"]
+    assert metadata["image/png"]["width"] == 700
+
+
+def test_nbconverts_lab_page_keeps_the_description():
+    import nbformat
+    from IPython.core.formatters import DisplayFormatter
+    from nbconvert import HTMLExporter
+
+    picture = made("rates_by")
+    data, metadata = DisplayFormatter().format(picture)
+    output = nbformat.v4.new_output("display_data", data=data, metadata=metadata)
+    cell = nbformat.v4.new_code_cell("picture", outputs=[output])
+    page, _ = HTMLExporter().from_notebook_node(nbformat.v4.new_notebook(cells=[cell]))
+    assert f'alt="{picture.alt}"' in page
+    assert "No description has been provided for this image" not in page
+
+
+def test_figures_do_not_load_or_use_pyplot():
+    script = (
+        "import sys; from mtlkit import plot; plot.network('mmoe').png; "
+        "sys.exit('matplotlib.pyplot' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], timeout=120).returncode == 0
+
+
+def test_saving_writes_the_same_bytes(tmp_path):
+    path = made("mmoe").save(tmp_path / "net.png")
+    assert path.read_bytes() == made("mmoe").png
+
+
+def test_the_house_style_ignores_and_restores_settings_outside():
+    with matplotlib.rc_context({"font.size": 30, "axes.grid": False, "savefig.dpi": 30}):
+        loud = HELPERS["rates_by"][0]().png
+        with style():
+            assert matplotlib.rcParams["font.size"] == RULES["font.size"]
+        assert matplotlib.rcParams["font.size"] == 30
+    assert loud == made("rates_by").png
+
+
+def test_series_differ_by_colour_and_by_marker():
+    ((axes,),) = [plot.lines([1, 2], {str(i): [i, i + 1] for i in range(7)}, title="T", xlabel="x",
+                             ylabel="y").figure.axes]  # fmt: skip
+    drawn = axes.get_lines()
+    assert len({line.get_color() for line in drawn}) == 7
+    assert len({line.get_marker() for line in drawn}) == 7
+
+
+def test_names_at_line_ends_never_overlap():
+    picture = plot.lines([0, 1], {f"model {i}": [0, 0.001 * i] for i in range(6)}, title="T",
+                         xlabel="x", ylabel="y")  # fmt: skip
+    _ = picture.png
+    renderer = picture.figure.canvas.get_renderer()
+    names = [t for t in picture.figure.axes[0].texts if t.get_text().startswith("model")]
+    # The text alone: an annotation's own extent would include its leader line.
+    boxes = [Text.get_window_extent(t, renderer) for t in names]
+    boxes.sort(key=lambda box: box.y0)
+    assert len(boxes) == 6
+    for below, above in itertools.pairwise(boxes):
+        assert above.y0 >= below.y1 - 1
+
+
+def test_numbers_are_spread_around_their_middle_and_keep_their_order():
+    assert spread_out([0.5, 0.1, 0.9], 0.1) == [0.5, 0.1, 0.9]
+    assert spread_out([0.5, 0.5], 0.2) == pytest.approx([0.4, 0.6])
+    moved = spread_out([0.30, 0.31, 0.32, 0.9], 0.1)
+    assert moved == pytest.approx([0.21, 0.31, 0.41, 0.9])
+    assert min(np.diff(sorted(spread_out(list(RANDOM.uniform(size=9)), 0.2)))) >= 0.2 - 1e-9
+
+
+def test_a_lower_deviance_is_drawn_to_the_right():
+    panels = made("bars_with_intervals").figure.axes
+    by_task = {axes.get_title(loc="left"): axes for axes in panels}
+    assert by_task["click"].get_xlim()[0] < by_task["click"].get_xlim()[1]
+    assert by_task["units"].get_xlim()[0] > by_task["units"].get_xlim()[1]
+
+
+# --- what stands in the pictures ----------------------------------------------------------------
+
+
+def test_a_guess_is_optional_and_can_be_a_choice():
+    alone = plot.guess_against_truth(None, 12.3, "saved", unit="%")
+    assert "No guess was given" in alone.alt and "12.3" in alone.alt
+    wrong = plot.guess_against_truth("ads", {"search": 0.12, "ads": 0.02}, "click rate")
+    assert "You chose ads, but search is the largest" in wrong.alt
+    right = plot.guess_against_truth("search", {"search": 0.12, "ads": 0.02}, "click rate")
+    assert "You chose search, which is the largest" in right.alt
+    exact = plot.guess_against_truth(5, 5.0, "seconds")
+    assert "exactly right" in exact.alt
+    unranked = plot.guess_against_truth(None, ["b", "a"], "rate")
+    assert "true order: b, a" in unranked.alt and "No guess was given" in unranked.alt
+
+
+def test_the_pareto_front_follows_the_better_directions():
+    points = {"a": (1.0, 1.0), "b": (2.0, 2.0), "c": (3.0, 0.5)}
+    labels = {"title": "T", "xlabel": "cost", "ylabel": "gain"}
+    up = plot.trade_off(points, **labels)
+    assert "Not beaten in both aims: b and c." in up.alt
+    cheap = plot.trade_off(points, better=(-1, 1), **labels)
+    assert "Not beaten in both aims: a and b." in cheap.alt
+
+
+def test_learning_curves_work_without_validation_and_for_one_epoch():
+    rows = [{"epoch": 0, "train": {"click": 0.5}, "validation": None}]
+    picture = plot.learning_curves(SimpleNamespace(rows=rows, best_epoch=None))
+    assert "training loss from 0.5 to 0.5" in picture.alt and picture.png
+
+
+def test_a_real_history_is_drawn():
+    from mtlkit.train import History
+
+    picture = plot.learning_curves(History(rows=history().rows, best_epoch=1), metric="auc",
+                                   tasks=["click"])  # fmt: skip
+    assert "best epoch is 2" in picture.alt
+
+
+def test_undefined_values_are_told_and_drawn_as_gaps():
+    picture = plot.lines([1, 2, 3], {"auc": [np.nan, 0.6, 0.7], "r2": [np.nan] * 3}, title="T",
+                         xlabel="x", ylabel="y")  # fmt: skip
+    assert "auc goes from 0.6 to 0.7" in picture.alt and "r2 is undefined throughout" in picture.alt
+    assert picture.png
+
+
+def test_whole_numbers_get_one_bar_each():
+    axes = plot.distribution([0, 0, 1, 2], title="T", label="units").figure.axes[0]
+    edges = axes.patches[0].get_data().edges
+    assert list(edges) == [-0.5, 0.5, 1.5, 2.5]
+    assert list(axes.patches[0].get_data().values) == [0.5, 0.25, 0.25]
+
+
+AXES = {"title": "T", "xlabel": "x", "ylabel": "y"}
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: plot.lines([1, 2], {"a": [1]}, **AXES), "'a' has 1 values"),
+        (lambda: plot.lines([], {}, **AXES), "at least one series"),
+        (lambda: plot.learning_curves(SimpleNamespace(rows=[])), "train first"),
+        (lambda: plot.learning_curves(history(), tasks=["x"]), "no task 'x'"),
+        (lambda: plot.learning_curves(history(), metric="ndcg"), "no metric 'ndcg'"),
+        (lambda: plot.trade_off({}, **AXES), "at least one point"),
+        (lambda: plot.trade_off({"a": (1, 1)}, **AXES, better=(0, 1)), "better must hold"),
+        (lambda: plot.roc([1, 1], [0.1, 0.2]), "both classes"),
+        (lambda: plot.calibration([], []), "at least one row"),
+        (lambda: plot.rates_by("a", [1, 2], title="T", label="x", category_label="y"), "one entry"),
+        (lambda: plot.distribution([], title="", label=""), "one or more values"),
+        (lambda: plot.distribution([0.0], title="", label="", log_x=True), "above 0"),
+        (lambda: plot.gate_heatmap([[1.0]], ["a", "b"]), "matrix has shape"),
+        (lambda: plot.scenario_task_grid(comparison(), candidate="x"), "shared and mmoe, not 'x'"),
+        (lambda: plot.picture_grid(np.zeros((2, 5)), title=""), "images must be"),
+        (lambda: plot.picture_grid(IMAGES, ["a"], title=""), "1 titles for 9 images"),
+        (lambda: plot.guess_against_truth({"x": 1}, {"a": 1}, "n"), "names 'x'"),
+        (lambda: plot.guess_against_truth(["a"], ["a", "b"], "n"), "each once"),
+        (lambda: plot.network("ple"), "kind must be one of"),
+        (lambda: plot.network("mmoe", experts=0), "1 to 6 experts"),
+        (lambda: plot.course_map("19"), "no notebook '19'"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_drawn_is_refused_with_the_reason(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
+
+
+def test_numbers_and_lists_read_well():
+    assert say(0.12345) == "0.123" and say(12345.6) == "12,346" and say(-0.5) == "−0.5"
+    assert say(float("nan")) == "undefined" and say(0.71234, 4) == "0.7123"
+    assert listed(["a"]) == "a" and listed(["a", "b"]) == "a and b"
+    assert listed(["a", "b", "c"]) == "a, b and c"
