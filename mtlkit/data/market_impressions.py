@@ -205,7 +205,7 @@ class ImpressionLog:
         """True values (`true_<task>`) and drawn labels (`<task>`) of each row."""
         click, cart, checkout, back = rounded(sigmoid(logits)).T
         purchase = rounded(checkout * self.to_till(cart))
-        dwell = DWELL_MEAN + DWELL_SLOPE * utility[:, OUTCOMES.index("dwell")]
+        dwell = DWELL_MEAN + DWELL_SLOPE * utility[:, OUTCOMES.index("dwell")]  # of the log
         star = rounded(sigmoid(RATING_MEAN + RATING_SLOPE * utility[:, OUTCOMES.index("rating")]))
         u = rng.random((6, len(logits)), dtype=np.float32)
         did_click = u[0] < click
@@ -217,7 +217,7 @@ class ImpressionLog:
             "true_cart": cart,
             "true_purchase": purchase,
             "true_checkout": checkout,
-            "true_dwell": (np.exp(dwell + DWELL_SD**2 / 2) - 1).astype(np.float32),
+            "true_dwell": (np.exp(dwell + DWELL_SD**2 / 2) - 1).round(3).astype(np.float32),
             "true_dwell_log1p": dwell.astype(np.float32),
             "true_return": back,
             "true_rating": (1 + 4 * star).astype(np.float32),

@@ -126,8 +126,13 @@ class Taste:
     def utilities(
         self, components: np.ndarray, scenario: np.ndarray, day: np.ndarray
     ) -> np.ndarray:
-        """Utilities float32 (page, slot, outcome), each with variance about 1."""
-        return np.matmul(components, self.weights_of(scenario, day))
+        """Utilities float32 (page, slot, outcome), each with variance about 1.
+
+        They are whole multiples of 2**-14, so that the order in which a platform adds up a matrix
+        product does not show.
+        """
+        found = np.matmul(components, self.weights_of(scenario, day))
+        return np.round(found * np.float32(2**14)) * np.float32(2.0**-14)
 
 
 def _table(rng: np.random.Generator, weights: np.ndarray, size: int) -> np.ndarray:
