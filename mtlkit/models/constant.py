@@ -1,0 +1,68 @@
+"""The model that reads nothing: one number a task, the floor of every comparison."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from mtlkit.data.table import Batch, Table
+from mtlkit.models.base import MultiTaskModel
+from mtlkit.schema import SchemaError, Task
+
+
+class Constant(MultiTaskModel):
+    """Predicts for every row what was usual in training, whatever the row says.
+
+    Binary: the share of positives; multiclass: each class's share; regression: the mean in the
+    label's own unit; counts: the mean count, a censored count taken as it stands. Only observed
+    labels of ``train`` count. There is nothing to train: the values are set in closed form. A model
+    that does not beat it has learned nothing. Raises ``SchemaError`` for a task without labels.
+    """
+
+    def __init__(self, train: Table) -> None:
+        super().__init__(train.schema)
+        self.logits = nn.ParameterList()
+        for task in train.schema.tasks:
+            labels = train.label(task.name)[train.mask(task.name)].double()
+            if not len(labels):
+                raise SchemaError(
+                    f"Task {task.name!r} has no observed label in the training rows, so nothing is "
+                    "known that could be predicted; drop the task or add rows."
+                )
+            self.logits.append(nn.Parameter(_usual(task, labels), requires_grad=False))
+
+    def embed(self, batch: Batch) -> Tensor:
+        """Nothing of the row: (batch, 0)."""
+        return batch.dense.new_empty(len(batch), 0)
+
+    def outputs(self, x: Tensor, batch: Batch) -> dict[str, Tensor]:
+        return {
+            task.name: value.expand(len(x), -1) if task.outputs > 1 else value.expand(len(x))
+            for task, value in zip(self.schema.tasks, self.logits, strict=True)
+        }
+
+    def task_modules(self, name: str) -> list[nn.Module]:
+        self.schema.task_index(name)
+        return []
+
+    def task_parameters(self, name: str) -> list[nn.Parameter]:
+        """The one value of the task."""
+        return [self.logits[self.schema.task_index(name)]]
+
+
+def _usual(task: Task, labels: Tensor) -> Tensor:
+    """The raw output, (1,) or (classes,), whose natural value is the usual one."""
+    tiny = 1e-6  # keeps the logarithms finite where a class or a positive never occurs
+    if task.kind == "multiclass":
+        shares = torch.bincount(labels.long(), minlength=task.outputs) / len(labels)
+        return shares.clamp(min=tiny).log().float()
+    mean = float(labels.mean())
+    if task.is_binary:
+        mean = min(max(mean, tiny), 1 - tiny)
+        return torch.tensor([math.log(mean / (1 - mean))])
+    if task.is_count:
+        return torch.tensor([math.log(max(mean, tiny))])
+    mean = math.log1p(mean) if task.log1p else mean
+    return torch.tensor([(mean - task.location) / task.scale])
