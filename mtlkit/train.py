@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,7 +89,7 @@ def fit(
     ``CheckpointError`` for the checkpoint of another run.
     """
     home = choose_device(device)
-    precision = choose_precision(precision, home)
+    precision = choose_precision(precision, home, model, min(batch_size, len(train)))
     forward_block = autocast(precision, home)
     _check(model, train, validation, epochs=epochs, batch_size=batch_size, balancer=balancer)
     model.to(home)
@@ -109,7 +110,7 @@ def fit(
     run = RunState(model, optimizers, balancer, description)
     batches_per_epoch = -(-len(train) // batch_size)
 
-    with seeded(seed), _bar(epochs * batches_per_epoch, progress) as bar:
+    with seeded(seed), progress_bar(epochs * batches_per_epoch, progress) as bar:
         if resume and checkpoint is not None and Path(checkpoint).exists():
             run.load(checkpoint)
             bar.update(run.history.steps)
@@ -188,10 +189,12 @@ def _check(
         )
 
 
-def _bar(total: int, progress: bool) -> Any:
+def progress_bar(total: int, progress: bool, unit: str = "step") -> Any:
+    """A bar that goes away when done; TQDM_DISABLE=1 hides it, in a notebook too."""
     from tqdm.auto import tqdm
 
-    return tqdm(total=total, disable=not progress, unit="step", leave=False)
+    hidden = not progress or os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
+    return tqdm(total=total, disable=hidden, unit=unit, leave=False)
 
 
 def _summary(row: Mapping[str, Any]) -> str:

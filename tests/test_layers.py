@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from mtlkit.layers import MLP, ExpertBank, FieldEmbedding, Gate, mix, sum_repeated
+from mtlkit.schema import Categorical, Schema
 from tests import tiny
 
 
@@ -165,3 +166,13 @@ def test_mlp_without_sizes_is_the_identity_and_its_output_layer_may_be_negative(
     assert torch.equal(MLP(4, ())(x), x)
     assert (MLP(4, (8,))(x) >= 0).all()
     assert (MLP(4, (8,), outputs=1)(x) < 0).any()
+
+
+def test_scenario_that_is_a_field_already_is_not_added_again():
+    schema = tiny.schema()
+    listed = Schema(
+        schema.tasks, (*schema.categorical, Categorical("scenario", 3)), scenarios=schema.scenarios
+    )
+    assert FieldEmbedding(schema, 4).with_scenario
+    assert not FieldEmbedding(listed, 4).with_scenario
+    assert FieldEmbedding(listed, 4).width == 3 * 4

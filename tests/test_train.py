@@ -10,7 +10,7 @@ import torch
 
 from mtlkit.balance import FixedWeights
 from mtlkit.checkpoint import CheckpointError, load_checkpoint
-from mtlkit.device import choose_device, choose_precision, place
+from mtlkit.device import choose_device, choose_precision, has_fast_bfloat16, place
 from mtlkit.models import MMoE, SharedBottom
 from mtlkit.schema import SchemaError
 from mtlkit.train import evaluate, fit, seeded
@@ -380,9 +380,14 @@ def test_device_and_precision_choices():
     cpu = torch.device("cpu")
     assert choose_device("cpu") == cpu
     assert choose_device("auto").type in ("cpu", "cuda", "mps")
-    assert choose_precision("fp32", cpu) == "fp32"
-    assert choose_precision("auto", cpu) in ("fp32", "bf16")
-    assert choose_precision("auto", torch.device("mps")) == "fp32"
+    small, large = make(tiny.schema()), MMoE(tiny.schema(), hidden=(512, 512))
+    assert choose_precision("fp32", cpu, large, 2048) == "fp32"
+    assert choose_precision("bf16", cpu, small, 1) == "bf16"
+    assert choose_precision("auto", cpu, small, 2048) == "fp32"
+    assert choose_precision("auto", cpu, large, 1) == "fp32"
+    fast = "bf16" if has_fast_bfloat16(cpu) else "fp32"
+    assert choose_precision("auto", cpu, large, 2048) == fast
+    assert choose_precision("auto", torch.device("mps"), large, 2048) == "fp32"
     table = tiny.learnable(10)
     assert place(table, cpu) is table
     assert place(table, torch.device("meta")).device.type == "meta"
