@@ -78,7 +78,8 @@ class Optimizers:
         if name not in OPTIMIZERS:
             raise ValueError(f"optimizer is one of {', '.join(OPTIMIZERS)}, not {name!r}.")
         embeddings = [m for m in model.modules() if isinstance(m, FieldEmbedding)]
-        tables = {id(e.table): e.table for e in embeddings if e.table.numel()}
+        embeddings = [e for e in embeddings if e.table.numel()]  # none where all inputs are dense
+        tables = {id(e.table): e.table for e in embeddings}
         # plain SGD leaves untouched rows alone, so sparse gradients give the same result faster
         sparse = name == "lazy_adam" or (name == "sgd" and weight_decay == 0)
         for embedding in embeddings:
@@ -110,7 +111,7 @@ class Optimizers:
         for optimizer in self.all:
             optimizer.step()
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Give the model back with dense gradients, as it came."""
         for embedding in self.embeddings:
             embedding.sparse_gradient = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +110,11 @@ def fit(
     run = RunState(model, optimizers, balancer, description)
     batches_per_epoch = -(-len(train) // batch_size)
 
-    with seeded(seed), progress_bar(epochs * batches_per_epoch, progress) as bar:
+    with (
+        seeded(seed),
+        closing(optimizers),
+        progress_bar(epochs * batches_per_epoch, progress) as bar,
+    ):
         if resume and checkpoint is not None and Path(checkpoint).exists():
             run.load(checkpoint)
             bar.update(run.history.steps)
@@ -153,7 +157,6 @@ def fit(
                 run.save(checkpoint)
 
     run.restore_best()
-    optimizers.release()
     model.eval()
     return run.history
 

@@ -10,6 +10,7 @@ import torch
 
 from mtlkit.balance import FixedWeights
 from mtlkit.checkpoint import CheckpointError, load_checkpoint
+from mtlkit.data.shards import ShardedTable, write_shards
 from mtlkit.device import choose_device, choose_precision, has_fast_bfloat16, place
 from mtlkit.models import MMoE, SharedBottom
 from mtlkit.schema import SchemaError
@@ -209,6 +210,28 @@ def test_loss_that_is_not_finite_names_task_epoch_and_batch():
     table = tiny.table(tiny.schema("click", "orders"), rows=60)
     with pytest.raises(FloatingPointError, match=r"'orders' .* epoch 1, batch 1 "):
         quiet(Poisoned(table.schema, **SMALL), table, epochs=3, batch_size=20)
+
+
+def test_a_run_that_fails_leaves_the_model_with_dense_gradients():
+    table = tiny.table(tiny.schema("click", "orders"), rows=60)
+    model = Poisoned(table.schema, **SMALL)
+    with pytest.raises(FloatingPointError):
+        quiet(model, table, epochs=3, batch_size=20, optimizer="lazy_adam")
+    assert not any(e.sparse_gradient for e in model.embeddings())
+
+
+def test_sharded_table_trains_and_resumes_like_itself(tmp_path):
+    table = tiny.table(tiny.schema(), rows=100)
+    sharded = ShardedTable(write_shards(table, tmp_path / "shards", rows_per_shard=40))
+    options = {"epochs": 2, "batch_size": 16}
+    whole, resumed = make(table.schema), make(table.schema)
+    history = quiet(whole, sharded, sharded, **options)
+    assert history.steps == 2 * 7
+    options |= {"checkpoint": tmp_path / "run.pt", "resume": True}
+    quiet(resumed, sharded, sharded, max_steps=10, **options)
+    quiet(resumed, sharded, sharded, **options)
+    assert_equal_weights(weights(resumed), weights(whole))
+    assert evaluate(whole, sharded) == evaluate(whole, table)
 
 
 def test_max_steps_ends_inside_an_epoch():

@@ -7,6 +7,7 @@ import torch
 
 from mtlkit.models import ArticleNetwork, MMoE, MultiTaskModel, SharedBottom, SingleTask
 from mtlkit.schema import Schema, SchemaError
+from mtlkit.train import fit
 from tests import tiny
 
 SIZES = {"embedding_dim": 4, "hidden": (6, 5), "tower": (3,)}
@@ -49,6 +50,16 @@ def test_every_model_takes_every_task_kind_and_input(make, tasks, sequences, sce
     losses.sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "lazy_adam", "sgd"])
+def test_models_of_dense_inputs_alone_train(make, optimizer):
+    schema = dense_only("click", "orders")
+    model = make(schema)
+    start = [p.detach().clone() for p in model.parameters() if p.numel()]
+    fit(model, tiny.table(schema), epochs=1, optimizer=optimizer, progress=False)
+    after = [p for p in model.parameters() if p.numel()]
+    assert all(not torch.equal(p, q) for p, q in zip(after, start, strict=True))
 
 
 def test_predict_gives_natural_units(make):
