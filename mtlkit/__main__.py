@@ -40,7 +40,22 @@ def lab(argv: Sequence[str]) -> int:
     arguments.add_argument("--no-browser", action="store_true", help="only print the address")
     own, extra = split_arguments(argv)
     options = arguments.parse_args(own)
-    return call(lab_command(options.no_browser, extra), {})
+    return call(lab_command(options.no_browser, extra), lab_environment())
+
+
+def lab_environment(checkout: Path = CHECKOUT) -> dict[str, str]:
+    """Additions to JupyterLab's environment, which its kernels inherit.
+
+    All notebooks, solutions too, share one record of progress in the checkout, and find this
+    ``mtlkit`` even where it was not installed.
+    """
+    if not (checkout / "notebooks").is_dir():
+        return {}
+    path = [str(checkout), os.environ.get("PYTHONPATH", "")]
+    return {
+        "MTLKIT_HOME": os.environ.get("MTLKIT_HOME") or str(checkout),
+        "PYTHONPATH": os.pathsep.join(part for part in path if part),
+    }
 
 
 def lab_command(no_browser: bool, extra: Sequence[str], checkout: Path = CHECKOUT) -> list[str]:

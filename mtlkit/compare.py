@@ -19,12 +19,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 from scipy import stats
-from tqdm.auto import tqdm
 
 from mtlkit import compare_text
 from mtlkit.data.splits import Split, check_disjoint
 from mtlkit.metrics import METRIC_SIGNS, delta_m, oracle_distance
-from mtlkit.train import evaluate, fit, main_metric, seeded
+from mtlkit.train import evaluate, fit, main_metric, progress_bar, seeded
 
 WHOLE = "all"  # the scenario column's entry for all rows together
 BUDGET = ("epochs", "batch_size", "max_steps", "patience")
@@ -150,7 +149,7 @@ def compare(
     costs: list[tuple[Any, ...]] = []
     tasks: dict[str, tuple[str, int]] = {}
     seen: list[weakref.ref[Any]] = []
-    with tqdm(total=len(candidates) * len(seeds), desc="runs", disable=not progress) as bar:
+    with progress_bar(len(candidates) * len(seeds), progress, unit="run") as bar:
         for seed in seeds:
             data = split(seed) if callable(split) else split
             measured = getattr(data, on)

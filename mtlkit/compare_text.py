@@ -142,7 +142,7 @@ def _html_cell(row: dict[str, Any] | None) -> str:
     word = row["verdict"]
     if row["difference"] is not None:
         style = f' style="color:{COLOURS[word]}"' if word in COLOURS else ""
-        text += f"<br><small>{difference(row)}</small>"
+        text += f'<br><small style="white-space:nowrap">{difference(row)}</small>'
         text += f"<br><small{style}>{SYMBOLS.get(word, '')} {word}</small>"
     else:
         text += "<br><small>reference</small>"

@@ -439,3 +439,27 @@ def test_a_real_comparison_of_two_models_runs_and_repeats_exactly():
     assert first.cost()["parameters"][0] > first.cost()["parameters"][1]
     assert set(first.runs["scenario"]) == {"all", "search", "feed"}
     assert first.table().filter(pl.col("task") == "click")["mean"].is_between(0, 1).all()
+
+
+def test_the_environment_can_hide_the_progress_bar(monkeypatch, capsys):
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    fake_compare([0], seeds=[0], progress=True)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("TQDM_DISABLE", "0")
+    fake_compare([0], seeds=[0], progress=True)
+    assert "level 0, seed 0" in capsys.readouterr().err
+
+
+def test_a_scenario_called_all_is_refused_beside_others():
+    schema = Schema(
+        SCHEMA.tasks, SCHEMA.categorical, SCHEMA.dense, (), (Scenario("all"), Scenario("ads"))
+    )
+
+    class Named(FakeModel):
+        def __init__(self, level, seed):
+            super().__init__(level, seed)
+            self.schema = schema
+
+    with pytest.raises(ValueError, match="must not be called 'all'"):
+        compare({"a": lambda seed: Named(0, seed)}, SPLIT, trainer=fake_fit,
+                evaluator=fake_evaluate, progress=False)  # fmt: skip

@@ -96,6 +96,18 @@ def test_lab_opens_the_first_notebook(tmp_path):
     assert found[-3:] == ["--no-browser", "--port", "9000"]
 
 
+def test_lab_keeps_one_record_of_progress_for_all_notebooks(tmp_path, monkeypatch):
+    monkeypatch.delenv("MTLKIT_HOME", raising=False)
+    monkeypatch.setenv("PYTHONPATH", "before")
+    checkout = make_checkout(tmp_path)
+    found = command.lab_environment(checkout)
+    assert found["MTLKIT_HOME"] == str(checkout)
+    assert found["PYTHONPATH"] == f"{checkout}{os.pathsep}before"
+    monkeypatch.setenv("MTLKIT_HOME", "chosen")
+    assert command.lab_environment(checkout)["MTLKIT_HOME"] == "chosen"
+    assert command.lab_environment(tmp_path / "elsewhere") == {}
+
+
 def test_all_tests_are_one_pytest_run_over_package_and_both_kinds_of_notebooks(tmp_path):
     found = command.test_command(False, ["-x"], make_checkout(tmp_path))
     assert found[1:3] == ["-m", "pytest"]

@@ -68,6 +68,7 @@ def probabilities():
 
 LABEL, PROBABILITY = probabilities()
 RANDOM = np.random.default_rng(2)
+RANDOM_MATRIX = RANDOM.dirichlet(np.ones(8), 6)
 IMAGES = RANDOM.uniform(size=(9, 784))
 DWELL = RANDOM.lognormal(3, 1, 400)
 
@@ -139,7 +140,25 @@ HELPERS = {
         ["true order: a, b, c", "a 3, b 2, c 1", "1 of 3 places are right"],
     ),
 }  # fmt: skip
+CROWDED = [f"a model with a long name {i}" for i in range(6)]
 DIAGRAMS = {
+    "a crowded ranking": (
+        lambda: plot.guess_against_truth(CROWDED[::-1], dict.fromkeys(CROWDED, 1.5), "AUC"),
+        ["0 of 6 places are right", "a model with a long name 5 1.5"],
+    ),
+    "a crowded calibration": (
+        lambda: plot.calibration(LABEL, dict.fromkeys(CROWDED, PROBABILITY)),
+        ["a model with a long name 5: ECE"],
+    ),
+    "a crowded grid": (
+        lambda: plot.gate_heatmap(
+            RANDOM_MATRIX,
+            CROWDED,
+            title="A title so long that it has to go "
+            "on for a second line, or it would leave the picture",
+        ),
+        ["effective number of experts used"],
+    ),
     "picture_grid": (
         lambda: plot.picture_grid(IMAGES, ["shoe"] * 5 + ["shirt"] * 4, title="Nine products"),
         ["9 pictures of 28 x 28 pixels", "5 x shoe and 4 x shirt"],

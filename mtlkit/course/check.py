@@ -258,7 +258,8 @@ def _watched(answer: Any) -> Any:
             raise _LearnerError(error) from error
         if result is None or result is Ellipsis:
             raise NotAttempted
-        if isinstance(result, tuple | list) and any(part is Ellipsis for part in result):
+        parts = result.values() if isinstance(result, dict) else result
+        if isinstance(result, tuple | list | dict) and any(part is Ellipsis for part in parts):
             raise NotAttempted
         return result
 

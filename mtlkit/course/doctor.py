@@ -249,11 +249,18 @@ def examine(checks: Sequence[Callable[[], Finding]] = CHECKS) -> list[Finding]:
     return findings
 
 
-def describe(findings: Sequence[Finding]) -> str:
-    """The findings as the text that a learner reads."""
+def describe(findings: Sequence[Finding], details: bool = True) -> str:
+    """The findings as the text that a learner reads.
+
+    Without ``details`` a line that is well has its name only: what was found differs from machine
+    to machine, and a notebook's stored outputs should not.
+    """
     width = max(len(entry.name) for entry in findings)
     lines = []
     for entry in findings:
+        if entry.state == OK and not details:
+            lines.append(f"{MARKS[OK]:<10} {entry.name}")
+            continue
         lines.append(f"{MARKS[entry.state]:<10} {entry.name:<{width}}  {entry.found}")
         if entry.mend:
             lines.append(f"{'':<10} {'':<{width}}  -> {entry.mend}")
@@ -269,10 +276,13 @@ def describe(findings: Sequence[Finding]) -> str:
     return "\n".join(lines)
 
 
-def doctor() -> list[Finding]:
-    """Examine this machine, print the report and return its findings."""
+def doctor(details: bool = True) -> list[Finding]:
+    """Examine this machine, print the report and return its findings.
+
+    Without ``details`` only warnings and problems say what was found.
+    """
     findings = examine()
-    print(describe(findings))
+    print(describe(findings, details))
     return findings
 
 

@@ -7,7 +7,7 @@ MODES = ("smoke", "full")
 
 # notebook: {name: (smoke, full)}
 SIZES: dict[str, dict[str, tuple]] = {
-    "00": {"rows": (2_000, 20_000), "epochs": (1, 3)},
+    "00": {"rows": (20_000, 100_000), "epochs": (1, 2), "runs": (2, 5)},
 }
 
 

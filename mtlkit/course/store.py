@@ -1,7 +1,8 @@
 """The learner's own record: one JSON file on this machine, never sent anywhere.
 
 It lies in `.mtlkit/progress.json` in the folder that the environment variable MTLKIT_HOME names, or
-else in the working folder.
+else in the checkout, so that notebooks in all folders share it; without a checkout in the working
+folder.
 """
 
 import json
@@ -18,7 +19,9 @@ _memory: dict[str, Any] | None = None  # used when the file cannot be written
 
 def location() -> Path:
     """Where the record lies (or would lie)."""
-    return Path(os.environ.get("MTLKIT_HOME") or ".").expanduser() / ".mtlkit" / "progress.json"
+    checkout = Path(__file__).resolve().parents[2]
+    usual = checkout if (checkout / "notebooks").is_dir() else Path()
+    return Path(os.environ.get("MTLKIT_HOME") or usual).expanduser() / ".mtlkit" / "progress.json"
 
 
 def read() -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from mtlkit.metrics import metric_name
 from mtlkit.plot.style import (
@@ -215,6 +215,9 @@ def rates_by(
         axes.set_yticks(range(len(order)), [str(categories[i]) for i in order])
         axes.set_ylim(len(order) - 0.4, -0.6)
         axes.set(xlabel=with_unit(label, unit), ylabel=category_label)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        if max(abs(float(rate)) for rate in rates) >= 1000:
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: say(value)))
         axes.margins(x=0.12)
         axes.grid(axis="y", visible=False)
         if overall is not None:

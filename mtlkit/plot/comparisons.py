@@ -43,7 +43,8 @@ def bars_with_intervals(
     rivals = [name for name in comparison.candidates if name != comparison.reference]
     if not rivals:
         raise ValueError("There is only the reference: nothing to compare it with.")
-    title = title or f"Difference to {comparison.reference}, {len(comparison.seeds)} paired seeds"
+    seeds = f"{len(comparison.seeds)} paired seeds"
+    title = title or f"Difference to {comparison.reference}, {seeds} (hollow: none seen)"
     columns = min(3, len(tasks))
     lines_of_panels = math.ceil(len(tasks) / columns)
     height = 0.75 + lines_of_panels * (1.05 + 0.38 * len(rivals))
@@ -65,9 +66,10 @@ def bars_with_intervals(
                 fill = colour if row["verdict"] in ("better", "worse") else "white"
                 axes.plot(row["difference"], y, color=colour, marker=marker, markersize=7,
                           markerfacecolor=fill)  # fmt: skip
-                axes.annotate(row["verdict"].replace(" seen", ""), (row["difference"], y),
-                              xytext=(0, 6), textcoords="offset points", ha="center", fontsize=8,
-                              color=ink(colour))  # fmt: skip
+                if row["verdict"] in ("better", "worse"):
+                    place = (row["difference"], y)
+                    axes.annotate(row["verdict"], place, xytext=(0, 6), ha="center", fontsize=8,
+                                  textcoords="offset points", color=ink(colour))  # fmt: skip
             axes.set(title=task, xlabel=f"difference in {metric_name(name)}\n{_turned(sign)}")
             axes.set_yticks(range(len(rivals)), rivals)
             axes.set_ylim(len(rivals) - 0.5, -0.65)

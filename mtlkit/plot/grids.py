@@ -27,7 +27,8 @@ def _write_cells(axes: Any, values: np.ndarray, texts: Sequence[Sequence[str]], 
 
 
 def _ticks(axes: Any, rows: Sequence[str], columns: Sequence[str]) -> None:
-    slanted = max(len(name) for name in columns) * len(columns) > 60
+    longest = max(len(line) for name in columns for line in name.split("\n"))
+    slanted = longest * len(columns) > 75
     axes.set_xticks(range(len(columns)), columns, rotation=30 if slanted else 0,
                     ha="right" if slanted else "center")  # fmt: skip
     axes.set_yticks(range(len(rows)), rows)
@@ -139,7 +140,9 @@ def _verdict_grid(comparison: Any, candidate: str | None, title: str | None) -> 
     )
     with style():
         image = axes.imshow(grid, vmin=-1, vmax=1, cmap=colours, aspect="auto")
-        texts = [[_verdict_text(cells.get((s, t))) for t in tasks] for s in scenarios]
+        texts = [
+            [_verdict_text(cells.get((s, t)), len(tasks) > 4) for t in tasks] for s in scenarios
+        ]
         _write_cells(axes, grid, texts, image)
         signs = {row["task"]: (row["metric"], row["sign"]) for row in rows}
         names = []
@@ -166,11 +169,13 @@ def _verdict_grid(comparison: Any, candidate: str | None, title: str | None) -> 
     return Picture(figure, alt)
 
 
-def _verdict_text(row: Mapping[str, Any] | None) -> str:
+def _verdict_text(row: Mapping[str, Any] | None, narrow: bool) -> str:
     if row is None or not math.isfinite(row["difference"]):
         return "–"
     sign = "+" if row["difference"] >= 0 else "−"
-    return f"{sign}{say(abs(row['difference']))} {SYMBOLS.get(row['verdict'], '')}".strip()
+    size = abs(row["difference"])
+    number = f"{size:.4f}" if size < 10 else say(size)
+    return f"{sign}{number}{chr(10) if narrow else ' '}{SYMBOLS.get(row['verdict'], '')}".strip()
 
 
 def picture_grid(

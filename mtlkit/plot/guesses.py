@@ -150,20 +150,28 @@ def _ranking(
         raise ValueError(
             f"The guess must rank {listed(order)}, each once; it ranks {listed(mine)}."
         )
-    figure, ((axes,),) = canvas(title, height=1.3 + 0.36 * len(order), width=6.0)
+    figure, ((axes,),) = canvas(title, height=1.3 + 0.36 * len(order))
+    rights = []
     with style():
         for place, name in enumerate(order):
             amount = f"  {say(float(values[name]))} {unit}".rstrip() if values else ""
-            axes.text(1.04, place, f"{place + 1}. {name}{amount}", va="center", fontsize=9.5)
+            rights.append(f"{place + 1}. {name}{amount}")
+            axes.annotate(rights[-1], (1, place), xytext=(9, 0), textcoords="offset points",
+                          va="center", fontsize=9.5)  # fmt: skip
             axes.plot(1, place, color=COLOURS[0], marker="o", markersize=8)
             if mine is not None:
                 own = mine.index(name)
-                right = own == place
-                axes.plot([0, 1], [own, place], color=COLOURS[2] if right else GREY, marker="",
-                          linewidth=2.2 if right else 1.2)  # fmt: skip
+                hit = own == place
+                axes.plot([0, 1], [own, place], color=COLOURS[2] if hit else GREY, marker="",
+                          linewidth=2.2 if hit else 1.2)  # fmt: skip
                 axes.plot(0, own, color=COLOURS[1], marker="s", markersize=7)
-                axes.text(-0.04, own, f"{own + 1}. {name}", va="center", ha="right", fontsize=9.5)
-        axes.set_xlim(-0.7 if mine is not None else 0.6, 1.8)
+                axes.annotate(f"{own + 1}. {name}", (0, own), xytext=(-9, 0), va="center",
+                              textcoords="offset points", ha="right", fontsize=9.5)  # fmt: skip
+        # Room for the names, in inches, on axes about 6.6 inches wide: the rest joins the orders.
+        right = 0.3 + 0.085 * max(len(text) for text in rights)
+        left = 0.3 + 0.085 * (3 + max(len(name) for name in order)) if mine is not None else 0.4
+        between = max(1.0, 6.6 - left - right)
+        axes.set_xlim(-left / between if mine is not None else 0.6, 1 + right / between)
         axes.set_ylim(len(order) - 0.4, -0.6)
         ends = ([0, 1], ["your order", "true order"]) if mine is not None else ([1], ["true order"])
         axes.set_xticks(*ends)

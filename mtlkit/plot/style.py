@@ -139,7 +139,7 @@ def canvas(
     with style():
         figure = Figure(figsize=(width, height), layout="constrained")
         padding(figure, 0.08, 0.06)
-        wrapped = textwrap.fill(title, int(width * 11.5))
+        wrapped = textwrap.fill(title, int(width * 10))
         figure.suptitle(wrapped, x=0.01, ha="left", fontsize=12, fontweight="bold")
         axes = figure.subplots(rows, columns, squeeze=False, **subplots)
     return figure, axes

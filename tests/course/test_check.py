@@ -77,6 +77,7 @@ def half_filled(x):
         lambda x: None,
         lambda x: ...,
         lambda x: (..., x),
+        lambda x: {"part": ...},
         raises_not_attempted,
         half_filled,
     ],

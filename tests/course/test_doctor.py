@@ -151,6 +151,8 @@ def test_the_report_counts_problems_and_shows_remedies():
     assert "1 problem to mend" in text
     assert "-> do this" in text
     assert "All is well" in describe([Finding("A", OK, "fine")])
+    short = describe([Finding("A", OK, "fine"), Finding("B", WARNING, "slow", "x")], details=False)
+    assert "fine" not in short and "slow" in short and "-> x" in short
     assert "You can start" in describe([Finding("A", WARNING, "slow", "x")])
 
 
