@@ -13,6 +13,11 @@ from torch import Tensor, nn
 from mtlkit.data.table import Batch
 from mtlkit.schema import Schema
 
+# The vector mathematics that PyTorch uses on Intel processors (square roots, exponentials) sets
+# itself up at its first call. When two threads make that call together, one of them may work with a
+# relative error of 1e-4 that once, and a run is not repeatable. One number first, in one thread.
+torch.ones(1).sqrt()
+
 
 class FieldEmbedding(nn.Module):
     """All inputs of a row as one vector: embedded ids, pooled sequences and dense columns.

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.adam import adam
 
 from mtlkit.layers import FieldEmbedding
 
@@ -36,32 +37,35 @@ class RowAdam(torch.optim.Optimizer):
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Move the touched rows of every table once."""
         for group in self.param_groups:
-            beta1, beta2 = group["betas"]
             for table in group["params"]:
                 if table.grad is None:
                     continue
                 state = self.state[table]
                 if not state:
-                    state["step"] = 0
+                    state["step"] = torch.zeros((), device=table.device)
                     state["m"], state["v"] = torch.zeros_like(table), torch.zeros_like(table)
-                state["step"] += 1
-                if table.grad.is_sparse:
-                    gradient = table.grad.coalesce()  # (id, dim)
-                    rows, g = gradient.indices()[0], gradient.values()  # (k,), (k, dim)
-                    m, v = state["m"].index_select(0, rows), state["v"].index_select(0, rows)
-                else:
-                    rows, g = None, table.grad
-                    m, v = state["m"], state["v"]
-                m.lerp_(g, 1 - beta1)
-                v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
-                rate = group["lr"] / (1 - beta1 ** state["step"])
-                root = v.sqrt().div_((1 - beta2 ** state["step"]) ** 0.5).add_(group["eps"])
-                if rows is None:
-                    table.addcdiv_(m, root, value=-rate)
-                else:
-                    state["m"].index_copy_(0, rows, m)
-                    state["v"].index_copy_(0, rows, v)
-                    table.index_add_(0, rows, m.div_(root), alpha=-rate)
+                moving = (table, state["m"], state["v"])
+                if not table.grad.is_sparse:
+                    _fused_adam(moving, table.grad, state["step"], group)
+                    continue
+                gradient = table.grad.coalesce()
+                touched = gradient.indices()[0]  # (k,)
+                rows = tuple(t.index_select(0, touched) for t in moving)  # 3 x (k, dim)
+                _fused_adam(rows, gradient.values(), state["step"], group)
+                for whole, part in zip(moving, rows, strict=True):
+                    whole.index_copy_(0, touched, part)
+
+
+def _fused_adam(
+    moving: tuple[Tensor, Tensor, Tensor], gradient: Tensor, step: Tensor, group: dict[str, Any]
+) -> None:
+    """One step of Adam in place on (weights, m, v), each (k, dim), in one pass over memory."""
+    weights, m, v = moving
+    beta1, beta2 = group["betas"]
+    adam(
+        [weights], [gradient], [m], [v], [], [step], fused=True, amsgrad=False, beta1=beta1,
+        beta2=beta2, lr=group["lr"], weight_decay=0.0, eps=group["eps"], maximize=False,
+    )  # fmt: skip
 
 
 class Optimizers:

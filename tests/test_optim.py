@@ -14,7 +14,7 @@ def sparse_gradient(shape, rows, values):
 def test_row_adam_equals_adam_while_every_step_touches_every_row():
     start = torch.randn(4, 3, dtype=torch.float64)
     ours, theirs = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
-    a, b = RowAdam([ours], 0.01), torch.optim.Adam([theirs], 0.01)
+    a, b = RowAdam([ours], 0.01), torch.optim.Adam([theirs], 0.01)  # not fused: another code
     for step in range(20):
         gradient = torch.randn(4, 3, dtype=torch.float64)
         theirs.grad = gradient
