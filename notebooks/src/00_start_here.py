@@ -4,7 +4,7 @@
 # read: 15
 # run: 1
 # cut:
-# - The section on modes (2 minutes).
+# - The second guess (3 minutes).
 # - Exercise 0.1 (5 minutes); the figure below it shows the answer.
 # ---
 # You meet the shop of this course, try every tool that helps you learn, and train a first model
@@ -15,8 +15,8 @@
 #
 # - compute a rate for each group of a table (exercise 0.1),
 # - compute a conversion rate with the right rows below the line (exercise 0.2),
-# - check an answer, ask for a hint, write down a guess and see your progress (exercises 0.1 and 0.2),
-# - name the four questions of the course and say what the best possible model is (the exit quiz).
+# - check an answer, ask for a hint, write down a guess and see your progress (with exercises 0.1
+#   and 0.2).
 
 # %% [markdown] tags=["setup"]
 # ## Set-up
@@ -30,7 +30,6 @@ import math
 
 import polars as pl
 import torch
-from IPython.display import Markdown
 
 from mtlkit import Market, SharedBottom, evaluate, fit, paired_interval, plot, split_random
 from mtlkit.course import check, guess, hint, mode, predict, progress, quiz, record, sizes
@@ -44,8 +43,14 @@ MODE = mode()
 # %% [markdown]
 # **Does your machine work?** The doctor looks. A `✗` stops you, and the line below it says what to
 # do. A `!` only warns. `doctor()` without `details=False` tells more.
+#
+# **How large?** Each notebook comes in two sizes. The mode `full` is the usual one and takes a
+# minute or less. `smoke` is a quick try-out with fewer rows; its numbers mean little. To switch,
+# write `MODE = "smoke"` in the cell above and run everything again.
 
 # %%
+size = sizes("00", MODE)
+print(f"Mode {MODE}: {size.rows:,} rows, {size.runs} runs of the model below.")
 findings = doctor(details=False)
 
 # %% [markdown] tags=["story"]
@@ -59,7 +64,6 @@ findings = doctor(details=False)
 # Someone opens a page with eight products. This is one of those pages, and what came of it.
 
 # %%
-size = sizes("00", MODE)
 shop = Market("small")
 log = shop.impressions(size.rows)
 sessions = log.keys["session"]
@@ -70,7 +74,7 @@ click, purchase = page.label("click"), page.label("purchase")
 item = page.keys["item"].numpy()
 category = [shop.categories[number] for number in shop.items["category"][item]]
 pictures = draw_many(shop.items["category"][item], shop.items["style"][item], seed=4)
-outcome = [["", "clicked", "bought"][int(c + p)] for c, p in zip(click, purchase)]
+outcome = [["not clicked", "clicked", "bought"][int(c + p)] for c, p in zip(click, purchase)]
 titles = [f"{name}\n{what}" for name, what in zip(category, outcome)]
 place = shop.scenarios[int(page.scenario[0])]
 plot.picture_grid(pixels(pictures), titles, title=f"One page, shown in: {place}", columns=4)
@@ -94,21 +98,18 @@ pl.DataFrame({
 # %% [markdown]
 # A product that nobody clicked was never looked at, so nobody can say whether it would have been
 # bought. Keep this gap in mind: notebook 04 is about it.
-
-# %% [markdown]
+#
 # ## Guess first
 #
 # A guess that you write down makes you remember the answer, most of all when the guess was wrong.
 # Run the next cell, type a number and press the button. Nothing is ever sent anywhere, and nobody
-# but you sees your guess.
+# but you sees your guess. The figure below it draws your guess beside the truth.
+#
+# No button? Then your viewer shows no widgets: write `predict("0.p1", 20)` in a cell of your own,
+# and run the figure's cell again.
 
 # %% tags=["predict"]
 predict("0.p1")
-
-# %% [markdown]
-# (No button? Then your viewer shows no widgets. Write `predict("0.p1", 20)` in a cell instead.)
-#
-# Now look. The figure draws your guess beside the truth if you gave one.
 
 # %% tags=["observe"]
 clicked = log.label("click")
@@ -132,6 +133,7 @@ plot.guess_against_truth(guess("0.p1"), truth, "products clicked, of 100 shown")
 # Does the place on the page matter? `happened` is a tensor of zeros and ones, one for each row, and
 # `group` says which group each row belongs to. Replace the `...` so that each group gets its own
 # rate. Then run the cell below it, which checks your answer.
+
 
 # %% tags=["exercise-code"]
 def rate_of_each(happened, group):
@@ -198,6 +200,7 @@ plot.rates_by(
 # where nobody clicked. Return a number. When nobody clicked, no rate can be known: return
 # `math.nan`, which means *not a number*.
 
+
 # %% tags=["exercise-code"]
 def conversion_rate(click, purchase):
     """Purchases for each click; NaN if nobody clicked."""
@@ -223,7 +226,8 @@ check("0.2", conversion_rate)
 #
 # It reads what the shop knows about visitor, product and place, and gives the chance of a click and
 # the chance of a purchase after a click. Both tasks use the same lower layers. That is the oldest
-# multi-task network, and it is called a **shared bottom**.
+# multi-task network, and it is called a **shared bottom**. In the diagram ŷ, read "y hat", is a
+# prediction.
 
 # %%
 plot.network("shared_bottom", ["click", "purchase"])
@@ -231,7 +235,7 @@ plot.network("shared_bottom", ["click", "purchase"])
 # %% [markdown]
 # How good is it? Take a product that was clicked and one that was not. A useful model scores the
 # clicked one higher. The share of such pairs in the right order is the **AUC**, short for *area
-# under the curve*. If you give every product the average, you are right in half of the pairs.
+# under the curve*. If you give every product the average, no pair is in order: each counts as half.
 
 # %% tags=["predict"]
 predict("0.p2")
@@ -246,8 +250,7 @@ parts = split_random(two_tasks, seed=0, group="session")
 with seeded(0):
     model = SharedBottom(two_tasks.schema)
 history = fit(model, parts.train, parts.validation, epochs=size.epochs, batch_size=512)
-seconds = f"{len(parts.train):,} rows learned in {history.seconds:.0f} seconds, both tasks at once"
-print(seconds)
+print(f"{len(parts.train):,} rows learned in {history.seconds:.1f} seconds, both tasks at once")
 
 # %% [markdown]
 # `fit` hides the training loop. You write that loop yourself in notebook 01.
@@ -255,6 +258,7 @@ print(seconds)
 # One training is one throw of the dice. So the next cell repeats it, each time with new rows of the
 # shop's log and new first weights. Beside each model it asks the **oracle**: the true chances given
 # everything that a model may read. No model can do better than that on average.
+
 
 # %%
 def one_run(seed):
@@ -271,51 +275,37 @@ def one_run(seed):
 runs = [one_run(seed) for seed in range(size.runs)]
 
 # %%
-rows = []
+results, lines = [], []
 for task in ("click", "purchase"):
     model_auc, best_auc = torch.tensor([run[task] for run in runs]).T  # (run,) each
     gain, gap = paired_interval(model_auc - 0.5), paired_interval(best_auc - model_auc)
-    rows.append({
-        "task": task, "average for all": 0.5, "first model": model_auc.mean().item(),
-        "best possible": best_auc.mean().item(), "gain": gain.mean,
-        "gain, from": gain.low, "gain, to": gain.high,
-        "gap": gap.mean, "gap, from": gap.low, "gap, to": gap.high,
-    })  # fmt: skip
-table = pl.DataFrame(rows).with_columns(pl.selectors.float().round(3))
-record("auc on test", table)
-table
+    means = {"first model": model_auc.mean().item(), "best possible": best_auc.mean().item()}
+    results.append({"task": task, "average for all": 0.5, **means})
+    lines.append({"task": task, "model above average": f"{gain.mean:.3f}",
+                  "interval": f"{gain.low:.3f} to {gain.high:.3f}",
+                  "best above model": f"{gap.mean:.3f}",
+                  "its interval": f"{gap.low:.3f} to {gap.high:.3f}"})  # fmt: skip
+    record(f"{task}: gain over the average", gain._asdict())
+    record(f"{task}: gap to the best", gap._asdict())
+auc = pl.DataFrame(results).with_columns(pl.selectors.float().round(3))
+record("auc on test", auc)
+auc
+
+# %%
+pl.DataFrame(lines)
 
 # %%
 names = ["average for all", "first model", "best possible"]
-pairs = {name: 100 * table[name][0] for name in names}
+pairs = {name: 100 * auc[name][0] for name in names}
 my_guess = guess("0.p2")
 my_guess = None if my_guess is None else {"first model": my_guess}
 plot.guess_against_truth(my_guess, pairs, "click: pairs in the right order", unit="of 100")
 
-# %% tags=["hide-input"]
-words = []
-for row in table.to_dicts():
-    gains = "beats the average" if row["gain, from"] > 0 else "cannot be told from the average"
-    short = "and falls short of" if row["gap, from"] > 0 else "and cannot be told from"
-    words.append(f"For **{row['task']}** the first model {gains} {short} the best possible one.")
-Markdown(" ".join(words) + " (Each judged by its 95 % interval in the table.)")
-
 # %% [markdown]
-# `gain` is how far the model lies above the average, `gap` how far below the best possible. The
-# intervals are wider for purchase: few clicks end in one, so its AUC is measured on few rows. How
-# much of the gap can be closed, and by which network, is what the rest of the course is about.
-
-# %% [markdown]
-# ## Two sizes
-#
-# Each notebook runs in two modes. `full` is the usual one and takes a minute or less. `smoke` is a
-# quick try-out with fewer rows; its numbers mean little. Set the environment variable
-# `MTLKIT_MODE=smoke` before you start, or write `MODE = "smoke"` in the cell above that sets it.
-
-# %%
-print("you are in mode", MODE)
-print("full: ", sizes("00", "full"))
-print("smoke:", sizes("00", "smoke"))
+# In the second table, an interval that lies above 0 means: luck alone hardly explains this
+# difference. Purchase is judged on clicked products only, so on far fewer rows; its numbers are less
+# certain. How much of the way from the first model to the best possible one can be gone, and with
+# which network, is what the rest of the course is about.
 
 # %% [markdown]
 # ## Four questions
@@ -344,14 +334,14 @@ plot.course_map("00")
 # with *Kernel → Restart Kernel and Run All Cells*; then look into the solution, linked at the top.
 # When something on your machine fails, run `python3 run.py doctor` in a terminal.
 #
-# Choose your answers and press the button. Each answer comes with a reason, also the wrong ones.
+# **Next:** notebook 01 takes the tasks one at a time and shows what happens inside `fit`.
+#
+# Now the exit quiz. Choose your answers and press the button; each comes with a reason, also the
+# wrong ones. The last cell shows what you have done so far. That record is a small file on your
+# machine, in the folder `.mtlkit`, and notebooks and solutions share it.
 
 # %% tags=["quiz"]
 quiz("0.exit")
-
-# %% [markdown]
-# What have you done so far? The record is a small file on your machine, in the folder `.mtlkit`.
-# Notebooks and solutions share it.
 
 # %%
 progress("00")
@@ -361,6 +351,3 @@ progress("00")
 # far too high. Before exercise 0.2 ask for the conversion rate of a product without clicks and let
 # the group argue about 0. Common question: why is the oracle not at 1? Because it knows chances, not
 # outcomes.
-
-# %% [markdown]
-# **Next:** notebook 01 takes the tasks one at a time and shows what happens inside `fit`.

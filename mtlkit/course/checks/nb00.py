@@ -12,7 +12,7 @@ def share_of_each(happened, group):
 
 
 def share_stub(happened, group):
-    return {value: ... for value in group.unique().tolist()}
+    return dict.fromkeys(group.unique().tolist(), ...)
 
 
 def share_of_all_rows(happened, group):
@@ -66,7 +66,9 @@ def rates(answer):
         "You give the same rate for every group: take only the rows where `group == value`.",
     )
     for value, rate in {0: 0.5, 2: 0.5, 7: 0.0}.items():
-        require_close(found[value], rate, f"The rate of group {value} is {rate}, yours is {{found}}.")
+        require_close(
+            found[value], rate, f"The rate of group {value} is {rate}, yours is {{found}}."
+        )
     generator = torch.Generator().manual_seed(0)
     happened = (torch.rand(500, generator=generator) < 0.3).float()
     group = torch.randint(0, 5, (500,), generator=generator)
