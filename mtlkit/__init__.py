@@ -44,16 +44,16 @@ _HOME = {
     "evaluate": "train",
     "fit": "train",
     "predict": "train",
-    "Comparison": "compare",
-    "compare": "compare",
-    "paired_interval": "compare",
+    "Comparison": "comparison",
+    "compare": "comparison",
+    "paired_interval": "comparison",
 }
 
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
     from mtlkit.balance import EqualWeights, FixedWeights
-    from mtlkit.compare import Comparison, compare, paired_interval
+    from mtlkit.comparison import Comparison, compare, paired_interval
     from mtlkit.data import (
         Batch,
         Encoder,

@@ -15,7 +15,7 @@ FLOORS = [
     {"device", "checkpoint", "optim"},
     {"evaluation"},
     {"run_state", "train"},
-    {"compare_text", "compare", "plot"},
+    {"comparison_text", "comparison", "plot"},
     {"bench", "bench_training", "course", "__main__"},
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -55,3 +55,12 @@ def test_schema_does_not_load_torch():
         "import mtlkit.schema; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_every_public_name_is_the_thing_itself_in_whatever_order_it_is_asked_for():
+    code = (
+        "import mtlkit, types\n"
+        "for name in [*reversed(mtlkit.__all__), *mtlkit.__all__]:\n"
+        "    assert not isinstance(getattr(mtlkit, name), types.ModuleType), name\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60, cwd=PACKAGE.parent)

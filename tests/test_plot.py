@@ -15,7 +15,7 @@ from matplotlib.text import Text
 from PIL import Image
 
 from mtlkit import plot
-from mtlkit.compare import Comparison
+from mtlkit.comparison import Comparison
 from mtlkit.plot.style import RULES, Picture, canvas, listed, say, spread_out, style
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
-from mtlkit.compare import Comparison, compare, paired_interval, verdict
+from mtlkit.comparison import Comparison, compare, paired_interval, verdict
 from mtlkit.data.splits import Split, split_random
 from mtlkit.data.table import Table
 from mtlkit.models import SharedBottom, SingleTask

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mtlkit.metrics import metric_name
 
 if TYPE_CHECKING:
-    from mtlkit.compare import Comparison
+    from mtlkit.comparison import Comparison
 
 SYMBOLS = {"better": "▲", "worse": "▼", "no difference seen": "≈"}
 # Blue and vermilion of the Okabe-Ito palette: readable on light and on dark pages.
