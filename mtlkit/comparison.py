@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 from scipy import stats
 
-from mtlkit import compare_text
+from mtlkit import comparison_text
 from mtlkit.data.splits import Split, check_disjoint
 from mtlkit.metrics import METRIC_SIGNS, delta_m, oracle_distance
 from mtlkit.train import evaluate, fit, main_metric, progress_bar, seeded
@@ -411,15 +411,15 @@ class Comparison:
 
     def to_markdown(self, metric: str | None = None, scenario: str | None = WHOLE) -> str:
         """The table, the costs and the rule of the verdict as Markdown."""
-        return compare_text.markdown(self, metric, scenario)
+        return comparison_text.markdown(self, metric, scenario)
 
     def _repr_html_(self) -> str:
-        return compare_text.html(self)
+        return comparison_text.html(self)
 
     def __repr__(self) -> str:
         return (
             f"Comparison of {', '.join(self.candidates)} (reference: {self.reference}) on "
-            f"{self.on}, {len(self.seeds)} seed(s)\n{compare_text.plain(self)}"
+            f"{self.on}, {len(self.seeds)} seed(s)\n{comparison_text.plain(self)}"
         )
 
     def record(self) -> dict[str, Any]:
