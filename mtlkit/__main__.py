@@ -47,15 +47,19 @@ def lab_environment(checkout: Path = CHECKOUT) -> dict[str, str]:
     """Additions to JupyterLab's environment, which its kernels inherit.
 
     All notebooks, solutions too, share one record of progress in the checkout, and find this
-    ``mtlkit`` even where it was not installed.
+    ``mtlkit`` even where it was not installed. A setting of our own keeps JupyterLab from asking
+    whether it may fetch news.
     """
-    if not (checkout / "notebooks").is_dir():
-        return {}
-    path = [str(checkout), os.environ.get("PYTHONPATH", "")]
-    return {
-        "MTLKIT_HOME": os.environ.get("MTLKIT_HOME") or str(checkout),
-        "PYTHONPATH": os.pathsep.join(part for part in path if part),
-    }
+
+    def first(folder: Path, variable: str) -> str:
+        return os.pathsep.join(part for part in (str(folder), os.environ.get(variable, "")) if part)
+
+    settings = Path(__file__).resolve().parent / "course" / "jupyter"
+    found = {"JUPYTER_CONFIG_PATH": first(settings, "JUPYTER_CONFIG_PATH")}
+    if (checkout / "notebooks").is_dir():
+        found["MTLKIT_HOME"] = os.environ.get("MTLKIT_HOME") or str(checkout)
+        found["PYTHONPATH"] = first(checkout, "PYTHONPATH")
+    return found
 
 
 def lab_command(no_browser: bool, extra: Sequence[str], checkout: Path = CHECKOUT) -> list[str]:

@@ -1,5 +1,6 @@
 """The command line of mtlkit."""
 
+import json
 import os
 import subprocess
 import sys
@@ -105,7 +106,14 @@ def test_lab_keeps_one_record_of_progress_for_all_notebooks(tmp_path, monkeypatc
     assert found["PYTHONPATH"] == f"{checkout}{os.pathsep}before"
     monkeypatch.setenv("MTLKIT_HOME", "chosen")
     assert command.lab_environment(checkout)["MTLKIT_HOME"] == "chosen"
-    assert command.lab_environment(tmp_path / "elsewhere") == {}
+    assert set(command.lab_environment(tmp_path / "elsewhere")) == {"JUPYTER_CONFIG_PATH"}
+
+
+def test_jupyterlab_does_not_ask_for_news(monkeypatch):
+    monkeypatch.delenv("JUPYTER_CONFIG_PATH", raising=False)
+    folder = Path(command.lab_environment()["JUPYTER_CONFIG_PATH"])
+    page = json.loads((folder / "labconfig" / "page_config.json").read_text(encoding="utf-8"))
+    assert page["disabledExtensions"]["@jupyterlab/apputils-extension:announcements"]
 
 
 def test_all_tests_are_one_pytest_run_over_package_and_both_kinds_of_notebooks(tmp_path):

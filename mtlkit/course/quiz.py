@@ -49,7 +49,8 @@ def reply(identifier: str, questions: tuple[Question, ...], answers: tuple[int, 
             )
         option = question.options[answer - 1]
         right += option.right
-        rows.append(f"{'✓' if option.right else '✗'} {number}. {option.text}: {option.why}")
+        mark, text = "✓" if option.right else "✗", option.text.rstrip(".")
+        rows.append(f"{mark} {number}. {text}: {option.why}")
     rows.append(f"{right} of {len(questions)} right.")
     result = {"answers": list(answers), "right": right, "of": len(questions)}
     store.update(lambda record: record["quizzes"].update({identifier: result}))

@@ -24,6 +24,9 @@
 # A notebook is a list of cells. Click into a cell and press **Shift+Enter**: it runs, and the next
 # cell is chosen. Run the cells from top to bottom. A cell on the left shows `[*]` while it works
 # and a number when it is done.
+#
+# The notebook comes with its results, so that you can read it anywhere. To meet the questions before
+# the answers, first choose *Kernel → Restart Kernel and Clear Outputs of All Cells*.
 
 # %%
 import math
@@ -102,11 +105,10 @@ pl.DataFrame({
 # ## Guess first
 #
 # A guess that you write down makes you remember the answer, most of all when the guess was wrong.
-# Run the next cell, type a number and press the button. Nothing is ever sent anywhere, and nobody
-# but you sees your guess. The figure below it draws your guess beside the truth.
+# Run the next cell, type a number and press the button. Then run the cell below it: it draws your
+# guess beside the truth. Nothing is ever sent anywhere, and nobody but you sees your guess.
 #
-# No button? Then your viewer shows no widgets: write `predict("0.p1", 20)` in a cell of your own,
-# and run the figure's cell again.
+# No button? Then your viewer shows no widgets: write `predict("0.p1", 20)` in a cell of your own.
 
 # %% tags=["predict"]
 predict("0.p1")
@@ -281,18 +283,20 @@ for task in ("click", "purchase"):
     gain, gap = paired_interval(model_auc - 0.5), paired_interval(best_auc - model_auc)
     means = {"first model": model_auc.mean().item(), "best possible": best_auc.mean().item()}
     results.append({"task": task, "average for all": 0.5, **means})
-    lines.append({"task": task, "model above average": f"{gain.mean:.3f}",
-                  "interval": f"{gain.low:.3f} to {gain.high:.3f}",
-                  "best above model": f"{gap.mean:.3f}",
-                  "its interval": f"{gap.low:.3f} to {gap.high:.3f}"})  # fmt: skip
+    lines.append({"task": task, "gain": gain.mean, "gain from": gain.low, "gain to": gain.high,
+                  "gap": gap.mean, "gap from": gap.low, "gap to": gap.high})  # fmt: skip
     record(f"{task}: gain over the average", gain._asdict())
     record(f"{task}: gap to the best", gap._asdict())
 auc = pl.DataFrame(results).with_columns(pl.selectors.float().round(3))
 record("auc on test", auc)
 auc
 
+# %% [markdown]
+# **Gain** is how far the model lies above the average, **gap** how far the best possible lies above
+# the model, each with its interval.
+
 # %%
-pl.DataFrame(lines)
+pl.DataFrame(lines).with_columns(pl.selectors.float().round(3))
 
 # %%
 names = ["average for all", "first model", "best possible"]
@@ -302,8 +306,7 @@ my_guess = None if my_guess is None else {"first model": my_guess}
 plot.guess_against_truth(my_guess, pairs, "click: pairs in the right order", unit="of 100")
 
 # %% [markdown]
-# In the second table, an interval that lies above 0 means: luck alone hardly explains this
-# difference. Purchase is judged on clicked products only, so on far fewer rows; its numbers are less
+# An interval that lies above 0 means: luck alone hardly explains this difference. Purchase is judged on clicked products only, so on far fewer rows; its numbers are less
 # certain. How much of the way from the first model to the best possible one can be gone, and with
 # which network, is what the rest of the course is about.
 
@@ -318,7 +321,8 @@ plot.guess_against_truth(my_guess, pairs, "click: pairs in the right order", uni
 # 4. How does a **scenario** **adapt** the network? Search, feed and ads show the same products to
 #    people in different moods.
 #
-# On the map each question is a line and each notebook a station.
+# On the map each question has a line of its own, and each notebook is a station. The last two lines
+# put the answers to work.
 
 # %%
 plot.course_map("00")
