@@ -8,6 +8,15 @@ MODES = ("smoke", "full")
 # notebook: {name: (smoke, full)}
 SIZES: dict[str, dict[str, tuple]] = {
     "00": {"rows": (20_000, 100_000), "epochs": (1, 2), "runs": (2, 5)},
+    "01": {
+        "rows": (20_000, 100_000),
+        "days": ((33, 44), (33, 44)),
+        "sessions": (4_000, 20_000),
+        "journey": (6_000, 30_000),
+        "epochs": (2, 6),
+        "seeds": (2, 5),
+    },
+    "02": {"steps": (20, 150), "seeds": (2, 8), "timings": (1, 3)},
 }
 
 
