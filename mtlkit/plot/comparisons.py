@@ -35,7 +35,7 @@ def bars_with_intervals(
 ) -> Picture:
     """Difference of every candidate to the reference, with its interval, one panel a task.
 
-    ``comparison`` comes from ``mtlkit.comparison.compare``. A filled mark: the interval leaves out 0.
+    ``comparison`` comes from ``mtlkit.compare``. A filled mark: the interval leaves out 0.
     The x axis is turned so that better always lies to the right.
     """
     rows = comparison.table(metric, scenario).to_dicts()
