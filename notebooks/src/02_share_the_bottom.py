@@ -136,7 +136,7 @@ layers = pl.DataFrame({
 record("numpy against network", layers)
 layers
 
-# %%
+# %% tags=["hide-input"]
 found = evaluate(model, test)
 columns = {"task": pair} | {
     name: [round(found[task][name], 3) for task in pair] for name in ("log_loss", "accuracy", "auc")
@@ -245,8 +245,8 @@ plot.guess_against_truth(guess("2.p2"), truth, "gain in AUC × 100, drawn pictur
 
 # %% [markdown]
 # On drawn pictures a few labels are far too few, and true helpers make up for some of what is
-# missing. Once `winter` has all its labels, much less is left to gain, if anything. Where `winter`
-# does well alone, as on the real pictures, the gain is small or cannot be told from zero. So "sharing
+# missing. Once `winter` has all its labels, there is nothing left to gain, and the helpers may even
+# cost a little: they use the layer for their own ends. Where `winter` does well alone, as on the real pictures, the gain is small or cannot be told from zero. So "sharing
 # generalises better" is no law: it is a chance that a **poor** task has with a **related** helper.
 
 # %% [markdown] tags=["exercise"]
@@ -449,7 +449,7 @@ filled_table
 # %% [markdown]
 # The last line is the plainest. A ratio near 1 means that the chances are right on average. Filled
 # with zeros, the network promises far too little winter, because half of the winter pictures it saw
-# claimed the opposite. A ranking may look passable all the same: so never judge by AUC alone.
+# claimed the opposite. The AUC alone would not show you this: it looks at the order only.
 
 # %% [markdown] tags=["practice"]
 # ## In practice
