@@ -111,6 +111,19 @@ def page():
             browser.close()
 
 
+def wait_for_kernel(address, seconds=90):
+    """Until the notebook has a kernel that is ready: JupyterLab shows its menus earlier."""
+    sessions = address.partition("/lab/")[0] + "/api/sessions?token=open"
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with urllib.request.urlopen(sessions, timeout=5) as reply:
+            states = [session["kernel"]["execution_state"] for session in json.load(reply)]
+        if states == ["idle"]:
+            return
+        time.sleep(0.5)
+    pytest.fail(f"The notebook's kernel was not ready after {seconds} seconds: {states}")
+
+
 def run_all_cells(page):
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()
@@ -120,6 +133,9 @@ def test_a_learner_runs_the_first_notebook_and_answers_with_the_mouse(lab, page)
     address, checkout = lab
     page.goto(address)
     page.locator(".jp-Notebook .jp-Cell").first.wait_for()
+    wait_for_kernel(address)
+    kernel_question = page.get_by_role("button", name="Select", exact=True)
+    page.add_locator_handler(kernel_question, lambda: kernel_question.click())
     page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for()
     run_all_cells(page)
 
