@@ -42,6 +42,8 @@ def table_html(entry: Mapping[str, Any]) -> str:
             columns = list(dict.fromkeys(key for part in value.values() for key in part))
             rows = [[name, *(part.get(key) for key in columns)] for name, part in value.items()]
             return _draw(["", *columns], rows)
+        if len(value) <= 6:  # few values read better in a row, such as mean, low, high
+            return _draw([str(name) for name in value], [list(value.values())])
         return _draw(["", "value"], [[name, part] for name, part in value.items()])
     return _draw(["", "value"], [[place, part] for place, part in enumerate(value)])
 

@@ -210,6 +210,7 @@ def _client(
         kernel_name=kernel_name,
         resources={"metadata": {"path": str(path.parent)}},
         on_cell_start=before_cell,
+        extra_arguments=["--log-level=40"],  # errors only, so that a log means something
     )
 
 

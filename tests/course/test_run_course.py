@@ -270,6 +270,12 @@ def test_a_dictionary_of_dictionaries_becomes_rows_and_columns():
     assert "<td>click</td>" in found and "0.25" in found and "–" in found
 
 
+def test_few_values_stand_in_a_row_and_many_below_each_other():
+    few = table_html({"kind": "values", "value": {"mean": 0.5, "low": 0.25}})
+    many = table_html({"kind": "values", "value": {f"item {n}": n for n in range(7)}})
+    assert few.count("<tr>") == 2 and many.count("<tr>") == 8
+
+
 def test_one_name_from_two_sources_stands_side_by_side():
     rows = [{"name": "t", "kind": "values", "value": {"a": 1}, "source": s} for s in ("one", "two")]
     found = records_html(rows)
