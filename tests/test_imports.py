@@ -15,7 +15,7 @@ FLOORS = [
     {"device", "checkpoint", "optim"},
     {"evaluation"},
     {"run_state", "train"},
-    {"comparison_text", "comparison", "plot"},
+    {"comparison_text", "comparison", "plot", "search"},
     {"bench", "bench_training", "course", "__main__"},
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

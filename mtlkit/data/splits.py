@@ -24,6 +24,10 @@ class Split(NamedTuple):
         """Return the split with only these tasks."""
         return Split(*(table.select_tasks(names) for table in self))
 
+    def one_task(self, name: str) -> Split:
+        """Return the split with one task alone, and only the rows where its label is observed."""
+        return Split(*(table.take(table.mask(name)) for table in self.select_tasks([name])))
+
     def to(self, device: torch.device | str) -> Split:
         """Return the split with all three tables on ``device``."""
         return Split(*(table.to(device) for table in self))

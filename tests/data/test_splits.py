@@ -45,6 +45,19 @@ def test_a_time_split_keeps_the_future_out_of_training():
     assert weeks == [(0, 5), (6, 7), (8, 9)]
 
 
+def test_one_task_keeps_its_labelled_rows_only():
+    whole = Table.from_columns(
+        Schema((Task("click"), Task("dwell", "regression", given="click"))),
+        {"click": [1, 0, 1, 0, 1, 1], "dwell": [3.0, None, 5.0, None, 4.0, 8.0],
+         "week": [0, 0, 0, 1, 1, 2]},
+        keys=["week"],
+    )  # fmt: skip
+    split = split_time(whole, "week", (1, 2)).one_task("dwell")
+    assert [part.schema.task_names for part in split] == [("dwell",)] * 3
+    assert [part.row_id.tolist() for part in split] == [[0, 2], [4], [5]]
+    assert all(bool(part.observed.all()) for part in split)
+
+
 def test_regression_units_are_fitted_on_training_rows_alone():
     split = split_time(table(), "week", (6, 8))
     task = split.test.schema.task("dwell")

@@ -1,0 +1,73 @@
+"""A small search for the learning rate, so that every candidate of a comparison is tuned alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+from mtlkit.data.splits import Split
+from mtlkit.evaluation import main_metric, selection_score
+from mtlkit.train import fit, seeded
+
+
+class RateSearch(NamedTuple):
+    """``best``: the learning rate with the highest score; ``scores``: {rate: score}."""
+
+    best: float
+    scores: dict[float, float]
+
+
+def search_rate(
+    factory: Callable[[int], Any],
+    split: Split,
+    rates: Iterable[float],
+    *,
+    seed: int = 99,
+    reference: Mapping[str, float] | None = None,
+    fit_options: Mapping[str, Any] | None = None,
+) -> RateSearch:
+    """Train one model a rate, from the same start, and score its best epoch on validation.
+
+    The score of a model with one task is its main metric, turned so that higher is better. With
+    several tasks it is ``selection_score`` against ``reference`` {task: value of a single-task
+    model}. A rate whose loss stops being finite scores minus infinity. ``seed`` should be none of
+    the seeds compared later. ``factory`` and ``fit_options`` are those of ``compare``; the test
+    rows are not read. If the best rate is the first or the last one, search further.
+
+    Raises ``ValueError`` for no rates, several tasks without ``reference``, or when every rate
+    diverges.
+    """
+    scores: dict[float, float] = {}
+    for rate in rates:
+        with seeded(seed):
+            model = factory(seed)
+        options = {"seed": seed, "progress": False, **(fit_options or {}), "learning_rate": rate}
+        try:
+            history = fit(model, split.train, split.validation, **options)
+        except FloatingPointError:
+            scores[rate] = -math.inf
+            continue
+        if history.best_epoch is None:  # the metric is undefined on these validation rows
+            scores[rate] = -math.inf
+            continue
+        metrics = history.rows[history.best_epoch]["validation"]
+        scores[rate] = _score(model.schema, metrics, reference)
+    known = {rate: score for rate, score in scores.items() if math.isfinite(score)}
+    if not known:
+        raise ValueError(
+            f"No rate among {list(scores)} gave a finite score; give (smaller) learning rates."
+        )
+    return RateSearch(max(known, key=lambda rate: known[rate]), scores)
+
+
+def _score(schema: Any, metrics: Any, reference: Mapping[str, float] | None) -> float:
+    if reference is not None:
+        return selection_score(schema, metrics, reference=reference)
+    if schema.num_tasks > 1:
+        raise ValueError(
+            "Scores of several tasks have different units: give reference={task: value of a "
+            "single-task model} to search_rate."
+        )
+    metric, sign = main_metric(schema.tasks[0])
+    return sign * metrics[schema.tasks[0].name][metric]
