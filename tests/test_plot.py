@@ -109,6 +109,11 @@ HELPERS = {
                               overall=0.08),
         ["feed 0.12 (0.11 to 0.13), search 0.05", "Over all: 0.08"],
     ),
+    "points": (
+        lambda: plot.points([[0, 1], [2, 3], [5, 6]], ["a", "a", "b"], title="Z", xlabel="first",
+                            ylabel="second"),
+        ["2 of a around 1 and 2", "1 of b around 5 and 6"],
+    ),
     "distribution": (
         lambda: plot.distribution({"feed": DWELL, "ads": DWELL + 5}, title="Dwell", unit="seconds",
                                   label="dwell time", log_x=True),
@@ -433,3 +438,19 @@ def test_numbers_and_lists_read_well():
     assert say(float("nan")) == "undefined" and say(0.71234, 4) == "0.7123"
     assert listed(["a"]) == "a" and listed(["a", "b"]) == "a and b"
     assert listed(["a", "b", "c"]) == "a, b and c"
+
+
+def test_the_level_line_of_rates_by_can_be_named():
+    rates = {"title": "Gains", "label": "gain", "category_label": "case", "overall": 0.0}
+    picture = plot.rates_by(["a"], [0.1], overall_label="no gain", **rates)
+    assert "No gain: 0." in picture.alt
+
+
+@pytest.mark.parametrize(
+    ("places", "groups", "message"),
+    [([[1, 2, 3]], ["a"], "places"), ([[1, 2]], ["a", "b"], "one a row"),
+     ([[i, i] for i in range(8)], list("abcdefgh"), "at most 7")],
+)  # fmt: skip
+def test_points_that_cannot_be_drawn_are_refused(places, groups, message):
+    with pytest.raises(ValueError, match=message):
+        plot.points(places, groups, title="t", xlabel="x", ylabel="y")

@@ -189,12 +189,13 @@ def rates_by(
     category_label: str,
     unit: str = "",
     overall: float | None = None,
+    overall_label: str = "all",
     ordered: bool = True,
 ) -> Picture:
     """One mark a category, with its interval: rates, means or amounts, the largest on top.
 
-    ``intervals``: (low, high) a category. ``overall`` draws a dotted line. ``ordered=False`` keeps
-    the given order (first on top).
+    ``intervals``: (low, high) a category. ``overall`` draws a dotted line, named by
+    ``overall_label``. ``ordered=False`` keeps the given order (first on top).
     """
     if len(categories) != len(rates) or (intervals is not None and len(intervals) != len(rates)):
         raise ValueError("categories, rates and intervals must have one entry each a category.")
@@ -223,8 +224,8 @@ def rates_by(
         if overall is not None:
             axes.axvline(overall, color=INK, linestyle=":", linewidth=1.4)
             at_top: Any = ("data", "axes fraction")
-            axes.annotate(f"all: {say(overall)}", (overall, 1.0), xytext=(3, 1), fontsize=8.5,
-                          xycoords=at_top, textcoords="offset points")  # fmt: skip
+            name = f"{overall_label}: {say(overall)}"
+            axes.annotate(name, (overall, 1.0), xytext=(3, 1), fontsize=8.5, xycoords=at_top, textcoords="offset points")  # fmt: skip
     told = []
     for i in order:
         span = ""
@@ -233,7 +234,8 @@ def rates_by(
         told.append(f"{categories[i]} {say(float(rates[i]))}{span}")
     alt = f"{sentence(title)} {with_unit(label, unit)} by {category_label}: {', '.join(told)}."
     if overall is not None:
-        alt += f" Over all: {say(overall)}."
+        named = "Over all" if overall_label == "all" else overall_label.capitalize()
+        alt += f" {named}: {say(overall)}."
     return Picture(figure, alt)
 
 
