@@ -13,10 +13,16 @@ SIZES: dict[str, dict[str, tuple]] = {
         "days": ((33, 44), (33, 44)),
         "sessions": (4_000, 20_000),
         "journey": (6_000, 30_000),
-        "epochs": (2, 6),
+        "epochs": (2, 8),
         "seeds": (2, 5),
     },
-    "02": {"steps": (20, 150), "seeds": (2, 8), "timings": (1, 3)},
+    "02": {
+        "epochs": (1, 8),
+        "steps": (20, 400),
+        "seeds": (2, 10),
+        "timings": (1, 3),
+        "tries": (2, 4),
+    },
 }
 
 
