@@ -48,6 +48,8 @@ from mtlkit.models import Constant
 from mtlkit.search import search_rate
 from mtlkit.train import main_metric, seeded
 
+pl.Config(tbl_cols=12, tbl_rows=6, float_precision=3)
+
 # %% tags=["parameters"]
 MODE = mode()
 
@@ -71,8 +73,8 @@ plot.rates_by(
 
 # %%
 names = [f"{style}\n{kind}" for style, kind in shop.products_frame()["style", "category"].rows()]
-pictures = shop.products().dense[:, 1:]  # the first column is the weight, the rest are pixels
-plot.picture_grid(pictures[:12], names[:12], title="A page of the shop", columns=6, what="products")
+pixels = shop.products().dense[:12, 1:]  # column 0 is the weight
+plot.picture_grid(pixels, names[:12], title="A page of the shop", columns=6, what="products")
 
 # %% [markdown]
 # ### Clean, split, encode
@@ -186,10 +188,10 @@ kept = [network(clicks, seed) for seed in seeds]
 for seed, model in enumerate(kept):
     options = {"learning_rate": 3e-3, "seed": seed, "progress": False}
     fit(model, clicks.train, clicks.validation, **options, **budget)
-found = [evaluate(model, clicks.validation)["click"] for model in kept]
-own = {measure: np.mean([run[measure] for run in found]) for measure in floor}
 
 # %% tags=["hide-input"]
+found = [evaluate(model, clicks.validation)["click"] for model in kept]
+own = {measure: np.mean([run[measure] for run in found]) for measure in floor}
 rows = {"constant": floor, "own network": own, "oracle": oracle}
 measures = ["accuracy", "recall", "auc", "log_loss", "ece"]
 four = pl.DataFrame([{"model": n} | {m: float(r[m]) for m in measures} for n, r in rows.items()])
@@ -203,15 +205,16 @@ plot.guess_against_truth(
 label = clicks.validation.label("click").numpy()
 p = mtlkit.predict(kept[0], clicks.validation)["click"]
 for limit in (0.5, 0.2, 0.1):
-    print(f"yes above {limit}: recall {recall(label, p, limit):.2f}", end=", ")
-    print(f"precision {precision(label, p, limit):.2f}")
+    found, right = recall(label, p, limit), precision(label, p, limit)
+    print(f"yes above {limit}: recall {found:.2f}, precision {right:.2f}")
 plot.calibration(label, p, outcome="click")
 
 # %% [markdown]
 # Accuracy cannot tell the network from a model that always says no, because clicks are so rare. Its
 # recall is near zero, and yet it has learned something: AUC and log-loss see it. Move the
 # threshold, and it finds clicks, at the price of false alarms. AUC sees the order only. Whether a
-# predicted 10 % happens in 10 of 100 cases is **calibration**; ECE is the mean gap.
+# predicted 10 % happens in 10 of 100 cases is **calibration**; ECE is the mean gap. By it the
+# constant model is the best of all, and it is useless: no measure is enough alone.
 #
 # ## The right loss for each kind of label
 #
@@ -263,25 +266,23 @@ check("1.1", poisson_loss)
 #
 # SGD steps by (rate × gradient). Adam also divides by the gradient's usual size. The **learning
 # rate** decides much, so each optimiser gets its own search, on validation, with the same budget. A
-# comparison that gives both the same rate measures the rate, not the optimiser; we add one to see.
+# comparison that gives both the same rate measures the rate, not the optimiser: we add one to see it.
 # Change the rates, or `epochs` in `budget`, and look again.
 
 
 # %%
 multiples = (1, 3, 10, 30, 100)
-smallest = {"sgd": 0.1, "adam": 0.001}
 build = partial(network, clicks)
 searches = {}
-for name, rate in smallest.items():
+for name, rate in {"sgd": 0.1, "adam": 0.001}.items():
     rates, options = [rate * k for k in multiples], budget | {"optimizer": name}
     searches[name] = search_rate(build, clicks, rates, fit_options=options)
 
 # %%
-best = {name: found.best for name, found in searches.items()}
 plans = {
-    "Adam": {"optimizer": "adam", "learning_rate": best["adam"]},
-    "SGD": {"optimizer": "sgd", "learning_rate": best["sgd"]},
-    "SGD at Adam's rate": {"optimizer": "sgd", "learning_rate": best["adam"]},
+    "Adam": {"optimizer": "adam", "learning_rate": searches["adam"].best},
+    "SGD": {"optimizer": "sgd", "learning_rate": searches["sgd"].best},
+    "SGD at Adam's rate": {"optimizer": "sgd", "learning_rate": searches["adam"].best},
 }
 race = mtlkit.compare(
     dict.fromkeys(plans, build), clicks, seeds=seeds, by_scenario=False, progress=False,
@@ -296,7 +297,7 @@ figure = plot.lines(
 )  # fmt: skip
 display(figure, plot.bars_with_intervals(race))
 record("optimisers", race.table())
-record("best rates", best)
+record("best rates", {name: found.best for name, found in searches.items()})
 told = {
     row["candidate"]: f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f}), "
     f"{row['verdict']}"
@@ -399,10 +400,10 @@ visits = split_time(shop.sessions(size.sessions), "day", (first, second))
 cases = [impressions.one_task(task) for task in ("click", "purchase", "dwell")]
 cases += [units.one_task("units"), visits.one_task("next_category")]
 of_shop = pl.DataFrame([yardstick(case, shop.oracle) for case in cases])
-record("single-task models", of_shop, source="synthetic shop")
 of_shop
 
 # %% tags=["hide-input"]
+record("single-task models", of_shop, source="synthetic shop")
 way = {}
 for row in of_shop.to_dicts():
     whole = row["best possible"] - row["constant"]
@@ -416,8 +417,8 @@ plot.rates_by(
 )  # fmt: skip
 
 # %% [markdown]
-# The gap that is left is the room for everything that follows. Where labels are few, as for
-# purchase and dwell, the gap is widest. Click, purchase and dwell stand in the same rows, yet no
+# The gap that is left is the room for everything that follows. It is widest for purchase and dwell,
+# which have the fewest training rows. Click, purchase and dwell come from the same visits, yet no
 # model learned anything from another one.
 #
 # ### A real shop
@@ -428,10 +429,10 @@ plot.rates_by(
 # many items? Here nobody knows the ceiling.
 
 # %%
-journey = mtlkit.load_complete_journey()
 draw = torch.Generator().manual_seed(0)  # some rows of each part, to save time
-some = Split(*(p.take(torch.randperm(len(p), generator=draw)[: size.journey]) for p in journey))
-of_journey = pl.DataFrame([yardstick(some.one_task(t)) for t in journey.train.schema.task_names])
+parts = mtlkit.load_complete_journey()
+some = Split(*(p.take(torch.randperm(len(p), generator=draw)[: size.journey]) for p in parts))
+of_journey = pl.DataFrame([yardstick(some.one_task(t)) for t in some.train.schema.task_names])
 record("single-task models", of_journey, source="Complete Journey")
 of_journey
 

@@ -2,6 +2,8 @@
 
 import pytest
 
+pytestmark = pytest.mark.notebook
+
 
 @pytest.fixture(scope="module")
 def results(recorded):
@@ -23,53 +25,62 @@ def better(row, a, b):
     return a < b if row["measure"] == "poisson_deviance" else a > b
 
 
-def test_networks_with_many_labels_beat_the_constant_model_with_their_whole_interval(shop, journey):
+def test_training_on_lowers_the_training_loss_and_raises_the_validation_loss(results):
+    rise = results["over-fitting of click"]
+    assert 0.005 < rise["from"] < rise["rise"] < 0.04
+    training = results["training loss of click"]
+    assert training["last"] < training["first"] - 0.015
+
+
+def test_accuracy_and_recall_hide_what_auc_and_log_loss_show(results):
+    rows = {row["model"]: row for row in results["measures of click"]}
+    never, own, oracle = rows["constant"], rows["own network"], rows["oracle"]
+    assert abs(own["accuracy"] - never["accuracy"]) < 0.003 < 0.9 < never["accuracy"]
+    assert never["recall"] == 0 and own["recall"] < 0.05
+    assert never["auc"] == 0.5 and 0.70 < own["auc"] < oracle["auc"] < 0.84
+    assert oracle["log_loss"] < own["log_loss"] - 0.01 < never["log_loss"] - 0.03
+    assert never["ece"] < min(own["ece"], oracle["ece"]) and own["ece"] < 0.03
+
+
+def test_sgd_with_its_own_rate_keeps_up_with_adam_and_falls_behind_at_adams_rate(results):
+    rows = {row["candidate"]: row for row in results["optimisers"]}
+    assert abs(rows["SGD"]["difference"]) < 0.015
+    assert rows["SGD at Adam's rate"]["high"] < -0.02
+    assert results["best rates"]["sgd"] > 20 * results["best rates"]["adam"]
+    steps = results["steps of the optimisers"]
+    assert steps["Adam"] < steps["SGD"]
+
+
+def test_a_leak_beats_the_oracle(results):
+    found = results["auc with a leak"]
+    assert found["network"] > 0.98 > 0.85 > found["oracle"]
+
+
+def test_each_network_beats_the_constant_model_with_its_whole_interval(shop, journey):
     assert set(shop) == {"click", "purchase", "dwell", "units", "next_category"}
     assert set(journey) == {"buy", "coupon", "spend", "items"}
     for row in [*shop.values(), *journey.values()]:
-        if row["task"] != "purchase":
-            assert better(row, row["from"], row["constant"]), row
-            assert better(row, row["to"], row["constant"]), row
-    assert shop["purchase"]["own network"] > shop["purchase"]["constant"]
+        for end in ("from", "to"):
+            assert better(row, row[end], row["constant"]), row
 
 
 def test_no_network_reaches_the_best_possible(shop):
     for row in shop.values():
-        assert better(row, row["best possible"], row["from"]), row
-        assert better(row, row["best possible"], row["to"]), row
+        for end in ("from", "to"):
+            assert better(row, row["best possible"], row[end]), row
 
 
-def test_tasks_with_few_labels_are_left_furthest_below_the_ceiling(results):
+def test_the_tasks_with_the_fewest_rows_are_left_furthest_below_the_ceiling(results, shop):
     way = results["way from constant to best possible"]
-    assert max(way["purchase"], way["dwell"]) < min(way["click"], way["units"])
-    assert all(0 < share < 100 for share in way.values())
+    poor, rich = ("purchase", "dwell"), ("click", "units", "next_category")
+    assert max(way[task] for task in poor) < min(way[task] for task in rich) - 5
+    assert max(shop[task]["train rows"] for task in poor) < min(
+        shop[task]["train rows"] for task in rich
+    )
+    assert all(10 < share < 100 for share in way.values())
 
 
 def test_the_real_shop_is_learned_about_as_well_as_its_data_card_says(journey):
     assert 0.80 < journey["buy"]["own network"] < 0.87
     assert 0.75 < journey["coupon"]["own network"] < 0.92
-
-
-def test_training_on_makes_the_training_loss_better_and_validation_worse(results):
-    assert results["over-fitting of click"]["from"] > 0
-    assert results["training loss of click"]["last"] < results["training loss of click"]["first"]
-
-
-def test_accuracy_cannot_tell_the_network_from_always_no_but_auc_can(results):
-    row = {entry["model"]: entry for entry in results["measures of click"]}
-    assert abs(row["own network"]["accuracy"] - row["constant"]["accuracy"]) < 0.01
-    assert row["own network"]["recall"] < 0.1
-    assert row["constant"]["auc"] == pytest.approx(0.5)
-    assert 0.66 < row["own network"]["auc"] < row["oracle"]["auc"]
-    assert row["oracle"]["log_loss"] < row["own network"]["log_loss"] < row["constant"]["log_loss"]
-
-
-def test_sgd_at_the_rate_of_adam_is_worse_and_at_its_own_rate_much_closer(results):
-    row = {entry["candidate"]: entry for entry in results["optimisers"]}
-    assert row["SGD at Adam's rate"]["high"] < 0
-    assert abs(row["SGD"]["difference"]) < 0.5 * abs(row["SGD at Adam's rate"]["difference"])
-
-
-def test_the_leaking_column_lifts_the_network_above_the_oracle(results):
-    found = results["auc with a leak"]
-    assert found["network"] > 0.97 > found["oracle"]
+    assert 0.25 < journey["spend"]["own network"] < 0.55
