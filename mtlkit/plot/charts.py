@@ -225,7 +225,8 @@ def rates_by(
             axes.axvline(overall, color=INK, linestyle=":", linewidth=1.4)
             at_top: Any = ("data", "axes fraction")
             name = f"{overall_label}: {say(overall)}"
-            axes.annotate(name, (overall, 1.0), xytext=(3, 1), fontsize=8.5, xycoords=at_top, textcoords="offset points")  # fmt: skip
+            axes.annotate(name, (overall, 1.0), xytext=(3, 1), fontsize=8.5,
+                          xycoords=at_top, textcoords="offset points")  # fmt: skip
     told = []
     for i in order:
         span = ""
