@@ -16,13 +16,7 @@ SIZES: dict[str, dict[str, tuple]] = {
         "epochs": (2, 8),
         "seeds": (2, 5),
     },
-    "02": {
-        "epochs": (1, 8),
-        "steps": (20, 400),
-        "seeds": (2, 10),
-        "timings": (1, 3),
-        "tries": (2, 4),
-    },
+    "02": {"steps": (20, 150), "seeds": (2, 8), "timings": (1, 3)},
 }
 
 
