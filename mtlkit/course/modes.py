@@ -16,7 +16,13 @@ SIZES: dict[str, dict[str, tuple]] = {
         "epochs": (2, 8),
         "seeds": (2, 5),
     },
-    "02": {"steps": (20, 150), "seeds": (2, 8), "timings": (1, 3)},
+    "02": {
+        "epochs": (1, 8),
+        "steps": (20, 400),
+        "seeds": (2, 10),
+        "timings": (1, 3),
+        "tries": (2, 4),
+    },
 }
 
 

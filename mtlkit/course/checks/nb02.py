@@ -1,9 +1,11 @@
-"""Checkers of notebook 02: counting shared parameters, and the gradient of a shared layer."""
+"""Checkers of notebook 02: parameters, gains by labels, a shared layer's gradient, a true mask."""
+
+import math
 
 import torch
 import torch.nn.functional as F
 
-from mtlkit.course.check import checker, require, require_close, require_shape
+from mtlkit.course.check import NotAttempted, checker, require, require_close, require_shape
 
 
 def count(inputs, hidden, tasks):
@@ -82,6 +84,42 @@ def parameters(answer):
         )
 
 
+@checker(
+    "2.2",
+    solution={50: 0.031, 1000: 0.002},
+    stub={50: ..., 1000: ...},
+    wrong=[
+        ({50: 0.91, 1000: 0.97}, "not a difference", "Stores the AUC itself, not the difference."),
+        ({50: 0.02, 1000: 0.02}, "labels=labels", "Trains with the same number of labels twice."),
+        ({1000: 0.002}, "50", "Measures one number of labels only."),
+        ({50: [0.02, 0.04], 1000: [0.0, 0.01]}, "mean", "Stores one value a seed, not their mean."),
+    ],
+    praise="Compare your two numbers with your expectation, and with the gain at 100 labels above.",
+)
+def gains_by_labels(answer):
+    require(isinstance(answer, dict), "`gain_at` must stay a dictionary {labels: gain}.")
+    if any(value is ... for value in answer.values()):
+        raise NotAttempted
+    for labels in (50, 1000):
+        require(labels in answer, "There is no gain for {labels} labels.", labels=labels)
+        require(
+            isinstance(answer[labels], int | float) or getattr(answer[labels], "ndim", 1) == 0,
+            "The gain at {labels} labels is no single number: take the mean over the seeds.",
+            labels=labels,
+        )
+    few, many = float(answer[50]), float(answer[1000])
+    require(math.isfinite(few) and math.isfinite(many), "A gain must be a finite number.")
+    require(
+        max(abs(few), abs(many)) < 0.5,
+        "{found} is not a difference of two AUCs: subtract the network that learned alone.",
+        found=max(few, many, key=abs),
+    )
+    require(
+        few != many,
+        "Both gains are equal to the last digit: did you pass `labels=labels` to both trainings?",
+    )
+
+
 def gradient(x, z, heads, error):
     return ((error @ heads) * (z > 0)).T @ x
 
@@ -111,7 +149,7 @@ def transposed(x, z, heads, error):
 
 
 @checker(
-    "2.2",
+    "2.3",
     solution=gradient,
     stub=gradient_stub,
     wrong=[
@@ -149,3 +187,72 @@ def shared_layer(answer):
             "The shape is right, but autograd finds another gradient of the summed losses.",
             tolerance=1e-5,
         )
+
+
+def written(labels, supplier):
+    return torch.stack([supplier == 0, supplier == 1], dim=1)
+
+
+def written_stub(labels, supplier):
+    return ...
+
+
+def not_zero(labels, supplier):
+    """Takes each 0 for a gap, and so drops the honest answers "no"."""
+    return labels != 0
+
+
+def all_of_them(labels, supplier):
+    """Believes the tidy table: each cell holds a number, so each is an answer."""
+    return torch.ones_like(labels, dtype=torch.bool)
+
+
+def columns_swapped(labels, supplier):
+    """Gives each supplier the other one's column."""
+    return torch.stack([supplier == 1, supplier == 0], dim=1)
+
+
+def rows_first(labels, supplier):
+    """Stacks the two lists as rows, not as columns."""
+    return torch.stack([supplier == 0, supplier == 1])
+
+
+@checker(
+    "2.4",
+    solution=written,
+    stub=written_stub,
+    wrong=[
+        (not_zero, "honest no"),
+        (all_of_them, "each cell"),
+        (columns_swapped, "swapped"),
+        (rows_first, "shape"),
+    ],
+    praise="Who wrote a label decides, not its value.",
+)
+def true_mask(answer):
+    supplier = torch.tensor([0, 0, 1, 1, 1])
+    labels = torch.tensor([[1.0, 0], [0, 0], [0, 1], [0, 0], [0, 1]])
+    found = answer(labels, supplier)
+    require_shape(found, (5, 2))
+    require(
+        getattr(found, "dtype", None) == torch.bool,
+        "Return true and false (a bool tensor), not numbers.",
+    )
+    wanted = written(labels, supplier)
+    require(not torch.equal(found, ~wanted), "The columns are swapped: footwear comes first.")
+    require(not bool(found.all()), "You take each cell for an answer; half were filled in later.")
+    require(
+        not torch.equal(found, labels != 0),
+        "You drop the zeros, and with them each honest no that a supplier wrote down.",
+    )
+    generator = torch.Generator().manual_seed(4)
+    for rows in (1, 7, 30):
+        supplier = (torch.rand(rows, generator=generator) < 0.4).long()
+        labels = (torch.rand(rows, 2, generator=generator) < 0.5).float()
+        labels = labels * written(labels, supplier)
+        for row, (mine, wrote) in enumerate(zip(answer(labels, supplier), supplier, strict=True)):
+            require(
+                mine.tolist() == [int(wrote) == 0, int(wrote) == 1],
+                "Supplier {wrote} wrote one column; your row {row} says {mine}.",
+                wrote=int(wrote), row=row, mine=str(mine.tolist()),
+            )  # fmt: skip
