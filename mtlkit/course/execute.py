@@ -21,7 +21,6 @@ def run(
     strict: bool = False,
     home: Path | None = None,
     timeout: int = 600,
-    allow_errors: bool = False,
 ) -> Any:
     """Execute a notebook in place and return it; its working directory is `folder`.
 
@@ -56,7 +55,6 @@ def run(
                 timeout=timeout,
                 kernel_name="python3",
                 resources={"metadata": {"path": str(folder)}},
-                allow_errors=allow_errors,
                 record_timing=False,
                 extra_arguments=["--log-level=40"],
             )
