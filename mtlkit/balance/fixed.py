@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mtlkit.balance.base import Balancer
 from mtlkit.schema import Schema, SchemaError
 
 
-class EqualWeights:
+class EqualWeights(Balancer):
     """w_k = 1 for every task: the total loss is the plain sum of the task losses."""
 
     needs_gramian = False
@@ -28,7 +29,7 @@ class EqualWeights:
         """Nothing to restore: the weights never change."""
 
 
-class FixedWeights:
+class FixedWeights(Balancer):
     """w_k as given: the total loss is sum of w_k L_k. A task that is not named gets weight 1.
 
     ``weights`` is {task: weight}. The order of tasks is the schema's: ``fit`` first calls
