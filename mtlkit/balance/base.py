@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from mtlkit.schema import Schema
+from mtlkit.schema import Schema, SchemaError
 
 
 class Balancer:
@@ -38,6 +38,8 @@ class Balancer:
         "representation" (the output of the shared layers: cheaper, and other numbers).
     memory
         Names of the attributes that ``state_dict`` holds: tensors, numbers, generators or None.
+    named
+        Names of the attributes that are {task: number}; ``bind`` refuses a task it does not know.
 
     Weights follow the sum convention: the total is the sum of w_k L_k, 1 each is equal weighting.
     """
@@ -47,13 +49,22 @@ class Balancer:
     weighs_heads: ClassVar[bool] = True
     needs_second_pass: ClassVar[bool] = False
     memory: ClassVar[tuple[str, ...]] = ()
+    named: ClassVar[tuple[str, ...]] = ()
     shared: str = "parameters"
 
     schema: Schema | None = None
     present: Tensor
+    tasks: int  # of the last losses, labelled or not
 
     def bind(self, schema: Schema) -> Balancer:
         """Learn the tasks' names and kinds; ``fit`` calls it before the first step."""
+        for attribute in self.named:
+            unknown = sorted(set(getattr(self, attribute)) - set(schema.task_names))
+            if unknown:
+                raise SchemaError(
+                    f"{type(self).__name__}({attribute}=...) names task {unknown[0]!r}; this "
+                    f"schema has {', '.join(schema.task_names)}."
+                )
         self.schema = schema
         return self
 
@@ -69,6 +80,7 @@ class Balancer:
                 f"losses must have one number a task, not shape {tuple(losses.shape)}."
             )
         self._check_finite(numbers, "The loss")
+        self.tasks = len(numbers)
         present = numbers != 0
         inner = None
         if gramian is not None:
@@ -107,7 +119,27 @@ class Balancer:
         """The memory attribute ``name``: a float64 (task,) tensor that starts as ``value``."""
         if getattr(self, name, None) is None:
             setattr(self, name, torch.full((tasks,), value, dtype=torch.float64))
-        return getattr(self, name)
+        memory = getattr(self, name)
+        if len(memory) != tasks:
+            raise ValueError(
+                f"{type(self).__name__} remembers {len(memory)} tasks and was given {tasks}: make "
+                "a new balancer for another set of tasks."
+            )
+        return memory
+
+    def in_order(self, attribute: str, tasks: int, default: float) -> Tensor:
+        """The attribute {task: number} as a float64 (task,) tensor; ``default`` where not named."""
+        values = getattr(self, attribute)
+        result = torch.full((tasks,), default, dtype=torch.float64)
+        if not values:
+            return result
+        if self.schema is None:
+            raise RuntimeError(
+                f"{type(self).__name__} does not know the order of tasks: call bind(schema)."
+            )
+        for name, value in values.items():
+            result[self.schema.task_index(name)] = value
+        return result
 
     def task_name(self, index: int) -> str:
         """The name of a task for messages; its number where the schema is not known."""
