@@ -43,8 +43,11 @@ class ArticleNetwork(MultiTaskModel):
         """The shared representation Z, (batch, hidden)."""
         return self.encoder(x)
 
-    def outputs(self, x: Tensor, batch: Batch) -> dict[str, Tensor]:
-        z = self.encode(x)  # (batch, hidden)
+    def represent(self, x: Tensor, batch: Batch) -> tuple[Tensor, ...]:
+        return (self.encode(x),)  # (batch, hidden)
+
+    def decode(self, shared: tuple[Tensor, ...], batch: Batch) -> dict[str, Tensor]:
+        (z,) = shared
         return {
             task.name: head_logits(task, head(z))
             for task, head in zip(self.schema.tasks, self.heads, strict=True)

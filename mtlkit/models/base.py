@@ -18,8 +18,9 @@ class MultiTaskModel(nn.Module):
 
     ``embed(batch)`` gives the row's input vector, (batch, width); ``outputs(x, batch)`` gives
     {task: logits}, each (batch,), or (batch, classes) for a multiclass task. A subclass sets
-    ``self.embedding`` (or overrides ``embed``), writes ``outputs``, and names in ``task_modules``
-    the modules that belong to one task alone; everything else counts as shared.
+    ``self.embedding`` (or overrides ``embed``), writes ``decode`` (and ``represent``, where there
+    is one), and names in ``task_modules`` the modules that belong to one task alone; everything else
+    counts as shared. A subclass may also write ``outputs`` whole.
     """
 
     embedding: nn.Module
@@ -33,8 +34,18 @@ class MultiTaskModel(nn.Module):
         return self.embedding(batch)
 
     def outputs(self, x: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Logits of every task from the input vector (batch, width)."""
-        raise NotImplementedError(f"{type(self).__name__} must define outputs(x, batch).")
+        """Logits of every task from the input vector (batch, width): ``decode`` of ``represent``."""
+        return self.decode(self.represent(x, batch), batch)
+
+    def represent(self, x: Tensor, batch: Batch) -> tuple[Tensor, ...]:
+        """The representation that all tasks read, one or more tensors; here x as it is."""
+        return (x,)
+
+    def decode(self, shared: tuple[Tensor, ...], batch: Batch) -> dict[str, Tensor]:
+        """Logits of every task from what ``represent`` returns."""
+        if type(self).outputs is MultiTaskModel.outputs:
+            raise NotImplementedError(f"{type(self).__name__} must define decode(shared, batch).")
+        return self.outputs(shared[0], batch)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         return self.outputs(self.embed(batch), batch)

@@ -41,8 +41,11 @@ class MMoE(MultiTaskModel):
             for task in schema.tasks
         )
 
-    def outputs(self, x: Tensor, batch: Batch) -> dict[str, Tensor]:
-        experts = self.experts(x)  # (expert, batch, hidden)
+    def represent(self, x: Tensor, batch: Batch) -> tuple[Tensor, ...]:
+        return x, self.experts(x)  # (batch, width), (expert, batch, hidden)
+
+    def decode(self, shared: tuple[Tensor, ...], batch: Batch) -> dict[str, Tensor]:
+        x, experts = shared
         return {
             task.name: head_logits(task, tower(mix(gate(x), experts)))
             for task, gate, tower in zip(self.schema.tasks, self.gates, self.towers, strict=True)

@@ -46,10 +46,13 @@ class SharedBottom(MultiTaskModel):
             for task in schema.tasks
         )
 
-    def outputs(self, x: Tensor, batch: Batch) -> dict[str, Tensor]:
-        shared = self.bottom(x)  # (batch, hidden)
+    def represent(self, x: Tensor, batch: Batch) -> tuple[Tensor, ...]:
+        return (self.bottom(x),)  # (batch, hidden)
+
+    def decode(self, shared: tuple[Tensor, ...], batch: Batch) -> dict[str, Tensor]:
+        (bottom,) = shared
         return {
-            task.name: head_logits(task, tower(shared))
+            task.name: head_logits(task, tower(bottom))
             for task, tower in zip(self.schema.tasks, self.towers, strict=True)
         }
 
