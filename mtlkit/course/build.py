@@ -89,6 +89,7 @@ def build_one(path: Path, folders: Folders = HERE) -> Built:
         old = read_notebook(copy_path(source, audience, folders))
         if old is not None:
             copies.keep_outputs(notebooks[audience], old)
+        copies.cover_answers(notebooks[audience])
     refuse_leaks(source, notebooks["learner"])
     files = {
         folders.notebooks / "instructor" / f"{source.name}.md": instructor.make_page(
@@ -150,6 +151,7 @@ def execute_all(built: Built, folders: Folders = HERE, mode: str = "full") -> li
         path = copy_path(built.source, audience, folders)
         path.parent.mkdir(parents=True, exist_ok=True)
         execute.run(notebook, path.parent, mode=mode, strict=audience == "solution")
+        copies.cover_answers(notebook)
         for position, size, _ in execute.pictures(notebook):
             if size > execute.LARGEST_PICTURE:
                 notes.append(

@@ -13,6 +13,7 @@ from mtlkit.course.markers import Cell, Source, read_exercise, split_solution
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"}
 AUDIENCES = ("learner", "solution")
+FOLDED = "First your guess; then run this cell to see the answer.\n"
 
 _LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 
@@ -27,8 +28,8 @@ def make_copy(source: Source, audience: str, place: Place, language: str = "en")
     """The notebook (an nbformat node without outputs) of one audience, "learner" or "solution".
 
     Learner: stubs for solutions, no `solution` and no `instructor` cells. Solution: the solutions,
-    without markers. Cells in the other language are left out. Cell ids are hashes of the cell's
-    text.
+    without markers. Cells in the other language are left out. The learner copy folds the outputs
+    of `hide-output` cells. Cell ids are hashes of the cell's text.
     """
     if audience not in AUDIENCES:
         raise ValueError(f"audience must be one of {', '.join(AUDIENCES)}; found {audience!r}")
@@ -43,8 +44,9 @@ def make_copy(source: Source, audience: str, place: Place, language: str = "en")
         if used[identifier] > 1:
             identifier = f"{identifier}-{used[identifier]}"
         metadata: dict[str, Any] = {"tags": list(cell.tags)} if cell.tags else {}
-        if "hide-input" in cell.tags:
-            metadata["jupyter"] = {"source_hidden": True}
+        folded = _folded(cell, audience)
+        if folded:
+            metadata["jupyter"] = folded
         make = (
             nbformat.v4.new_markdown_cell if cell.kind == "markdown" else nbformat.v4.new_code_cell
         )
@@ -53,6 +55,14 @@ def make_copy(source: Source, audience: str, place: Place, language: str = "en")
     notebook = nbformat.v4.new_notebook(cells=cells, metadata=metadata)
     notebook.nbformat_minor = 5
     return notebook
+
+
+def _folded(cell: Cell, audience: str) -> dict[str, bool]:
+    """What JupyterLab folds: marked code, and for learners the stored answer to a guess."""
+    folded = {"source_hidden": True} if "hide-input" in cell.tags else {}
+    if "hide-output" in cell.tags and audience == "learner":
+        folded["outputs_hidden"] = True  # JupyterLab unfolds it when the cell is run
+    return folded
 
 
 def kept(source: Source, audience: str, language: str = "en") -> list[Cell]:
@@ -93,8 +103,20 @@ def keep_outputs(new: Any, old: Any) -> None:
     for cell in new.cells:
         before = known.get(cell.id)
         if cell.cell_type == "code" and before is not None and before.source == cell.source:
-            cell.outputs = before.outputs
+            cell.outputs = [output for output in before.outputs if output.get("text") != FOLDED]
             cell.execution_count = before.execution_count
+
+
+def cover_answers(notebook: Any) -> None:
+    """Put a line of text before each folded output.
+
+    JupyterLab shows the first line of a folded output; without this line that would be a piece of
+    the answer.
+    """
+    for cell in notebook.cells:
+        folded = cell.metadata.get("jupyter", {}).get("outputs_hidden") and cell.outputs
+        if folded and cell.outputs[0].get("text") != FOLDED:
+            cell.outputs.insert(0, nbformat.v4.new_output("stream", name="stdout", text=FOLDED))
 
 
 def leaks(source: Source, learner: Any) -> list[str]:

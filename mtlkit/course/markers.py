@@ -36,6 +36,7 @@ TAGS = frozenset(SECTIONS) | {
     "lang-en",
     "lang-zh",
     "hide-input",
+    "hide-output",
 }
 LEVELS = ("look", "fill in", "modify", "write", "challenge")
 TITLE_FIELDS = ("title", "question", "read", "run")
@@ -316,6 +317,8 @@ def parse(path: Path | str) -> Source:
             except ValueError as error:
                 problem(cell, f"title card: {error}")
                 title = title or Title("", "", 0, 0, [], [], "")
+        if "hide-output" in cell.tags and cell.kind != "code":
+            problem(cell, "a cell tagged hide-output is no code cell: there is no output to fold")
         if "exercise" in cell.tags:
             try:
                 current = read_exercise(cell.source, cell.line)

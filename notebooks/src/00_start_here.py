@@ -25,8 +25,9 @@
 # cell is chosen. Run the cells from top to bottom. A cell on the left shows `[*]` while it works
 # and a number when it is done.
 #
-# The notebook comes with its results, so that you can read it anywhere. To meet the questions before
-# the answers, first choose *Kernel → Restart Kernel and Clear Outputs of All Cells*.
+# The notebook comes with its results, so that you can read it anywhere. Only the answers to your
+# guesses are folded into one line: run their cell and they open. To start with an empty notebook,
+# choose *Kernel → Restart Kernel and Clear Outputs of All Cells*.
 
 # %%
 import math
@@ -113,7 +114,7 @@ pl.DataFrame({
 # %% tags=["predict"]
 predict("0.p1")
 
-# %% tags=["observe"]
+# %% tags=["observe", "hide-output"]
 clicked = log.label("click")
 truth = 100 * clicked.mean().item()
 plot.guess_against_truth(guess("0.p1"), truth, "products clicked, of 100 shown")
@@ -276,7 +277,7 @@ def one_run(seed):
 
 runs = [one_run(seed) for seed in range(size.runs)]
 
-# %%
+# %% tags=["hide-output"]
 results, lines = [], []
 for task in ("click", "purchase"):
     model_auc, best_auc = torch.tensor([run[task] for run in runs]).T  # (run,) each
@@ -295,10 +296,10 @@ auc
 # **Gain** is how far the model lies above the average, **gap** how far the best possible lies above
 # the model, each with its interval.
 
-# %%
+# %% tags=["hide-output"]
 pl.DataFrame(lines).with_columns(pl.selectors.float().round(3))
 
-# %%
+# %% tags=["hide-output"]
 names = ["average for all", "first model", "best possible"]
 pairs = {name: 100 * auc[name][0] for name in names}
 my_guess = guess("0.p2")

@@ -221,3 +221,44 @@ def test_the_chinese_edition_swaps_the_texts(small, folders):
     chinese = copies.make_copy(source, "learner", build.place_of(small, folders), language="zh")
     texts = [cell.source for cell in chinese.cells]
     assert "## 一个故事" in texts and "## A story" not in texts
+
+
+def fold_the_printing_cell(edit):
+    edit('# %%\nprint("the mode is"', '# %% tags=["hide-output"]\nprint("the mode is"')
+
+
+def printing_cell(notebook):
+    [cell] = [cell for cell in notebook.cells if cell.source.startswith("print(")]
+    return cell
+
+
+def texts(cell):
+    return [output.text for output in cell.outputs]
+
+
+def test_the_learner_copy_folds_the_stored_answer_to_a_guess_and_the_solution_copy_does_not(
+    folders, edit
+):
+    fold_the_printing_cell(edit)
+    assert build.main(["--execute"], folders) == 0
+    learner = printing_cell(read(folders, "97_small.ipynb"))
+    assert learner.metadata.jupyter == {"outputs_hidden": True}
+    assert texts(learner) == [copies.FOLDED, "the mode is full\n"]
+    solution = printing_cell(read(folders, "solutions/97_small.ipynb"))
+    assert "jupyter" not in solution.metadata
+    assert texts(solution) == ["the mode is full\n"]
+
+
+def test_folding_and_unfolding_a_stored_answer_needs_no_new_run(folders, edit, small):
+    assert build.main(["--execute"], folders) == 0
+    before, plain = written(folders), small.read_text(encoding="utf-8")
+    fold_the_printing_cell(edit)
+    for _ in range(2):  # a second build adds no second line
+        assert build.main([], folders) == 0
+        assert texts(printing_cell(read(folders, "97_small.ipynb"))) == [
+            copies.FOLDED,
+            "the mode is full\n",
+        ]
+    small.write_text(plain, encoding="utf-8", newline="\n")
+    assert build.main([], folders) == 0
+    assert written(folders) == before

@@ -69,6 +69,7 @@ BODY = "    doubled_number = number * 2\n    return doubled_number\n"
         (BEGIN, STUB + BEGIN, "'# STUB:' without a solution block"),
         ('tags=["exercise-code"]', "", "markers in a cell that is not tagged exercise-code"),
         ('tags=["hide-input"]', 'tags=["hidden"]', "unknown tag 'hidden'"),
+        ('tags=["exit"]', 'tags=["exit", "hide-output"]', "there is no output to fold"),
         ('check("97.1", double)', "double(2)", 'does not call check("<id>", answer)'),
         ('check("97.1", double)', 'check("97.2", double)', "unknown exercise 97.2"),
         ('# %% tags=["check"]', "# %%", "not tagged check"),
