@@ -1,0 +1,84 @@
+"""Rules that take the logarithm of a loss need losses above a known lower bound."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from mtlkit.balance.base import Balancer
+
+
+class PositiveLosses(Balancer):
+    """Base of the rules that read ``L_k - minimum_k``, which must be above 0.
+
+    ``minimum`` is {task: number}, the lowest value that the task's loss can have; 0 where not
+    named. That is right for every kind of task but "count" and "censored_count", whose loss leaves
+    out log(label!) and may be negative: give ``lowest_poisson_loss`` of the largest count. The
+    looser the bound, the less a rule of logarithms sees of the loss.
+
+    Raises ``ValueError`` that names the task and its loss when a loss is not above its minimum.
+    A subclass that has another name for the bound says so in ``bound``.
+    """
+
+    bound: ClassVar[str] = "minimum"
+    named: ClassVar[tuple[str, ...]] = ("minimum",)
+
+    def __init__(self, minimum: Mapping[str, float] | None = None) -> None:
+        self.minimum = checked(minimum, "minimum", -math.inf)
+
+    def excess(self, losses: Tensor, where: Tensor, tasks: int, epsilon: float = 0.0) -> Tensor:
+        """L_k - minimum_k + epsilon of the tasks ``where`` (indices): (k,) -> (k,), above 0."""
+        lowest = self.in_order(self.bound, tasks, 0.0)[where]  # (k,)
+        result = losses - lowest + epsilon
+        bad = (result <= 0).nonzero()
+        if len(bad):
+            row = int(bad[0])
+            name = self.task_name(int(where[row]))
+            raise ValueError(
+                f"{type(self).__name__} needs losses above their {self.bound}, and the loss of task "
+                f"{name} is {float(losses[row]):.6g}, its {self.bound} {float(lowest[row]):.6g}. "
+                f"Give a lower one, {self.bound}={{{name}: ...}}; for a count task, whose loss "
+                "leaves out log(label!), lowest_poisson_loss(largest_count)."
+            )
+        return result
+
+
+def lowest_poisson_loss(largest_count: float) -> float:
+    """The least that the mean of e^z - y z can be over counts y from 0 to ``largest_count``.
+
+    One row's least is y - y log y, at z = log y: above 0 up to y = 2, then falling. Raises
+    ``ValueError`` for a negative count.
+    """
+    if not (math.isfinite(largest_count) and largest_count >= 0):
+        raise ValueError(f"largest_count must be 0 or more, not {largest_count!r}.")
+    if largest_count == 0:
+        return 0.0
+    return min(0.0, largest_count - largest_count * math.log(largest_count))
+
+
+def checked(values: Mapping[str, float] | None, name: str, least: float) -> dict[str, float]:
+    """{task: number} as floats; ``ValueError`` for one that is not finite or below ``least``."""
+    for task, value in (values or {}).items():
+        if not (math.isfinite(value) and value >= least):
+            bound = "" if least == -math.inf else f" and {least:g} or more"
+            raise ValueError(f"{name}[{task!r}] must be finite{bound}, not {value!r}.")
+    return {task: float(value) for task, value in (values or {}).items()}
+
+
+def positive(value: float, name: str) -> float:
+    """``value``, if it is finite and above 0; else ``ValueError``."""
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be above 0, not {value!r}.")
+    return float(value)
+
+
+def to_sum(weights: Tensor) -> Tensor:
+    """Weights (k,) rescaled so that they sum to k; equal weights if they are all 0."""
+    total = weights.sum()
+    if total <= 0:
+        return torch.ones_like(weights)
+    return weights * (len(weights) / total)
