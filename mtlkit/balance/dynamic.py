@@ -46,10 +46,9 @@ class DynamicWeightAverage(PositiveLosses):
 
     def end_epoch(self, losses: Tensor) -> None:
         """Move on by one epoch; NaN leaves the task as it was."""
-        numbers = losses.detach().to("cpu", torch.float64)
+        numbers, where = self.labelled(losses)
         last = self.full("last", len(numbers), 0.0)
         before = self.full("before", len(numbers), 0.0)
-        where = numbers.isfinite().nonzero().squeeze(1)
         excess = self.excess(numbers[where], where, len(numbers))
         before[where] = last[where]
         last[where] = excess

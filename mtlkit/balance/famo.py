@@ -34,8 +34,8 @@ class FAMO(PositiveLosses):
     run over the tasks in the batch; the xi of the others wait unchanged.
 
     ``learning_rate`` and ``decay`` are those of xi. Raises ``ValueError`` as ``PositiveLosses``
-    (a loss equal to its minimum is allowed), ``RuntimeError`` for ``after_step`` without ``weights``
-    before it.
+    (a loss equal to its minimum is allowed), ``RuntimeError`` for ``after_step`` without a call of
+    ``weights`` before it.
 
     Liu, Feng, Stone and Liu 2023 (arXiv 2306.03792), algorithm 1.
     """

@@ -40,11 +40,19 @@ class PositiveLosses(Balancer):
             name = self.task_name(int(where[row]))
             raise ValueError(
                 f"{type(self).__name__} needs losses above their {self.bound}, and the loss of task "
-                f"{name} is {float(losses[row]):.6g}, its {self.bound} {float(lowest[row]):.6g}. "
-                f"Give a lower one, {self.bound}={{{name}: ...}}; for a count task, whose loss "
+                f"{name} is {float(losses[row]):.6g}, its {self.bound} "
+                f"{float(lowest[row]):.6g}. Give a lower one, {self.bound}={{{name}: ...}}; for a count task, whose loss "
                 "leaves out log(label!), lowest_poisson_loss(largest_count)."
             )
         return result
+
+    def labelled(self, losses: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean losses of an epoch in float64, (task,), and the indices of the tasks that have one.
+
+        NaN and, as in ``weights``, exactly 0 stand for a task without a label.
+        """
+        numbers = losses.detach().to("cpu", torch.float64)
+        return numbers, (numbers.isfinite() & (numbers != 0)).nonzero().squeeze(1)
 
 
 def lowest_poisson_loss(largest_count: float) -> float:

@@ -112,13 +112,11 @@ class SmoothTchebycheff(PositiveLosses):
         self.epochs += 1
         if not self.warmup:
             return
-        numbers = losses.detach().to("cpu", torch.float64)
+        numbers, where = self.labelled(losses)
         usual = self.full("usual", len(numbers), 0.0)
         count = self.full("count", len(numbers), 0.0)
-        wanted = numbers.isfinite()
         if self.epochs > self.warmup:
-            wanted = wanted & (count == 0)
-        where = wanted.nonzero().squeeze(1)
+            where = where[count[where] == 0]
         excess = self.excess(numbers[where], where, len(numbers))
         count[where] += 1
         usual[where] += (excess - usual[where]) / count[where]
