@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from mtlkit.balance import FixedWeights
+from mtlkit.balance import Balancer, FixedWeights
+from mtlkit.balance.gradient_step import GradientStep
+from mtlkit.checkpoint import random_states, set_random_states
 from mtlkit.data.table import Table
 from mtlkit.device import autocast, choose_device, choose_precision, place
 from mtlkit.evaluation import evaluate, main_metric, predict, selection_score
@@ -44,7 +48,8 @@ def fit(
     learning_rate: float = 1e-3,
     optimizer: str = "adam",
     weight_decay: float = 0.0,
-    balancer: Any = None,
+    balancer: Balancer | None = None,
+    shared: str = "parameters",
     patience: int | None = None,
     reference: Mapping[str, float] | None = None,
     spread: Mapping[str, float] | None = None,
@@ -68,8 +73,11 @@ def fit(
     optimizer, learning_rate, weight_decay
         "adam", "adamw", "lazy_adam" (faster with large tables) or "sgd"; see ``mtlkit.optim``.
     balancer
-        Gives the weights w of the total loss, the sum of w_k L_k. None: the weights that the
-        schema's tasks carry (1 each unless set).
+        Gives the weights w of the total loss, the sum of w_k L_k, or combines the task gradients.
+        None: the weights that the schema's tasks carry (1 each unless set).
+    shared
+        Where a balancer of gradients takes them: "parameters" (exact) or "representation"
+        (cheaper). See ``mtlkit.balance.gradient_step``.
     patience
         Stop after this many epochs without a better score. None: never before ``epochs``.
     reference, spread
@@ -91,12 +99,13 @@ def fit(
     home = choose_device(device)
     precision = choose_precision(precision, home, model, min(batch_size, len(train)))
     forward_block = autocast(precision, home)
-    _check(model, train, validation, epochs=epochs, batch_size=batch_size, balancer=balancer)
+    _check(model, train, validation, epochs=epochs, batch_size=batch_size)
     model.to(home)
     train, validation = place(train, home), validation and place(validation, home)
     balancer = balancer if balancer is not None else FixedWeights.from_schema(model.schema)
-    if hasattr(balancer, "bind"):
-        balancer.bind(model.schema)
+    balancer.bind(model.schema)
+    reads_gradients = balancer.needs_gramian or balancer.needs_gradients
+    gradient_step = GradientStep(model, balancer, shared) if reads_gradients else None
     optimizers = Optimizers(optimizer, model, learning_rate, weight_decay)
     description = {
         "number of training rows": len(train),
@@ -106,6 +115,7 @@ def fit(
         "weight_decay": weight_decay,
         "precision": precision,
         "seed": seed,
+        "shared": shared if reads_gradients else None,
     }
     run = RunState(model, optimizers, balancer, description)
     batches_per_epoch = -(-len(train) // batch_size)
@@ -124,14 +134,22 @@ def fit(
                 batch_size, shuffle=True, seed=seed, epoch=run.epoch, start=run.batch
             ):
                 batch = batch.to(home)  # 1. batch
-                with forward_block():
-                    logits = model(batch)  # 2. forward: {task: (batch,)}
-                losses = model.losses(logits, batch)  # 3. task losses: (task,)
-                weights = balancer.weights(losses.detach())  # (task,)
-                total = (weights * losses).sum()  # 4. combine
                 optimizers.zero_grad()
-                total.backward()  # 5. backward
+                before = forward_state(model) if balancer.needs_second_pass else None
+                if gradient_step is not None:
+                    losses = gradient_step.run(batch, forward_block)  # 2. to 5., a pass a task
+                else:
+                    with forward_block():
+                        logits = model(batch)  # 2. forward: {task: (batch,)}
+                    losses = model.losses(logits, batch)  # 3. task losses: (task,)
+                    weights = balancer.weights(losses.detach())  # (task,)
+                    total = (weights * losses).sum()  # 4. combine
+                    total.backward()  # 5. backward
                 optimizers.step()  # 6. step
+                if before is not None:  # the same rows through the moved model
+                    with torch.no_grad(), repeated(model, before), forward_block():
+                        again = model(batch)
+                    balancer.after_step(model.losses(again, batch).detach())
 
                 run.after_step(losses.detach(), batch.observed)
                 bar.update(1)
@@ -152,6 +170,8 @@ def fit(
                 )
             complete = run.batch == batches_per_epoch
             row = run.end_epoch(metrics, score)
+            if complete:
+                balancer.end_epoch(torch.tensor(list(row["train"].values()), dtype=torch.float64))
             bar.set_postfix_str(_summary(row))
             if checkpoint is not None and complete:
                 run.save(checkpoint)
@@ -168,7 +188,6 @@ def _check(
     *,
     epochs: int,
     batch_size: int,
-    balancer: Any,
 ) -> None:
     for what, table in (("train", train), ("validation", validation)):
         if table is None:
@@ -185,11 +204,33 @@ def _check(
         raise ValueError(
             f"epochs must be 0 or more ({epochs}), batch_size 1 or more ({batch_size})."
         )
-    if getattr(balancer, "needs_gramian", False):
-        raise ValueError(
-            f"{type(balancer).__name__} needs the Gramian of the task gradients, which fit does "
-            "not compute yet; use a balancer of losses."
-        )
+
+
+@dataclass
+class _ForwardState:
+    """What a forward pass in training changes beside the output: random numbers and buffers."""
+
+    random: dict[str, Any]
+    buffers: list[Tensor]
+
+
+def forward_state(model: MultiTaskModel) -> _ForwardState:
+    """Note the state before a forward pass, so that ``repeated`` can run it again."""
+    return _ForwardState(random_states(), [b.clone() for b in model.buffers()])
+
+
+@contextmanager
+def repeated(model: MultiTaskModel, before: _ForwardState) -> Iterator[None]:
+    """A block in which a forward pass uses the dropout masks of the pass after ``before``, and
+    after which random numbers and buffers (running statistics) are as if it had not happened."""
+    now = forward_state(model)
+    set_random_states(before.random)
+    try:
+        yield
+    finally:
+        set_random_states(now.random)
+        for buffer, value in zip(model.buffers(), now.buffers, strict=True):
+            buffer.copy_(value)
 
 
 def progress_bar(total: int, progress: bool, unit: str = "step") -> Any:

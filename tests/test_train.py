@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mtlkit.balance import FixedWeights
+from mtlkit.balance import EqualWeights, FixedWeights
 from mtlkit.checkpoint import CheckpointError, load_checkpoint
 from mtlkit.data.shards import ShardedTable, write_shards
 from mtlkit.device import choose_device, choose_precision, has_fast_bfloat16, place
@@ -378,11 +378,11 @@ def test_tables_and_options_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="precision"):
         quiet(model, table, precision="fp8")
 
-    class Needy(FixedWeights):
-        needs_gramian = True
+    class Needy(EqualWeights):
+        needs_gramian, weighs_heads = True, False
 
-    with pytest.raises(ValueError, match="Needy"):
-        quiet(model, table, balancer=Needy({}))
+    with pytest.raises(ValueError, match="representation"):
+        quiet(model, table, balancer=Needy(), shared="everything")
 
 
 def test_bf16_trains_close_to_fp32_and_keeps_float32_weights():

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from mtlkit.balance.gramian import TaskGradients
 from mtlkit.schema import Schema, SchemaError
 
 
@@ -26,6 +27,8 @@ class Balancer:
         The rule reads the Gramian K = G G^T, (task, task), of the task gradients.
     needs_gradients
         The rule reads the gradients themselves: ``combine`` in place of ``weights``.
+    needs_halves
+        ... and those of the two halves of the batch (every other row) apart.
     weighs_heads
         True: the weights multiply the losses, so trunk and heads alike are weighted (one backward
         pass of the sum of w_k L_k). False: they combine the gradients on what the tasks share, and
@@ -33,9 +36,9 @@ class Balancer:
     needs_second_pass
         After the optimiser's step the losses of the same batch are computed again and given to
         ``after_step``.
-    shared
-        Where gradients are taken: "parameters" (all shared layers and the touched embedding rows),
-        "representation" (the output of the shared layers: cheaper, and other numbers).
+    parameters
+        For a rule that ``weighs_heads`` by gradient norms: names of the shared parameters on which
+        they are taken; None for the last shared weight matrix.
     memory
         Names of the attributes that ``state_dict`` holds: tensors, numbers, generators or None.
     named
@@ -46,11 +49,12 @@ class Balancer:
 
     needs_gramian: ClassVar[bool] = False
     needs_gradients: ClassVar[bool] = False
+    needs_halves: ClassVar[bool] = False
     weighs_heads: ClassVar[bool] = True
     needs_second_pass: ClassVar[bool] = False
     memory: ClassVar[tuple[str, ...]] = ()
     named: ClassVar[tuple[str, ...]] = ()
-    shared: str = "parameters"
+    parameters: tuple[str, ...] | None = None
 
     schema: Schema | None = None
     present: Tensor
@@ -108,6 +112,10 @@ class Balancer:
     def task_weights(self, losses: Tensor, gramian: Tensor | None) -> Tensor:
         """Weights of the tasks in ``self.present``: float64 (k,), (k, k) -> (k,)."""
         raise NotImplementedError(f"{type(self).__name__} must define task_weights.")
+
+    def combine(self, losses: Tensor, gradients: TaskGradients) -> Tensor:
+        """The gradient of what the tasks share, (number,): here w^T G with the rule's weights w."""
+        return self.weights(losses, gradients.gramian()) @ gradients.matrix
 
     def after_step(self, losses: Tensor) -> None:
         """The losses (task,) of the same batch after the step, where ``needs_second_pass``."""

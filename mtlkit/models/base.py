@@ -18,8 +18,8 @@ class MultiTaskModel(nn.Module):
 
     ``embed(batch)`` gives the row's input vector, (batch, width); ``outputs(x, batch)`` gives
     {task: logits}, each (batch,), or (batch, classes) for a multiclass task. A subclass sets
-    ``self.embedding`` (or overrides ``embed``), writes ``decode`` (and ``represent``, where there
-    is one), and names in ``task_modules`` the modules that belong to one task alone; everything else
+    ``self.embedding`` (or overrides ``embed``), writes ``decode`` (and ``represent``, where tasks
+    share layers), and names in ``task_modules`` the modules that belong to one task alone; all else
     counts as shared. A subclass may also write ``outputs`` whole.
     """
 
@@ -34,7 +34,7 @@ class MultiTaskModel(nn.Module):
         return self.embedding(batch)
 
     def outputs(self, x: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """Logits of every task from the input vector (batch, width): ``decode`` of ``represent``."""
+        """Logits of every task from the input vector (batch, width)."""
         return self.decode(self.represent(x, batch), batch)
 
     def represent(self, x: Tensor, batch: Batch) -> tuple[Tensor, ...]:
