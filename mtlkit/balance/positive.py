@@ -37,12 +37,12 @@ class PositiveLosses(Balancer):
         bad = (result <= 0).nonzero()
         if len(bad):
             row = int(bad[0])
-            name = self.task_name(int(where[row]))
+            name, loss, least = self.task_name(int(where[row])), losses[row], lowest[row]
             raise ValueError(
-                f"{type(self).__name__} needs losses above their {self.bound}, and the loss of task "
-                f"{name} is {float(losses[row]):.6g}, its {self.bound} "
-                f"{float(lowest[row]):.6g}. Give a lower one, {self.bound}={{{name}: ...}}; for a count task, whose loss "
-                "leaves out log(label!), lowest_poisson_loss(largest_count)."
+                f"{type(self).__name__} needs losses above their {self.bound}: the loss of task "
+                f"{name} is {float(loss):.6g}, its {self.bound} {float(least):.6g}. Give a lower "
+                f"one, {self.bound}={{{name}: ...}}; for a count task, whose loss leaves out "
+                "log(label!), lowest_poisson_loss(largest_count)."
             )
         return result
 
