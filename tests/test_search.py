@@ -38,6 +38,39 @@ def test_each_score_is_that_of_a_run_by_hand(split):
     assert found.best == max(found.scores, key=found.scores.get)
 
 
+def test_with_several_starts_a_rate_scores_their_mean(split):
+    build = factory(split)
+    together = search_rate(build, split, (0.01, 0.1), seed=7, starts=3, fit_options=OPTIONS)
+    alone = [
+        search_rate(build, split, (0.01, 0.1), seed=seed, fit_options=OPTIONS).scores
+        for seed in (7, 8, 9)
+    ]
+    for rate, score in together.scores.items():
+        assert len({scores[rate] for scores in alone}) > 1
+        assert score == pytest.approx(sum(scores[rate] for scores in alone) / 3)
+
+
+def test_a_rate_that_diverges_from_one_of_its_starts_never_wins(split):
+    class Breaks(SingleTask):
+        def forward(self, *arguments, **options):
+            return {
+                task: z * math.nan for task, z in super().forward(*arguments, **options).items()
+            }
+
+    def build(seed):
+        kind = Breaks if seed == 8 else SingleTask
+        return kind(split.train.schema, embedding_dim=2, hidden=(4,), tower=())
+
+    with pytest.raises(ValueError, match="finite"):
+        search_rate(build, split, (0.1,), seed=7, starts=2, fit_options=OPTIONS)
+    assert search_rate(build, split, (0.1,), seed=7, fit_options=OPTIONS).best == 0.1
+
+
+def test_no_starts_are_refused(split):
+    with pytest.raises(ValueError, match="starts is 0"):
+        search_rate(factory(split), split, (0.1,), starts=0, fit_options=OPTIONS)
+
+
 def test_the_test_rows_are_not_read(split):
     without = split._replace(test=None)
     assert search_rate(factory(split), without, (0.1,), fit_options=OPTIONS).best == 0.1
