@@ -117,6 +117,14 @@ class Balancer:
         """The gradient of what the tasks share, (number,): here w^T G with the rule's weights w."""
         return self.weights(losses, gradients.gramian()) @ gradients.matrix
 
+    def trained(self, losses: Tensor, gradients: TaskGradients) -> Tensor:
+        """Set ``present``, the tasks with a label and a gradient (k,), and ``tasks``; for combine."""
+        self._check_finite(losses, "The loss")
+        self.tasks = len(losses)
+        moving = (losses != 0) & (gradients.matrix != 0).any(dim=1)
+        self.present = moving.nonzero().squeeze(1).cpu()
+        return self.present
+
     def after_step(self, losses: Tensor) -> None:
         """The losses (task,) of the same batch after the step, where ``needs_second_pass``."""
 
