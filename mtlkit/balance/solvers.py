@@ -1,0 +1,281 @@
+"""Small exact solvers on the Gramian K = G G^T of the task gradients, (task, task).
+
+Every function takes K as a float64 array or CPU tensor and returns NumPy arrays: at sixteen tasks
+or fewer, what an operation costs is its call. Gradients must not be zero. Inside, K becomes the
+matrix of cosines C_ij = K_ij / (n_i n_j), n_i = sqrt(K_ii), so that gradients of norm 1e-6 and 1
+may stand side by side and nothing depends on the unit of a loss more than the method itself does.
+
+Duplicated, parallel or opposite gradients make K singular. Then the coefficients of the answer are
+not unique; the direction sum_i a_i g_i is (for ``fair`` see there). A ridge of 1e-12 on C picks
+coefficients that are not wild.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+RIDGES = (1e-12, 1e-10, 1e-8, 1e-6)
+LARGEST = 1e4  # of a fair weight, in units of what orthogonal gradients would get
+Array = NDArray[np.float64]
+
+
+def cosines(K: ArrayLike) -> tuple[Array, Array]:
+    """The cosines C (task, task) between gradients and their norms n (task,).
+
+    Where rounding, say of a float32 K, has given C a negative eigenvalue, it is set to zero.
+    Raises ``ValueError`` where a gradient is zero or not finite.
+    """
+    K = np.asarray(K, dtype=np.float64)
+    squares = K.diagonal()
+    if not (np.isfinite(squares).all() and (squares > 0).all()):
+        raise ValueError(
+            f"The diagonal of the Gramian must be positive and finite, not {squares.tolist()}: "
+            "leave out tasks without a gradient."
+        )
+    norms = np.sqrt(squares)
+    C = K / norms[:, None] / norms
+    try:
+        np.linalg.cholesky(C + RIDGES[0] * np.eye(len(norms)))
+    except np.linalg.LinAlgError:
+        eigenvalues, V = np.linalg.eigh(C)
+        C = (V * eigenvalues.clip(0.0)) @ V.T
+    return C, norms
+
+
+def project_simplex(v: ArrayLike) -> Array:
+    """The point of the simplex {a >= 0, sum a = 1} nearest to v, (task,) -> (task,).
+
+    a_i = max(v_i - s, 0) with the one s that makes the sum 1, found by sorting.
+    """
+    v = np.asarray(v, dtype=np.float64)
+    falling = np.sort(v)[::-1]
+    levels = (np.cumsum(falling) - 1) / np.arange(1, len(v) + 1)
+    return np.maximum(v - levels[falling > levels][-1], 0)
+
+
+def min_norm(K: ArrayLike) -> Array:
+    """The weights of the shortest vector in the convex hull of the gradients: (task,), sum 1.
+
+    Problem: min a^T K a over the simplex; optimal exactly if (K a)_i >= a^T K a for all i.
+    Method: for two tasks a_1 = clip((K_22 - K_12) / (K_11 + K_22 - 2 K_12), 0, 1), 1/2 for equal
+    gradients. For more, min x^T K x + s^2 (sum x - 1)^2 over x >= 0 has the same minimiser up to
+    its sum; it is solved by pivoting, see ``complementary``, with s^2 = min_i K_ii.
+    Source: Désidéri 2012; Sener and Koltun 2018, section 3.2 (two tasks).
+    """
+    cosine, norms = cosines(K)
+    if len(norms) == 1:
+        return np.ones(1)
+    if len(norms) == 2:
+        # In the units of the shorter gradient, so that nothing is lost beside a huge one.
+        (n1, n2), rho = norms / norms.min(), cosine[0, 1]
+        spread = (n1 - n2) ** 2 + 2 * n1 * n2 * (1 - rho)  # |g1 - g2|^2
+        if spread <= 1e-15:
+            return np.full(2, 0.5)
+        both = np.array([(n2 - rho * n1) * n2, (n1 - rho * n2) * n1]) / spread
+        return both.clip(0.0, 1.0)
+    inverse = norms.min() / norms  # in (0, 1]
+    x = complementary(cosine + np.outer(inverse, inverse), inverse[None])[0] * inverse
+    return x / x.sum()
+
+
+def cone_weights(K: ArrayLike) -> Array:
+    """Row i: the coefficients of g_i projected onto the directions that raise no task's loss.
+
+    Problem: the nearest d to g_i with G d >= 0; d = sum_j v_j g_j with min v^T K v, v >= e_i.
+    Optimal exactly if v >= e_i, K v >= 0 and (v - e_i)^T K v = 0. Method: all rows at once by
+    pivoting, see ``complementary``. (task, task). Source: Quinton and Rey 2024, proposition 1.
+    """
+    cosine, norms = cosines(K)
+    v = np.eye(len(norms))
+    rows = np.flatnonzero((cosine < 0).any(1))  # the others conflict with nobody: v = e_i
+    if len(rows):
+        v[rows] += complementary(cosine, -cosine[rows])
+    return v * norms[:, None] / norms
+
+
+def complementary(H: Array, f: Array) -> Array:
+    """min u^T H u / 2 - f^T u over u >= 0 for every row f of (row, task); H has a unit-like scale.
+
+    Optimal exactly if u >= 0, H u >= f and u^T (H u - f) = 0. Method: block principal pivoting:
+    guess which u_i are positive, solve for them, exchange all that come out wrong; where three
+    exchanges in a row bring no progress, only the last wrong one (Júdice and Pires 1994), which
+    ends for every positive definite H. A ridge of 1e-12 makes H so; where rounding still prevents
+    an end it grows to 1e-8. About five solves of a (row, task, task) stack.
+    """
+    rows, size = f.shape
+    identity = np.eye(size)
+    for ridge in RIDGES:
+        ridged = H + ridge * identity
+        free = f > 0  # (row, task): may be positive
+        fewest, patience = np.full(rows, size + 1), np.full(rows, 3)
+        for _ in range(10 + 5 * size):
+            system = np.where(free[:, :, None] & free[:, None, :], ridged, identity)
+            u = np.linalg.solve(system, np.where(free, f, 0.0)[:, :, None])[:, :, 0]
+            wrong = np.where(free, u < 0, u @ ridged - f < -1e-13)
+            count = wrong.sum(1)
+            if not count.any():
+                rest = np.where(free, f - u @ H, 0.0)[:, :, None]  # what the ridge left
+                better_u = u + np.linalg.solve(system, rest)[:, :, 0]
+                return np.where((better_u >= 0).all(1, keepdims=True), better_u, u)
+            better = count < fewest
+            fewest = np.where(better, count, fewest)
+            patience = np.where(better, 3, patience - 1)
+            if (patience < 0).any():
+                last = size - 1 - wrong[:, ::-1].argmax(1)  # (row,)
+                single = wrong & (np.arange(size) == last[:, None])
+                wrong = np.where((patience < 0)[:, None], single, wrong)
+            free ^= wrong
+    return np.maximum(u, 0)
+
+
+def nash(K: ArrayLike) -> Array:
+    """The Nash bargaining weights: a > 0 with K a = 1 / a, so that a^T K a = the number of tasks.
+
+    a_i becomes a_i / k when g_i becomes k g_i. See ``fair`` for the method.
+    Source: Navon et al. 2022, claim 3.1.
+    """
+    return fair(K, 1.0)
+
+
+def fair(K: ArrayLike, alpha: float) -> Array:
+    """The alpha-fair weights: w > 0 with (K w)_i = w_i^(-1 / alpha), (task,).
+
+    Problem: min w^T K w / 2 - sum_i psi(w_i), psi'(x) = x^(-1 / alpha): strictly convex. Method:
+    Newton with backtracking on z = w n sqrt(m), m_i = K_ii^((1 - alpha) / (1 + alpha)), in which
+    orthogonal gradients of any norms have the answer at once; ends when (K w)_i w_i^(1 / alpha)
+    is 1 within 1e-12 or rounding is reached, after 5 to 10 steps (20 where K is singular, never
+    more than 200). First with a ridge of 1e-8 on C, then without it. Where the gradients can be
+    balanced to zero (Pareto stationary) no finite w exists; then the answer with the ridge is kept:
+    for Nash-MTL weights about 1e4 times the usual, whose combination is nearly zero.
+    Source: Ban and Ji 2024, equation 4 (its alpha); alpha = 1 is Nash-MTL.
+    """
+    cosine, norms = cosines(K)
+    power = 1 / alpha
+    root = norms ** ((1 - alpha) / (1 + alpha))
+    ridged = cosine + LARGEST**-2 * np.eye(len(norms))
+    y = _newton(ridged, root, power, (root @ root / (root @ ridged @ root)) ** (1 / (1 + power)))
+    if y.max() ** (0.5 + 0.5 * power) < 0.1 * LARGEST:
+        y = _newton(cosine, root, power, y)
+    return y * norms ** (-2 * alpha / (1 + alpha))
+
+
+def _newton(C: Array, root: Array, power: float, start: Array | float) -> Array:
+    """y > 0 with (C z)_i = root_i y_i^-power, z = root y: (task,)."""
+    size = len(root)
+    scale = root @ root
+
+    def height(z: Array) -> float:
+        y = z / root
+        gain = np.log(y) if power == 1 else y ** (1 - power) / (1 - power)
+        return 0.5 * z @ C @ z - root**2 @ gain
+
+    z = start * root
+    best, full = height(z), 0
+    for _ in range(100):
+        slope = root * (z / root) ** -power
+        pull = C @ z
+        if np.abs(pull / slope - 1).max() < 1e-12:
+            break
+        hessian = C.copy()
+        hessian.flat[:: size + 1] += power * slope / z
+        step = np.linalg.solve(hessian, slope - pull)
+        decrement = (slope - pull) @ step
+        shrink = (-step / z).max()
+        length = 1.0 if shrink < 0.95 else 0.95 / shrink  # stay positive
+        trial, now = z + length * step, best
+        if decrement < 1e-13 * scale:  # rounding: full steps converge by themselves
+            full += 1
+            if full == 5:
+                break
+        else:
+            while True:
+                now = height(trial)
+                if now <= best + 1e-14 * abs(best) - 1e-4 * length * decrement or length < 1e-6:
+                    break
+                length *= 0.5
+                trial = z + length * step
+        z, best = trial, now
+    return z / root
+
+
+def conflict_averse(K: ArrayLike, c: float) -> tuple[Array, Array]:
+    """CAGrad: the direction of the best worst-case gain near the mean gradient g0.
+
+    Returns (w, u), each (task,): w on the simplex, and the direction d = sum_i u_i g_i.
+    Problem: max_d min_i <g_i, d> over |d - g0| <= c |g0|. Its dual is
+    min_w <g_w, g0> + c |g0| |g_w| over the simplex, g_w = sum w_i g_i, and
+    d = g0 + c |g0| g_w / |g_w|. The two values are equal at the answer only; d's gap to it is
+    dual(w) - min_i <g_i, d>. Method: an active set, on each of which the minimiser is the root of
+    a quadratic equation: lambda = (B + sqrt(B^2 - A (Q - c^2 |g0|^2))) / A with A = 1^T M 1,
+    B = 1^T M b, Q = b^T M b, M the inverse of K on the set and b_i = <g_i, g0>.
+    Where g_w = 0 is the answer, d is not unique: then it is the projection of g0 onto
+    {d: G d >= 0}, the solution nearest to g0. Source: Liu, B. et al. 2021, section 3, algorithm 1.
+    """
+    cosine, norms = cosines(K)
+    size = len(norms)
+    norms = norms / np.sqrt(norms @ norms)  # K is divided by its trace
+    mean = cosine @ norms / size  # <g_i / n_i, g0>
+    square = norms @ mean / size  # |g0|^2
+    radius = c * np.sqrt(max(square, 0.0))
+    even = np.full(size, 1 / size)
+    if radius <= 1e-14:
+        return even, even
+    y = _active_set(cosine, norms, mean, radius)
+    pull = cosine @ y  # <g_i / n_i, g_w>
+    length = np.sqrt(max(y @ pull, 1e-300))
+    gains = norms * (mean + radius * pull / length)  # <g_i, d>
+    w, u = y / norms, even + radius / length * (y / norms)
+    if w @ gains - gains.min() > 1e-10 * norms.max() * np.sqrt(square):
+        extra = complementary(cosine, -mean[None])[0]
+        other = norms * (mean + cosine @ extra)
+        inside = extra @ cosine @ extra <= radius**2 * (1 + 1e-9)
+        if inside and other.min() > gains.min():
+            w, u = min_norm(K), even + extra / norms
+    return w, u
+
+
+def _active_set(cosine: Array, norms: Array, mean: Array, radius: float) -> Array:
+    """The minimiser y = w n of mean^T y + radius sqrt(y^T C y), y >= 0, sum of y / n = 1."""
+    size = len(norms)
+    y = np.zeros(size)
+    first = int(np.argmin(norms * (mean + radius)))
+    y[first] = norms[first]
+    support = [first]
+    for _ in range(10 * size):
+        pull = cosine @ y
+        slope = mean + radius * pull / np.sqrt(max(y @ pull, 1e-300))
+        excess = slope - (slope @ y) / norms
+        excess[support] = 0
+        enter = int(np.argmin(excess))
+        if excess[enter] >= -1e-13:
+            break
+        support.append(enter)
+        while True:
+            block = cosine[np.ix_(support, support)]
+            inverse = np.linalg.inv(block + RIDGES[0] * np.eye(len(support)))
+            ones, part = 1 / norms[support], mean[support]
+            p, q = inverse @ ones, inverse @ part
+            p, q = p + inverse @ (ones - block @ p), q + inverse @ (part - block @ q)
+            A, B, Q = ones @ p, ones @ q, part @ q
+            root = B * B - A * (Q - radius * radius)
+            if root > 0:
+                longest, move = 1.0, p / A + (p * B / A - q) / np.sqrt(root) - y[support]
+            else:  # no minimum on the plane of these gradients: down to the next edge
+                longest, move = np.inf, p * B / A - q
+            falling = move < 0
+            reach = np.full(len(support), np.inf)
+            reach[falling] = -y[support][falling] / move[falling]
+            blocked = int(np.argmin(reach))
+            if reach[blocked] >= longest:
+                y[support] += move
+                break
+            if not np.isfinite(reach[blocked]):
+                break
+            y[support] += reach[blocked] * move
+            y[support[blocked]] = 0.0
+            support.pop(blocked)
+            if len(support) == 1:
+                y[support[0]] = norms[support[0]]
+                break
+    return np.maximum(y, 0)
