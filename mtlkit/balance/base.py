@@ -118,7 +118,7 @@ class Balancer:
         return self.weights(losses, gradients.gramian()) @ gradients.matrix
 
     def trained(self, losses: Tensor, gradients: TaskGradients) -> Tensor:
-        """Set ``present``, the tasks with a label and a gradient (k,), and ``tasks``; for combine."""
+        """Set ``present``, tasks with a label and a gradient (k,), and ``tasks``; for combine."""
         self._check_finite(losses, "The loss")
         self.tasks = len(losses)
         moving = (losses != 0) & (gradients.matrix != 0).any(dim=1)
