@@ -21,7 +21,8 @@ class GeometricLoss(PositiveLosses):
     all w_i L_i are equal, so a task's scale matters only as a factor common to all tasks. With
     ``minimum``, L_i is L_i - minimum_i throughout. Errors as ``PositiveLosses``.
 
-    Chennupati, Sistu, Yogamani and Rawashdeh 2019, MultiNet++ (CVPR workshops).
+    Chennupati, Sistu, Yogamani and Rawashdeh 2019, MultiNet++ (CVPR workshops; arXiv
+    1904.08492).
     """
 
     def task_weights(self, losses: Tensor, gramian: Tensor | None) -> Tensor:
@@ -68,8 +69,11 @@ class SmoothTchebycheff(PositiveLosses):
     about 1 for every task; during the warm-up all weights are 1. A task without a label in the
     warm-up has u from the first batch or epoch that shows it.
 
-    Raises ``ValueError`` for mu <= 0, a negative preference or warm-up; with a warm-up, for a loss
-    that is not above ``ideal``.
+    ``logs=True`` puts h_i = log((L_i - ideal_i) / u_i) in place, as the authors' code for networks
+    does, so that w_i = k preference_i / (L_i - ideal_i) * softmax(preference h / mu)_i.
+
+    Raises ``ValueError`` for mu <= 0, a negative preference or warm-up; with a warm-up or logs, for
+    a loss that is not above ``ideal``.
 
     Lin, Zhang, Yang, Liu, Wang and Zhang 2024 (arXiv 2402.19078).
     """
@@ -84,11 +88,13 @@ class SmoothTchebycheff(PositiveLosses):
         preference: Mapping[str, float] | None = None,
         ideal: Mapping[str, float] | None = None,
         warmup: int = 0,
+        logs: bool = False,
     ) -> None:
         super().__init__()
         if warmup < 0:
             raise ValueError(f"warmup must be 0 epochs or more, not {warmup!r}.")
         self.mu, self.warmup = positive(mu, "mu"), warmup
+        self.logs = logs
         self.ideal = checked(ideal, "ideal", -math.inf)
         self.preference = checked(preference, "preference", 0.0)
         self.usual: Tensor | None = None  # (task,): mean over `count` epochs
@@ -101,11 +107,13 @@ class SmoothTchebycheff(PositiveLosses):
             return torch.ones_like(losses)
         preference = self.in_order("preference", self.tasks, 1.0)[self.present]
         distance = losses - self.in_order("ideal", self.tasks, 0.0)[self.present]
-        unit = torch.ones_like(losses)
-        if self.warmup:
-            unit = self._units(losses)
-        share = (preference * (distance / unit) / self.mu).softmax(0)  # softmax shifts by the max
-        return len(losses) * preference / unit * share
+        unit = self._units(losses) if self.warmup else torch.ones_like(losses)
+        height, slope = distance / unit, 1 / unit  # h: (k,), and dh/dL
+        if self.logs:
+            distance = self.excess(losses, self.present, self.tasks)
+            height, slope = (distance / unit).log(), 1 / distance
+        share = (preference * height / self.mu).softmax(0)  # softmax shifts by the maximum
+        return len(losses) * preference * slope * share
 
     def end_epoch(self, losses: Tensor) -> None:
         """In the warm-up, and for a task that had no label in it: take up the mean losses."""

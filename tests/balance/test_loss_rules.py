@@ -14,7 +14,10 @@ from mtlkit.balance.random_weights import RandomLossWeighting
 from mtlkit.balance.scalarizations import GeometricLoss, LogSum, SmoothTchebycheff
 from mtlkit.balance.uncertainty import IMTLL, UncertaintyWeighting
 from mtlkit.checkpoint import load_checkpoint, save_checkpoint
+from mtlkit.models import SharedBottom
 from mtlkit.schema import Schema, SchemaError, Task
+from mtlkit.train import fit, seeded
+from tests import tiny
 
 SCHEMA = Schema(
     (Task("click"), Task("dwell", "regression"), Task("category", "multiclass", classes=3))
@@ -35,6 +38,7 @@ RULES = {
     "log-sum rescaled": lambda: LogSum(rescale=True),
     "STCH": lambda: SmoothTchebycheff(0.3, {"click": 2.0}, {"dwell": 0.01}),
     "STCH after a warm-up": lambda: SmoothTchebycheff(0.3, warmup=2),
+    "STCH of logs": lambda: SmoothTchebycheff(0.5, warmup=1, logs=True),
     "FAMO": FAMO,
 }
 every_rule = pytest.mark.parametrize("name", RULES)
@@ -243,3 +247,61 @@ def test_another_number_of_tasks_is_refused_where_there_is_a_memory(rule):
     rule.weights(torch.ones(3))
     with pytest.raises(ValueError, match="remembers 3 tasks and was given 2"):
         rule.weights(torch.ones(2))
+
+
+SMALL = {"embedding_dim": 4, "hidden": (8,), "tower": (4,), "dropout": 0.2}
+
+
+def trained(rule, table, **options):
+    with seeded(0):
+        model = SharedBottom(table.schema, **SMALL)
+    options = {"epochs": 4, "batch_size": 100, "device": "cpu", "precision": "fp32", **options}
+    fit(model, table, balancer=rule, progress=False, **options)
+    return model
+
+
+@every_rule
+def test_fit_resumes_in_mid_epoch_to_the_same_model_and_memory(name, tmp_path):
+    table = tiny.learnable(300)
+    whole, part = RULES[name](), RULES[name]()
+    if name.startswith("STCH"):  # they name a task that this table lacks
+        whole, part = (SmoothTchebycheff(0.3, warmup=2, logs="logs" in name) for _ in range(2))
+    rest = copy.deepcopy(part)
+    expected = trained(whole, table)
+    file = tmp_path / "run.pt"
+    trained(part, table, checkpoint=file, max_steps=7)
+    resumed = trained(rest, table, checkpoint=file, resume=True)
+    for key, value in expected.state_dict().items():
+        assert torch.equal(resumed.state_dict()[key], value), key
+    assert_same(rest.state_dict(), whole.state_dict())
+
+
+LOW = {"orders": lowest_poisson_loss(4), "units": lowest_poisson_loss(4)}
+WITH_COUNTS = {
+    "UW": lambda: UncertaintyWeighting(minimum=LOW),
+    "IMTL-L": lambda: IMTLL(minimum=LOW),
+    "DWA": lambda: DynamicWeightAverage(minimum=LOW),
+    "DTP": lambda: DynamicTaskPriority(minimum=LOW),
+    "GLS": lambda: GeometricLoss(LOW),
+    "log-sum": lambda: LogSum(minimum=LOW),
+    "STCH": lambda: SmoothTchebycheff(warmup=1, ideal=LOW),
+    "STCH of logs": lambda: SmoothTchebycheff(warmup=1, logs=True, ideal=LOW),
+    "FAMO": lambda: FAMO(minimum=LOW),
+    "RLW": RandomLossWeighting,
+    "schedule": lambda: DecaySchedule({"units": (2.0, 0.9)}, every="step"),
+}
+
+
+@pytest.mark.parametrize("name", WITH_COUNTS)
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_fit_trains_every_kind_of_task_with_missing_labels(name, precision):
+    table = tiny.table(tiny.schema(), rows=60)
+    model = trained(
+        WITH_COUNTS[name](), table, epochs=3, batch_size=8, precision=precision, learning_rate=0.01
+    )
+    losses = model.losses(model(tiny.all_rows(table)), tiny.all_rows(table))
+    assert losses.isfinite().all()
+    with seeded(0):
+        start = SharedBottom(table.schema, **SMALL).eval()
+    before = start.losses(start(tiny.all_rows(table)), tiny.all_rows(table))
+    assert losses.sum() < before.sum()

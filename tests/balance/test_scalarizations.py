@@ -130,6 +130,20 @@ def test_after_a_warm_up_the_tasks_scale_does_not_choose_the_worst_task():
     torch.testing.assert_close(rule.weights(now), weights)
 
 
+def test_logs_are_the_gradient_of_the_soft_maximum_of_log_losses_in_their_usual_units():
+    rule = SmoothTchebycheff(0.5, {"cart": 2.0}, warmup=1, logs=True).bind(SCHEMA)
+    usual, now = torch.tensor([[0.1, 0.3, 2.0], [0.05, 0.4, 1.5]], dtype=torch.float64)
+    rule.end_epoch(usual)
+    preference = torch.tensor([1.0, 2.0, 1.0], dtype=torch.float64)
+
+    def total(x):
+        return 3 * 0.5 * (preference * (x / usual).log() / 0.5).exp().sum().log()
+
+    torch.testing.assert_close(rule.weights(now), slopes(total, now), rtol=1e-6, atol=0)
+    with pytest.raises(ValueError, match="above their ideal"):
+        SmoothTchebycheff(logs=True).weights(-now)
+
+
 def test_a_task_that_misses_the_warm_up_is_measured_when_it_comes():
     rule = SmoothTchebycheff(0.5, warmup=1).bind(SCHEMA)
     rule.end_epoch(torch.tensor([0.5, torch.nan, 2.0]))
