@@ -139,23 +139,23 @@ class GradientStep:
         blocks, width, lasting = _layout(parts, len(self.layers))
 
         def assemble(found: Found) -> Tensor:
-            matrix = losses.new_zeros(len(found), width)
+            matrix = losses.new_empty(len(found), width)
             slices = list(blocks.values())
-            for k, gradients in enumerate(found):
-                for g, columns in zip(gradients, slices, strict=False):
-                    if g is not None and columns.stop <= lasting:
-                        matrix[k, columns] = g.flatten()
+            for row, gradients in zip(matrix, found, strict=True):
+                for i, columns in enumerate(slices[: len(self.layers)]):
+                    _fill(row[columns], gradients[i])
                 for (_, group, where), columns in zip(
                     repeats, slices[len(self.layers) :], strict=True
                 ):
-                    rows = [gradients[i] for i in where]
-                    if any(g is not None for g in rows):
-                        full = [
-                            torch.zeros_like(targets[i]) if g is None else g
-                            for i, g in zip(where, rows, strict=True)
-                        ]
-                        summed = group.sum(torch.cat(full) if len(full) > 1 else full[0])
-                        matrix[k, columns] = summed.flatten()
+                    read = [gradients[i] for i in where]
+                    if all(g is None for g in read):
+                        row[columns] = 0.0
+                        continue
+                    rows = [
+                        torch.zeros_like(targets[i]) if g is None else g
+                        for i, g in zip(where, read, strict=True)
+                    ]
+                    _fill(row[columns], group.sum(torch.cat(rows) if len(rows) > 1 else rows[0]))
             return matrix
 
         gradients = self._collect(assemble, found, halves, blocks, lasting)
@@ -195,11 +195,10 @@ class GradientStep:
         blocks, width, _ = _layout(parts, 0)
 
         def assemble(found: Found) -> Tensor:
-            matrix = losses.new_zeros(len(found), width)
-            for k, gradients in enumerate(found):
+            matrix = losses.new_empty(len(found), width)
+            for row, gradients in zip(matrix, found, strict=True):
                 for i, columns in zip(chosen, blocks.values(), strict=True):
-                    if gradients[i] is not None:
-                        matrix[k, columns] = gradients[i].flatten().to(matrix.dtype)
+                    _fill(row[columns], gradients[i])
             return matrix
 
         gradients = self._collect(assemble, found, halves, blocks, 0)
@@ -317,6 +316,14 @@ def _layout(parts: list[tuple[str, int]], layers: int) -> tuple[dict[str, slice]
         if i < layers:
             lasting = start
     return blocks, start, lasting
+
+
+def _fill(row: Tensor, gradient: Tensor | None) -> None:
+    """Write a gradient of any shape into its columns (number,), zeros where there is none."""
+    if gradient is None:
+        row.zero_()
+    else:
+        row.copy_(gradient.flatten())
 
 
 def _flat(gradients: tuple[Tensor | None, ...], targets: list[Any]) -> Tensor:
