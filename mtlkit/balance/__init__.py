@@ -1,6 +1,95 @@
-"""Balancers: how much each task's loss counts. ``weights(losses, gramian=None) -> (task,)``."""
+"""Balancers: how much each task's loss or gradient counts, one small class a published method.
 
+From the losses alone: fixed, random_weights, uncertainty, dynamic, scalarizations, famo. From the
+Gramian of the task gradients: min_norm, surgery, conflict_averse, bargaining, alignment, cone;
+gradnorm from its diagonal. From the gradients themselves: remembered, elementwise. The engine that
+computes them is gradient_step.
+"""
+
+from mtlkit.balance.alignment import IMTLG, AlignedMTL
+from mtlkit.balance.bargaining import FairGrad, NashMTL
 from mtlkit.balance.base import Balancer
+from mtlkit.balance.cone import UPGrad
+from mtlkit.balance.conflict_averse import CAGrad
+from mtlkit.balance.dynamic import DecaySchedule, DynamicTaskPriority, DynamicWeightAverage
+from mtlkit.balance.elementwise import ExcessMTL, GradDrop, MetaBalance
+from mtlkit.balance.famo import FAMO
 from mtlkit.balance.fixed import EqualWeights, FixedWeights
+from mtlkit.balance.gradient_step import GradientStep
+from mtlkit.balance.gradnorm import GradNorm
+from mtlkit.balance.gramian import TaskGradients, gramian
+from mtlkit.balance.min_norm import MGDA
+from mtlkit.balance.random_weights import RandomLossWeighting
+from mtlkit.balance.remembered import DBMTL, MoCo, SDMGrad
+from mtlkit.balance.scalarizations import GeometricLoss, LogSum, SmoothTchebycheff
+from mtlkit.balance.surgery import GradVac, PCGrad
+from mtlkit.balance.uncertainty import IMTLL, UncertaintyWeighting
 
-__all__ = ["Balancer", "EqualWeights", "FixedWeights"]
+# short name -> class, in the order of the course; every class can be made without arguments but
+# FixedWeights and DecaySchedule (weights by task) and MetaBalance (the main task's name)
+BALANCERS: dict[str, type[Balancer]] = {
+    "equal": EqualWeights,
+    "fixed": FixedWeights,
+    "rlw": RandomLossWeighting,
+    "uw": UncertaintyWeighting,
+    "dwa": DynamicWeightAverage,
+    "gls": GeometricLoss,
+    "imtl-l": IMTLL,
+    "log-sum": LogSum,
+    "stch": SmoothTchebycheff,
+    "famo": FAMO,
+    "schedule": DecaySchedule,
+    "dtp": DynamicTaskPriority,
+    "gradnorm": GradNorm,
+    "mgda": MGDA,
+    "pcgrad": PCGrad,
+    "gradvac": GradVac,
+    "cagrad": CAGrad,
+    "imtl-g": IMTLG,
+    "nash-mtl": NashMTL,
+    "fairgrad": FairGrad,
+    "aligned-mtl": AlignedMTL,
+    "upgrad": UPGrad,
+    "graddrop": GradDrop,
+    "db-mtl": DBMTL,
+    "moco": MoCo,
+    "sdmgrad": SDMGrad,
+    "excess-mtl": ExcessMTL,
+    "metabalance": MetaBalance,
+}
+
+__all__ = [
+    "BALANCERS",
+    "DBMTL",
+    "FAMO",
+    "IMTLG",
+    "IMTLL",
+    "MGDA",
+    "AlignedMTL",
+    "Balancer",
+    "CAGrad",
+    "DecaySchedule",
+    "DynamicTaskPriority",
+    "DynamicWeightAverage",
+    "EqualWeights",
+    "ExcessMTL",
+    "FairGrad",
+    "FixedWeights",
+    "GeometricLoss",
+    "GradDrop",
+    "GradNorm",
+    "GradVac",
+    "GradientStep",
+    "LogSum",
+    "MetaBalance",
+    "MoCo",
+    "NashMTL",
+    "PCGrad",
+    "RandomLossWeighting",
+    "SDMGrad",
+    "SmoothTchebycheff",
+    "TaskGradients",
+    "UPGrad",
+    "UncertaintyWeighting",
+    "gramian",
+]
