@@ -14,6 +14,7 @@ SIZES: dict[str, dict[str, tuple]] = {
         "sessions": (4_000, 20_000),
         "journey": (6_000, 30_000),
         "epochs": (2, 8),
+        "starts": (1, 2),
         "seeds": (2, 5),
     },
     "02": {
@@ -22,6 +23,14 @@ SIZES: dict[str, dict[str, tuple]] = {
         "seeds": (2, 10),
         "timings": (1, 3),
         "tries": (2, 4),
+    },
+    "03": {
+        "rows": (20_000, 60_000),
+        "epochs": (1, 3),
+        "seeds": (2, 5),
+        "tries": (2, 4),
+        "draws": (2, 12),
+        "journey": (4_000, 30_000),
     },
 }
 
