@@ -67,8 +67,8 @@ class IMTLG(Balancer):
         cosine, norms = solvers.cosines(gramian.numpy())
         values, V = np.linalg.eigh(cosine)
         kept = values > 1e-12 * len(values)
-        a = V[:, kept] @ (V[:, kept].sum(0) / values[kept]) * (norms.min() / norms)
-        size = np.abs(a).sum()
-        if size <= 1e-9:
+        y = V[:, kept] @ (V[:, kept].sum(0) / values[kept])
+        if np.abs(y).max() <= 1e-9:
             return torch.zeros_like(losses)
-        return torch.from_numpy(len(a) * a / max(a.sum(), SMALLEST_SUM * size))
+        a = y * (norms.min() / norms)
+        return torch.from_numpy(len(a) * a / max(a.sum(), SMALLEST_SUM * np.abs(a).sum()))

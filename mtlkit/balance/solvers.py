@@ -12,6 +12,8 @@ coefficients that are not wild.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -168,7 +170,7 @@ def _newton(C: Array, root: Array, power: float, start: Array | float) -> Array:
     def height(z: Array) -> float:
         y = z / root
         gain = np.log(y) if power == 1 else y ** (1 - power) / (1 - power)
-        return 0.5 * z @ C @ z - root**2 @ gain
+        return float(0.5 * z @ C @ z - root**2 @ gain)
 
     z = start * root
     best, full = height(z), 0
@@ -217,40 +219,44 @@ def conflict_averse(K: ArrayLike, c: float) -> tuple[Array, Array]:
     norms = norms / np.sqrt(norms @ norms)  # K is divided by its trace
     mean = cosine @ norms / size  # <g_i / n_i, g0>
     square = norms @ mean / size  # |g0|^2
-    radius = c * np.sqrt(max(square, 0.0))
+    radius = c * math.sqrt(max(float(square), 0.0))
     even = np.full(size, 1 / size)
     if radius <= 1e-14:
         return even, even
-    y = _active_set(cosine, norms, mean, radius)
-    pull = cosine @ y  # <g_i / n_i, g_w>
-    length = np.sqrt(max(y @ pull, 1e-300))
-    gains = norms * (mean + radius * pull / length)  # <g_i, d>
-    w, u = y / norms, even + radius / length * (y / norms)
-    if w @ gains - gains.min() > 1e-10 * norms.max() * np.sqrt(square):
-        extra = complementary(cosine, -mean[None])[0]
-        other = norms * (mean + cosine @ extra)
-        inside = extra @ cosine @ extra <= radius**2 * (1 + 1e-9)
-        if inside and other.min() > gains.min():
-            w, u = min_norm(K), even + extra / norms
-    return w, u
-
-
-def _active_set(cosine: Array, norms: Array, mean: Array, radius: float) -> Array:
-    """The minimiser y = w n of mean^T y + radius sqrt(y^T C y), y >= 0, sum of y / n = 1."""
-    size = len(norms)
-    y = np.zeros(size)
+    start = np.zeros(size)
     first = int(np.argmin(norms * (mean + radius)))
-    y[first] = norms[first]
-    support = [first]
-    for _ in range(10 * size):
+    start[first] = norms[first]
+    best = np.inf, even, even
+    for smoothing in (0.0, 1e-5, 1e-4, 1e-3):
+        if smoothing:  # as if all gradients shared one more coordinate: |g_w| is never 0
+            lift = (smoothing * norms.min()) ** 2 * np.outer(1 / norms, 1 / norms)
+            y = _active_set(cosine + lift, norms, mean, radius, start)
+            y = _active_set(cosine, norms, mean, radius, y)
+        else:
+            y = _active_set(cosine, norms, mean, radius, start)
         pull = cosine @ y
-        slope = mean + radius * pull / np.sqrt(max(y @ pull, 1e-300))
-        excess = slope - (slope @ y) / norms
-        excess[support] = 0
-        enter = int(np.argmin(excess))
-        if excess[enter] >= -1e-13:
-            break
-        support.append(enter)
+        w, share = y / norms, radius / _length(y, pull)
+        gains = norms * (mean + share * pull)  # <g_i, d>
+        best = min(best, (float(w @ gains - gains.min()), w, even + share * w), key=lambda b: b[0])
+        if best[0] <= 1e-10 * norms.max() * math.sqrt(square):
+            return best[1:]
+    extra = complementary(cosine, -mean[None])[0]
+    gains = norms * (mean + cosine @ extra)
+    if extra @ cosine @ extra <= radius**2 * (1 + 1e-9) and -gains.min() <= best[0]:
+        return min_norm(K), even + extra / norms
+    return best[1:]
+
+
+def _length(y: Array, pull: Array) -> float:
+    """|g_w| = sqrt(y^T C y), pull = C y; not below what rounding leaves of it."""
+    return max(math.sqrt(max(float(y @ pull), 0.0)), 1e-9 * float(np.abs(y).max()))
+
+
+def _active_set(cosine: Array, norms: Array, mean: Array, radius: float, start: Array) -> Array:
+    """The minimiser y = w n of mean^T y + radius sqrt(y^T C y), y >= 0, sum of y / n = 1."""
+    y = start.copy()
+    support = np.flatnonzero(y).tolist()
+    for _ in range(5 * len(norms)):
         while True:
             block = cosine[np.ix_(support, support)]
             inverse = np.linalg.inv(block + RIDGES[0] * np.eye(len(support)))
@@ -260,22 +266,27 @@ def _active_set(cosine: Array, norms: Array, mean: Array, radius: float) -> Arra
             A, B, Q = ones @ p, ones @ q, part @ q
             root = B * B - A * (Q - radius * radius)
             if root > 0:
-                longest, move = 1.0, p / A + (p * B / A - q) / np.sqrt(root) - y[support]
+                longest, move = 1.0, p / A + (p * B / A - q) / math.sqrt(root) - y[support]
             else:  # no minimum on the plane of these gradients: down to the next edge
                 longest, move = np.inf, p * B / A - q
             falling = move < 0
             reach = np.full(len(support), np.inf)
             reach[falling] = -y[support][falling] / move[falling]
             blocked = int(np.argmin(reach))
-            if reach[blocked] >= longest:
-                y[support] += move
+            length = min(longest, float(reach[blocked]))
+            if not math.isfinite(length):
                 break
-            if not np.isfinite(reach[blocked]):
+            y[support] += length * move
+            if length == longest or len(support) == 1:
                 break
-            y[support] += reach[blocked] * move
-            y[support[blocked]] = 0.0
-            support.pop(blocked)
-            if len(support) == 1:
-                y[support[0]] = norms[support[0]]
-                break
-    return np.maximum(y, 0)
+            y[support.pop(blocked)] = 0.0
+        pull = cosine @ y
+        slope = mean + radius * pull / _length(y, pull)
+        excess = slope - (slope @ y) / norms
+        excess[support] = 0
+        enter = int(np.argmin(excess))
+        if excess[enter] >= -1e-13:
+            break
+        support.append(enter)
+    y = np.maximum(y, 0)
+    return y / (y / norms).sum()

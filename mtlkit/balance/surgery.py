@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from operator import mul
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ class PCGrad(Balancer):
 
     needs_gramian = True
     weighs_heads = False
-    memory = ("generator",)
+    memory: ClassVar[tuple[str, ...]] = ("generator",)
 
     def __init__(self, seed: int = 0) -> None:
         self.generator = torch.Generator().manual_seed(seed)
