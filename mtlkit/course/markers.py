@@ -319,6 +319,12 @@ def parse(path: Path | str) -> Source:
                 title = title or Title("", "", 0, 0, [], [], "")
         if "hide-output" in cell.tags and cell.kind != "code":
             problem(cell, "a cell tagged hide-output is no code cell: there is no output to fold")
+        if {"hide-input", "hide-output"} <= set(cell.tags) and not cell.source.startswith("# "):
+            problem(
+                cell,
+                "a cell tagged hide-input and hide-output shows only its first line: make it a "
+                "comment such as '# The answer to your guess: run this cell.'",
+            )
         if "exercise" in cell.tags:
             try:
                 current = read_exercise(cell.source, cell.line)

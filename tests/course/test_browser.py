@@ -137,9 +137,12 @@ def test_a_learner_runs_the_first_notebook_and_answers_with_the_mouse(lab, page)
     kernel_question = page.get_by_role("button", name="Select", exact=True)
     page.add_locator_handler(kernel_question, lambda: kernel_question.click())
     page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for()
+    folded = page.locator(".jp-OutputPlaceholder")
+    folded.get_by_text("First your guess").first.wait_for(state="attached")
     run_all_cells(page)
 
     page.get_by_role("button", name="Answer", exact=True).wait_for()  # the quiz is the last but one
+    assert folded.count() == 0  # running a cell unfolds the answer to a guess
     page.get_by_placeholder("a number").first.fill("20")
     page.get_by_role("button", name="This is my guess").first.click()
     page.get_by_text("Noted: 20").wait_for()

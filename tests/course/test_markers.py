@@ -70,6 +70,7 @@ BODY = "    doubled_number = number * 2\n    return doubled_number\n"
         ('tags=["exercise-code"]', "", "markers in a cell that is not tagged exercise-code"),
         ('tags=["hide-input"]', 'tags=["hidden"]', "unknown tag 'hidden'"),
         ('tags=["exit"]', 'tags=["exit", "hide-output"]', "there is no output to fold"),
+        ('tags=["hide-input"]', 'tags=["hide-input", "hide-output"]', "shows only its first line"),
         ('check("97.1", double)', "double(2)", 'does not call check("<id>", answer)'),
         ('check("97.1", double)', 'check("97.2", double)', "unknown exercise 97.2"),
         ('# %% tags=["check"]', "# %%", "not tagged check"),
