@@ -182,7 +182,7 @@ def compare(
                     for task, metrics in by_task.items()
                     for metric, value in metrics.items()
                 ]
-                costs.append((name, seed, *_cost(model, history, own)))
+                costs.append((name, seed, *_cost(model, history)))
                 bar.update()
     return Comparison(
         runs=pl.DataFrame(runs, schema=_RUNS, orient="row"),
@@ -233,12 +233,9 @@ def _options(
     return merged
 
 
-def _cost(model: Any, history: Any, options: Mapping[str, Any]) -> tuple[int, float, int, int]:
-    steps = int(history.steps)
-    # One backward pass a step, or one a task where the balancer needs every task's gradient.
-    gramian = getattr(options.get("balancer"), "needs_gramian", False)
-    passes = getattr(history, "backward_passes", steps * (model.schema.num_tasks if gramian else 1))
-    return model.parameter_count()["total"], float(history.seconds), steps, int(passes)
+def _cost(model: Any, history: Any) -> tuple[int, float, int, int]:
+    total = model.parameter_count()["total"]
+    return total, float(history.seconds), int(history.steps), int(history.backward_passes)
 
 
 @dataclass(frozen=True, repr=False)

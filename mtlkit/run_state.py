@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mtlkit.balance.base import NotFinite
 from mtlkit.checkpoint import (
     load_checkpoint,
     random_states,
@@ -30,11 +32,18 @@ class History:
     ``rows``: one dict an epoch: "epoch" (from 0), "seconds" (training and validation), "train"
     {task: mean loss}, "validation" {task: {metric: value}} or None, "score" or None.
     ``best_epoch``: the epoch whose weights the model has now. ``steps``: optimiser steps in all.
+    ``passes_per_step``: backward passes through the shared layers in each of them.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int | None = None
     steps: int = 0
+    passes_per_step: int = 1
+
+    @property
+    def backward_passes(self) -> int:
+        """Backward passes through the shared layers in all."""
+        return self.steps * self.passes_per_step
 
     @property
     def seconds(self) -> float:
@@ -115,11 +124,23 @@ class RunState:
         self._unchecked.clear()
         if bad.any():
             step, task = bad.nonzero()[0].tolist()
-            raise FloatingPointError(
-                f"The loss of task {self.model.schema.task_names[task]!r} is not finite in epoch "
-                f"{self.epoch}, batch {first_batch + step} (both from 0). Try a lower learning "
-                'rate or precision="fp32", or look for extreme values in that batch.'
-            )
+            name = self.model.schema.task_names[task]
+            raise self._not_finite(f"The loss of task {name!r} is not finite", first_batch + step)
+
+    @contextmanager
+    def naming_the_batch(self) -> Iterator[None]:
+        """Add epoch and batch to what a balancer says of a number that is not finite."""
+        try:
+            yield
+        except NotFinite as error:
+            self.check_losses()
+            raise self._not_finite(str(error).removesuffix("."), self.batch) from error
+
+    def _not_finite(self, what: str, batch: int) -> FloatingPointError:
+        return FloatingPointError(
+            f"{what}, in epoch {self.epoch}, batch {batch} (both from 0). Try a lower learning "
+            'rate or precision="fp32", or look for extreme values in that batch.'
+        )
 
     def end_epoch(
         self, metrics: dict[str, dict[str, float]] | None, score: float | None

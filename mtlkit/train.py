@@ -118,6 +118,7 @@ def fit(
         "shared": shared if reads_gradients else None,
     }
     run = RunState(model, optimizers, balancer, description)
+    run.history.passes_per_step = gradient_step.passes if gradient_step is not None else 1
     batches_per_epoch = -(-len(train) // batch_size)
 
     with (
@@ -137,12 +138,14 @@ def fit(
                 optimizers.zero_grad()
                 before = forward_state(model) if balancer.needs_second_pass else None
                 if gradient_step is not None:
-                    losses = gradient_step.run(batch, forward_block)  # 2. to 5., a pass a task
+                    with run.naming_the_batch():
+                        losses = gradient_step.run(batch, forward_block)  # 2. to 5.
                 else:
                     with forward_block():
                         logits = model(batch)  # 2. forward: {task: (batch,)}
                     losses = model.losses(logits, batch)  # 3. task losses: (task,)
-                    weights = balancer.weights(losses.detach())  # (task,)
+                    with run.naming_the_batch():
+                        weights = balancer.weights(losses.detach())  # (task,)
                     total = (weights * losses).sum()  # 4. combine
                     total.backward()  # 5. backward
                 optimizers.step()  # 6. step

@@ -64,7 +64,9 @@ def fake_fit(
     model.balancer = balancer
     if balancer is not None:
         balancer.steps += 1
-    return SimpleNamespace(seconds=1.0 + model.level, steps=10 * epochs)
+    passes = 2 if getattr(balancer, "needs_gramian", False) else 1
+    steps = 10 * epochs
+    return SimpleNamespace(seconds=1.0 + model.level, steps=steps, backward_passes=steps * passes)
 
 
 def fake_evaluate(model, table, by_scenario=False, group=None):
@@ -228,7 +230,7 @@ def test_one_seed_gives_means_but_no_verdict():
     assert math.isnan(result.spread()["click"])
 
 
-def test_costs_count_parameters_seconds_and_one_backward_pass_a_task_where_needed():
+def test_costs_are_parameters_seconds_and_the_backward_passes_of_the_history():
     balancer = SimpleNamespace(needs_gramian=True, steps=0)
     cost = fake_compare([0, 1], fit_options_for={"level 1": {"balancer": balancer}}).cost()
     rows = {row["candidate"]: row for row in cost.to_dicts()}

@@ -12,6 +12,10 @@ from mtlkit.balance.gramian import TaskGradients
 from mtlkit.schema import Schema, SchemaError
 
 
+class NotFinite(ValueError, FloatingPointError):
+    """A loss or gradient that is infinite or not a number; the message names the task."""
+
+
 class Balancer:
     """Base of all balancers: ``weights(losses, gramian=None) -> (task,)``, detached.
 
@@ -195,7 +199,7 @@ class Balancer:
     def _check_finite(self, numbers: Tensor, what: str) -> None:
         bad = (~numbers.isfinite()).nonzero()
         if len(bad):
-            raise ValueError(
+            raise NotFinite(
                 f"{what} of task {self.task_name(int(bad[0]))} is {float(numbers[bad[0]])}: "
                 "a balancer needs finite numbers."
             )

@@ -86,6 +86,17 @@ class GradientStep:
             )
         return [by_name[name] for name in names]
 
+    @property
+    def passes(self) -> int:
+        """Backward passes through all shared layers for one batch.
+
+        Passes through the heads alone, once a task, come on top at the representation and where
+        losses are weighed by gradient norms.
+        """
+        if self.balancer.weighs_heads or self.shared == "representation":
+            return 1
+        return self.model.schema.num_tasks * (2 if self.balancer.needs_halves else 1)
+
     def run(self, batch: Batch, forward_block: Block) -> Tensor:
         """Fill ``.grad`` of every parameter for this batch; the losses (task,), detached."""
         if self.balancer.weighs_heads:

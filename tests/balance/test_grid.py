@@ -1,0 +1,157 @@
+"""Every balancer with every model that shares, in ``fit``: missing labels, bf16, resume, steps."""
+
+import copy
+
+import pytest
+import torch
+
+from mtlkit.balance import (
+    BALANCERS,
+    Balancer,
+    DecaySchedule,
+    EqualWeights,
+    FixedWeights,
+    MetaBalance,
+)
+from mtlkit.balance.positive import lowest_poisson_loss
+from mtlkit.models import MMoE, SharedBottom
+from mtlkit.train import fit, seeded
+from tests import tiny
+
+SIZES = {"embedding_dim": 3, "hidden": (8,), "tower": (6,), "dropout": 0.1}
+FLOOR = {"orders": lowest_poisson_loss(4), "units": lowest_poisson_loss(4)}
+OWN = {
+    "fixed": lambda: FixedWeights({"click": 2.0}),
+    "schedule": lambda: DecaySchedule({"click": (2.0, 0.9)}, every="step"),
+    "metabalance": lambda: MetaBalance("purchase"),
+}
+READ_GRADIENTS = [n for n, b in BALANCERS.items() if b.needs_gramian or b.needs_gradients]
+
+
+def make(name):
+    if name in OWN:
+        return OWN[name]()
+    kind = BALANCERS[name]
+    return kind(minimum=FLOOR) if "minimum" in kind.named else kind()
+
+
+def train(name, model_type=SharedBottom, table=None, **options):
+    table = tiny.table(tiny.schema(), 48) if table is None else table
+    with seeded(3):
+        model = model_type(table.schema, **SIZES)
+    chosen = {"epochs": 2, "batch_size": 16, "learning_rate": 0.01, "progress": False}
+    history = fit(model, table, balancer=make(name), device="cpu", **(chosen | options))
+    return model, history
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+@pytest.mark.parametrize("model_type", [SharedBottom, MMoE])
+@pytest.mark.parametrize("name", BALANCERS)
+def test_every_balancer_trains_every_kind_of_task_with_missing_labels(name, model_type):
+    model, history = train(name, model_type)
+    assert weights(model).isfinite().all()
+    assert not torch.equal(weights(model), weights(_untrained(model_type)))
+    assert history.steps == 6
+
+
+def _untrained(model_type):
+    with seeded(3):
+        return model_type(tiny.schema(), **SIZES)
+
+
+@pytest.mark.parametrize("name", BALANCERS)
+def test_a_task_that_is_never_labelled_harms_no_balancer(name):
+    table = tiny.table(tiny.schema(), 48)
+    table.observed[:, 3] = False
+    table.labels[:, 3] = 0
+    model, _ = train(name, table=table)
+    assert weights(model).isfinite().all()
+    untouched = _untrained(SharedBottom)
+    for ours, old in zip(
+        model.towers[3].parameters(), untouched.towers[3].parameters(), strict=True
+    ):
+        assert torch.equal(ours, old)
+
+
+@pytest.mark.parametrize("name", BALANCERS)
+def test_a_resumed_run_ends_with_the_very_weights_of_an_uninterrupted_one(name, tmp_path):
+    whole, _ = train(name)
+    path = tmp_path / "run.pt"
+    train(name, checkpoint=path, max_steps=4)  # in the middle of the second epoch
+    resumed, _ = train(name, checkpoint=path, resume=True)
+    assert torch.equal(weights(whole), weights(resumed))
+
+
+@pytest.mark.parametrize("name", BALANCERS)
+def test_every_balancer_trains_under_bfloat16(name):
+    model, _ = train(name, precision="bf16")
+    assert weights(model).isfinite().all()
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+
+
+@pytest.mark.parametrize("optimizer", ["lazy_adam", "sgd"])
+@pytest.mark.parametrize("name", ["upgrad", "graddrop", "gradnorm"])
+def test_gradients_of_touched_rows_reach_sparse_optimisers(name, optimizer):
+    model, _ = train(name, optimizer=optimizer)
+    assert weights(model).isfinite().all()
+    assert not torch.equal(model.embedding.table, _untrained(SharedBottom).embedding.table)
+
+
+@pytest.mark.parametrize("name", [n for n in READ_GRADIENTS if n != "gradnorm"])
+def test_every_rule_of_gradients_works_at_the_representation(name):
+    for model_type in (SharedBottom, MMoE):
+        model, history = train(name, model_type, shared="representation")
+        assert weights(model).isfinite().all()
+        assert history.backward_passes == history.steps
+
+
+def test_the_history_counts_backward_passes():
+    passes = {"equal": 1, "uw": 1, "gradnorm": 1, "pcgrad": 7, "graddrop": 7, "sdmgrad": 14}
+    for name, per_step in passes.items():
+        assert train(name)[1].backward_passes == 6 * per_step
+
+
+@pytest.mark.parametrize("name", BALANCERS)
+def test_a_copy_of_a_balancer_is_independent_of_it(name):
+    balancer = make(name).bind(tiny.schema())
+    twin = copy.deepcopy(balancer)
+    before = repr(twin.state_dict())
+    with seeded(0):
+        model = SharedBottom(tiny.schema(), **SIZES)
+    fit(model, tiny.table(tiny.schema(), 48), balancer=balancer, epochs=1, progress=False)
+    assert repr(twin.state_dict()) == before
+
+
+class Ones(Balancer):
+    """Weight 1 for every task, but through the engine of task gradients."""
+
+    needs_gramian, weighs_heads = True, False
+
+    def task_weights(self, losses, gramian):
+        return torch.ones_like(losses)
+
+
+@pytest.mark.parametrize("shared", ["parameters", "representation"])
+def test_with_all_weights_one_the_engine_trains_like_equal_weighting(shared):
+    table = tiny.table(tiny.schema(), 48)
+    ends = []
+    for balancer, options in ((EqualWeights(), {}), (Ones(), {"shared": shared})):
+        with seeded(3):
+            model = SharedBottom(table.schema, **SIZES)
+        fit(
+            model, table, balancer=balancer, epochs=2, batch_size=16, learning_rate=0.01,
+            optimizer="sgd", progress=False, device="cpu", **options,
+        )  # fmt: skip
+        ends.append(weights(model))
+    torch.testing.assert_close(*ends, rtol=1e-4, atol=1e-6)
+
+
+def test_a_loss_that_is_not_finite_is_named_with_its_epoch_and_batch():
+    table = tiny.table(tiny.schema(), 48)
+    table.dense[20] = 1e38
+    for name in ("uw", "pcgrad", "graddrop", "equal"):
+        with pytest.raises(FloatingPointError, match=r"loss of task '.*' is .* epoch 0, batch \d"):
+            train(name, table=table)
