@@ -41,32 +41,54 @@ def test_sharing_the_layer_leaves_about_half_of_the_parameters(found):
     assert found["saved by sharing in percent"]["parameters"] == pytest.approx(wanted)
 
 
-def test_a_true_helper_helps_the_poor_task_in_a_narrow_network(gains):
-    assert gains["narrow, true helper"]["verdict"] == "better"
-    assert 0.005 < gains["narrow, true helper"]["difference"] < 0.1
+def test_a_true_helper_helps_the_poor_task_in_a_network_of_two_layers(gains):
+    assert gains["two layers, true helper"]["verdict"] == "better"
+    assert 0.005 < gains["two layers, true helper"]["difference"] < 0.1
 
 
-def test_the_narrow_network_passes_on_more_than_the_wide_one(gains):
-    narrow = gains["narrow, true helper"]["difference"]
-    assert -0.005 < gains["wide, true helper"]["difference"] < narrow
+@pytest.mark.parametrize("width", [128, 32])
+def test_two_layers_pass_on_more_than_one_layer_wide_or_narrow(found, source, gains, width):
+    row = found[f"two layers against one layer of {width}, true helper", source]
+    assert row["low"] > 0
+    two, one = (gains[f"{case}, true helper"] for case in ("two layers", f"one layer of {width}"))
+    assert row["difference"] == pytest.approx(two["difference"] - one["difference"])
+
+
+def test_one_narrow_layer_gains_no_more_than_a_wide_one(gains):
+    wide, narrow = (gains[f"one layer of {width}, true helper"] for width in (128, 32))
+    assert narrow["difference"] < wide["difference"] + 0.005
 
 
 def test_a_helper_that_knows_nothing_adds_nothing(gains):
-    row = gains["narrow, shuffled helper"]
+    row = gains["two layers, shuffled helper"]
     assert row["verdict"] != "better"
-    assert row["difference"] < gains["narrow, true helper"]["difference"] - 0.005
+    assert row["difference"] < gains["two layers, true helper"]["difference"] - 0.005
 
 
 def test_a_loud_helper_that_knows_nothing_hurts(gains):
-    row = gains["narrow, loud shuffled helper"]
+    row = gains["two layers, loud shuffled helper"]
     assert row["verdict"] == "worse"
     assert row["difference"] < -0.02
 
 
 def test_the_gain_is_seen_again_on_the_test_pictures(found, source):
-    row = found["test", source]
+    row = found["test against alone, same batches", source]
     assert row["low"] > 0
     assert row["shared"] == pytest.approx(row["alone"] + row["difference"])
+
+
+def test_a_stricter_reference_does_not_turn_the_gain_into_a_loss(found, source):
+    row = found["test against alone, labelled pictures only", source]
+    assert row["verdict"] != "worse"
+    assert row["difference"] > -0.005
+
+
+def test_on_real_pictures_the_stricter_reference_takes_a_part_of_the_gain(found):
+    first = found.get(("test against alone, same batches", "real pictures"))
+    if first is None:  # a run on drawn pictures: the notebook claims nothing about them here
+        return
+    second = found["test against alone, labelled pictures only", "real pictures"]
+    assert second["difference"] < first["difference"]
 
 
 def test_augmentation_does_no_large_harm(found, source):

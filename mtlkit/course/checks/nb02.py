@@ -70,7 +70,7 @@ def parameters(answer):
         heads = [torch.nn.Linear(hidden, 1) for _ in range(tasks)]
         layer_count = sum(weight.numel() for weight in layer.parameters())
         heads_count = sum(weight.numel() for head in heads for weight in head.parameters())
-        shared, separate = (float(number) for number in answer(*sizes))
+        shared, separate = answer(*sizes)
         where = f"{inputs} inputs, {hidden} units and {tasks} task(s)"
         require_close(
             shared,
@@ -143,6 +143,16 @@ def mean_of_heads(x, z, heads, error):
     return gradient(x, z, heads, error) / len(heads)
 
 
+def divided_again(x, z, heads, error):
+    """Divides by the number of rows, which `error` already is."""
+    return gradient(x, z, heads, error) / len(x)
+
+
+def times_z(x, z, heads, error):
+    """Multiplies by z itself instead of by whether z is above 0."""
+    return ((error @ heads) * z).T @ x
+
+
 def transposed(x, z, heads, error):
     """Returns the gradient with rows and columns swapped."""
     return gradient(x, z, heads, error).T
@@ -156,6 +166,8 @@ def transposed(x, z, heads, error):
         (without_relu, "ReLU"),
         (first_head, "first head only"),
         (mean_of_heads, "average"),
+        (divided_again, "already divided"),
+        (times_z, "slope of ReLU"),
         (transposed, "shape"),
     ],
     praise="The messages of the heads are added, and a silent unit passes nothing on.",
@@ -181,6 +193,8 @@ def shared_layer(answer):
         require(not same(without_relu), "You forgot ReLU: a unit with z = 0 passes nothing back.")
         require(not same(first_head), "You use the first head only; add the messages of all heads.")
         require(not same(mean_of_heads), "You take the average of the heads' messages: add them.")
+        require(not same(divided_again), "`error` is already divided by the number of rows.")
+        require(not same(times_z), "The slope of ReLU is 1 where z > 0, not z: use `(z > 0)`.")
         require_close(
             found,
             wanted,
