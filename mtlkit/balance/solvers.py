@@ -238,12 +238,17 @@ def conflict_averse(K: ArrayLike, c: float) -> tuple[Array, Array]:
         w, share = y / norms, radius / _length(y, pull)
         gains = norms * (mean + share * pull)  # <g_i, d>
         best = min(best, (float(w @ gains - gains.min()), w, even + share * w), key=lambda b: b[0])
-        if best[0] <= 1e-10 * norms.max() * math.sqrt(square):
+        if best[0] <= 1e-10 * (1 + c) * norms.max() * math.sqrt(square):
             return best[1:]
     extra = complementary(cosine, -mean[None])[0]
     gains = norms * (mean + cosine @ extra)
-    if extra @ cosine @ extra <= radius**2 * (1 + 1e-9) and -gains.min() <= best[0]:
-        return min_norm(K), even + extra / norms
+    w = min_norm(K)
+    y = w * norms
+    shortest = float(y @ cosine @ y)  # |g_w|^2, zero within rounding where this candidate is meant
+    dual = mean @ y + radius * (math.sqrt(shortest) if shortest > 1e-14 * (y @ y) else 0.0)
+    inside = extra @ cosine @ extra <= radius**2 * (1 + 1e-9)
+    if inside and dual - gains.min() <= best[0]:
+        return w, even + extra / norms
     return best[1:]
 
 
