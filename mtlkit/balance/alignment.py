@@ -55,7 +55,7 @@ class IMTLG(Balancer):
     it uphill for all tasks. Where that sum is below a tenth of the sum of absolute values, the
     weights are divided by that tenth instead: d keeps its equal and positive projections.
     Parallel gradients: a_i proportional to 1 / n_i. All gradients opposed in pairs: weights 0.
-    Source: Liu, L. et al. 2021, equation 6 (their D U^T form; this is the same in Gramian form).
+    Source: Liu, L. et al. 2021 (ICLR); their form with D U^T is the same where K is regular.
     """
 
     needs_gramian = True

@@ -16,7 +16,7 @@ class UPGrad(Balancer):
     sum_i v_ij, at least 1. To first order no task's loss rises: G d >= 0. A loss times k scales
     its own P(g_i) by k and leaves the others: d is linear under such scaling, as equal weighting
     is. Two tasks: the same as PCGrad.
-    Source: Quinton and Rey 2024 (arXiv 2406.16232), section 3; their mean of projections, times T.
+    Source: Quinton and Rey 2024 (arXiv 2406.16232); their mean of projections, times T.
     """
 
     needs_gramian = True

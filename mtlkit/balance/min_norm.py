@@ -24,7 +24,7 @@ class MGDA(Balancer):
     minimised, a_i g_i / c_i, scaled to sum T: again a common descent direction.
 
     Raises ``ValueError`` for an unknown option, and for "loss" and "loss+" when a loss is negative.
-    Source: Désidéri 2012; Sener and Koltun 2018 (arXiv 1810.04650), equation 3, and their code.
+    Source: Désidéri 2012; Sener and Koltun 2018 (arXiv 1810.04650), and their code.
     """
 
     needs_gramian = True

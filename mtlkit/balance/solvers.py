@@ -63,7 +63,7 @@ def min_norm(K: ArrayLike) -> Array:
     Method: for two tasks a_1 = clip((K_22 - K_12) / (K_11 + K_22 - 2 K_12), 0, 1), 1/2 for equal
     gradients. For more, min x^T K x + s^2 (sum x - 1)^2 over x >= 0 has the same minimiser up to
     its sum; it is solved by pivoting, see ``complementary``, with s^2 = min_i K_ii.
-    Source: Désidéri 2012; Sener and Koltun 2018, section 3.2 (two tasks).
+    Source: Désidéri 2012; Sener and Koltun 2018, algorithm 1 (two tasks).
     """
     cosine, norms = cosines(K)
     if len(norms) == 1:
@@ -103,7 +103,8 @@ def complementary(H: Array, f: Array) -> Array:
     guess which u_i are positive, solve for them, exchange all that come out wrong; where three
     exchanges in a row bring no progress, only the last wrong one (Júdice and Pires 1994), which
     ends for every positive definite H. A ridge of 1e-12 makes H so; where rounding still prevents
-    an end it grows to 1e-8. About five solves of a (row, task, task) stack.
+    an end it grows, to 1e-6 at most. One step of refinement takes the ridge's error out again
+    where H allows. About five solves of a (row, task, task) stack.
     """
     rows, size = f.shape
     identity = np.eye(size)
@@ -135,7 +136,7 @@ def nash(K: ArrayLike) -> Array:
     """The Nash bargaining weights: a > 0 with K a = 1 / a, so that a^T K a = the number of tasks.
 
     a_i becomes a_i / k when g_i becomes k g_i. See ``fair`` for the method.
-    Source: Navon et al. 2022, claim 3.1.
+    Source: Navon et al. 2022 (arXiv 2202.01017), claim 3.1.
     """
     return fair(K, 1.0)
 
@@ -150,7 +151,7 @@ def fair(K: ArrayLike, alpha: float) -> Array:
     more than 200). First with a ridge of 1e-8 on C, then without it. Where the gradients can be
     balanced to zero (Pareto stationary) no finite w exists; then the answer with the ridge is kept:
     for Nash-MTL weights about 1e4 times the usual, whose combination is nearly zero.
-    Source: Ban and Ji 2024, equation 4 (its alpha); alpha = 1 is Nash-MTL.
+    Source: Ban and Ji 2024 (arXiv 2402.15638), equation 4; alpha = 1 is Nash-MTL.
     """
     cosine, norms = cosines(K)
     power = 1 / alpha
@@ -211,8 +212,10 @@ def conflict_averse(K: ArrayLike, c: float) -> tuple[Array, Array]:
     dual(w) - min_i <g_i, d>. Method: an active set, on each of which the minimiser is the root of
     a quadratic equation: lambda = (B + sqrt(B^2 - A (Q - c^2 |g0|^2))) / A with A = 1^T M 1,
     B = 1^T M b, Q = b^T M b, M the inverse of K on the set and b_i = <g_i, g0>.
-    Where g_w = 0 is the answer, d is not unique: then it is the projection of g0 onto
-    {d: G d >= 0}, the solution nearest to g0. Source: Liu, B. et al. 2021, section 3, algorithm 1.
+    Ends at a relative gap of 1e-10; where the path runs through g_w = 0, whose slope is undefined,
+    it starts again from the answer for gradients that share one small extra coordinate. Where
+    g_w = 0 is the answer, d is not unique: then it is the projection of g0 onto {d: G d >= 0}, the
+    solution nearest to g0. Source: Liu, B. et al. 2021 (arXiv 2110.14048), algorithm 1.
     """
     cosine, norms = cosines(K)
     size = len(norms)

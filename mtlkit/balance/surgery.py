@@ -64,7 +64,7 @@ class GradVac(PCGrad):
     One angle for all shared parameters together (the paper's "whole model"). Where a g_i' has been
     taken away altogether, the pair is passed over. w is bounded by sqrt(1 - f^^2) >= 0.001: two
     gradients that always agreed would ask for an endless step when they once disagree.
-    Source: Wang et al. 2021 (arXiv 2010.05874), equations 3 and 4, algorithm 1.
+    Source: Wang et al. 2021 (arXiv 2010.05874).
     """
 
     memory = ("generator", "similarity")
