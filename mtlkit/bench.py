@@ -1,4 +1,4 @@
-"""Measure speed and memory: ``python -m mtlkit bench training | import | market``.
+"""Measure speed and memory: ``python -m mtlkit bench training | balance | import | market``.
 
 Times on a shared machine wander, so everything is a median over interleaved rounds, and what is
 compared is a ratio of two programs in the same run.
@@ -23,11 +23,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     what = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     training = what.add_parser("training", help="samples a second against a plain PyTorch loop")
     training.add_argument("--rounds", type=int, default=3, help="rounds to take medians over")
+    balance = what.add_parser("balance", help="a step of every balancer against equal weighting")
+    balance.add_argument("--tasks", type=int, nargs="+", default=[4, 8], help="numbers of tasks")
+    balance.add_argument("--steps", type=int, default=40, help="steps to take medians over")
+    balance.add_argument("--optimizer", default="adam", help="adam (default), lazy_adam or sgd")
     imports = what.add_parser("import", help="seconds to import mtlkit, beyond those of torch")
     imports.add_argument("--rounds", type=int, default=5, help="rounds to take medians over")
     market = what.add_parser("market", help="seconds and memory to make shop impressions")
     market.add_argument("--rows", type=int, default=1_000_000, help="impressions to make")
-    for command in (training, imports, market):
+    for command in (training, balance, imports, market):
         command.add_argument("--json", action="store_true", help="print JSON instead of a table")
         command.add_argument("--quick", action="store_true", help="smaller, for a first look")
     options = parser.parse_args(argv)
@@ -38,6 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = measure_training(
             rows=40_000 if quick else 320_000, rounds=1 if quick else options.rounds
         )
+    elif options.what == "balance":
+        from mtlkit.bench_balancing import measure_steps
+
+        result = {
+            f"{tasks} tasks": measure_steps(tasks, 4 if quick else options.steps, options.optimizer)
+            for tasks in options.tasks
+        }
     elif options.what == "import":
         result = measure_import(2 if quick else options.rounds)
     else:
@@ -47,11 +58,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def as_table(result: dict[str, Any], indent: int = 0) -> str:
-    """Lines of "name  value", nested results indented."""
+    """Lines of "name  value", nested results indented; two numbers share a line."""
     lines = []
     width = max(len(name) for name in result) + 2
     for name, value in result.items():
-        if isinstance(value, dict):
+        numbers = isinstance(value, dict) and all(isinstance(v, float) for v in value.values())
+        if numbers and len(value) == 2:
+            text = ", ".join(f"{number:,.4g} {what}" for what, number in value.items())
+            lines.append(" " * indent + name.ljust(width) + text)
+        elif isinstance(value, dict):
             lines += [" " * indent + name, as_table(value, indent + 2)]
         else:
             text = f"{value:,.4g}" if isinstance(value, float) and abs(value) < 1000 else value
