@@ -145,8 +145,8 @@ def fair(K: ArrayLike, alpha: float) -> Array:
     """The alpha-fair weights: w > 0 with (K w)_i = w_i^(-1 / alpha), (task,).
 
     Problem: min w^T K w / 2 - sum_i psi(w_i), psi'(x) = x^(-1 / alpha): strictly convex. Method:
-    Newton with backtracking on z = w n sqrt(m), m_i = K_ii^((1 - alpha) / (1 + alpha)), in which
-    orthogonal gradients of any norms have the answer at once; ends when (K w)_i w_i^(1 / alpha)
+    Newton with backtracking on z = w n, from the best multiple of the answer for orthogonal
+    gradients, w_i = K_ii^(-alpha / (1 + alpha)); ends when (K w)_i w_i^(1 / alpha)
     is 1 within 1e-12 or rounding is reached, after 5 to 10 steps (20 where K is singular, never
     more than 200). First with a ridge of 1e-8 on C, then without it. Where the gradients can be
     balanced to zero (Pareto stationary) no finite w exists; then the answer with the ridge is kept:
