@@ -25,7 +25,7 @@ def gains(found, source):
 def test_numpy_finds_what_the_network_finds(found):
     rows = found["numpy against network"]
     assert [row["computed by hand"] for row in rows] == ["Z", "footwear", "winter", "gradient of V"]
-    assert all(row["largest difference to the network"] < 1e-4 for row in rows)
+    assert all(row["largest difference"] < 1e-4 for row in rows)
 
 
 def test_the_two_headed_network_learns_both_tasks(found):
@@ -77,18 +77,13 @@ def test_the_gain_is_seen_again_on_the_test_pictures(found, source):
     assert row["shared"] == pytest.approx(row["alone"] + row["difference"])
 
 
-def test_a_stricter_reference_does_not_turn_the_gain_into_a_loss(found, source):
-    row = found["test against alone, labelled pictures only", source]
-    assert row["verdict"] != "worse"
-    assert row["difference"] > -0.005
-
-
-def test_on_real_pictures_the_stricter_reference_takes_a_part_of_the_gain(found):
-    first = found.get(("test against alone, same batches", "real pictures"))
-    if first is None:  # a run on drawn pictures: the notebook claims nothing about them here
-        return
-    second = found["test against alone, labelled pictures only", "real pictures"]
-    assert second["difference"] < first["difference"]
+def test_a_stricter_reference_takes_a_part_of_the_gain_but_does_not_turn_it_round(found, source):
+    first = found["test against alone, same batches", source]
+    second = found["test against alone, labelled pictures only", source]
+    assert second["verdict"] != "worse"
+    assert second["difference"] > -0.005
+    if source == "real pictures":  # the notebook for teachers says so of the real ones only
+        assert second["difference"] < first["difference"]
 
 
 def test_augmentation_does_no_large_harm(found, source):
