@@ -51,6 +51,8 @@ def _lines(cell: Cell) -> Rule:
             )
         if len(row) > 100:
             yield cell.line + offset, f"a line of {len(row)} characters; 100 fit", False
+    if re.search(r"\bguess\(", cell.source) and "hide-output" not in cell.tags:
+        yield cell.line, "the answer to a guess is not folded: tag the cell hide-output", False
     if ".backward(" in cell.source and ".step(" in cell.source:
         comments = [row.partition("#")[2].lower() for row in cell.source.split("\n") if "#" in row]
         place = 0

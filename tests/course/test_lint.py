@@ -37,6 +37,15 @@ def test_a_long_cell_and_a_long_line_are_found_with_their_line(findings, small):
     assert f"97_small.py:{end + 33}: warning: a line of 106 characters" in said
 
 
+def test_an_answer_to_a_guess_that_is_not_folded_is_a_warning(findings):
+    sentence = "warning: the answer to a guess is not folded: tag the cell hide-output"
+    assert sentence in findings('# %%\nprint(guess("97.p1"))')
+
+
+def test_a_folded_answer_to_a_guess_is_fine(findings):
+    assert "not folded" not in findings('# %% tags=["hide-output"]\nprint(guess("97.p1"))')
+
+
 def test_words_leave_out_links_code_and_formulas():
     text = "Two [words](https://a.b/c d).\n```\nnot these\n```\n$$ x = y $$\n| a |\n| --- |"
     assert lint.count_words(text) == 3
