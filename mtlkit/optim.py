@@ -68,6 +68,22 @@ def _fused_adam(
     )  # fmt: skip
 
 
+@torch.no_grad()
+def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> Tensor:
+    """Shrink all gradients together so that their common norm is at most ``largest``.
+
+    g <- g * min(1, largest / ||g||), ||g|| over all parameters (Pascanu, Mikolov and Bengio 2013);
+    sparse gradients (of tables) count with the rows they have. Returns the norm before, ().
+    """
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    values = [g._values() if g.is_sparse else g for g in gradients]
+    norm = torch.stack([v.norm() for v in values]).norm()
+    factor = (largest / norm.clamp(min=1e-30)).clamp(max=1.0)
+    for v in values:
+        v.mul_(factor)
+    return norm
+
+
 class Optimizers:
     """The optimiser of a whole model: one for the layers and, if lazy, one for the tables.
 

@@ -19,7 +19,7 @@ from mtlkit.data.table import Table
 from mtlkit.device import autocast, choose_device, choose_precision, place
 from mtlkit.evaluation import evaluate, main_metric, predict, selection_score
 from mtlkit.models.base import MultiTaskModel
-from mtlkit.optim import Optimizers
+from mtlkit.optim import Optimizers, clip_gradients
 from mtlkit.run_state import History, RunState
 from mtlkit.schema import SchemaError
 
@@ -50,6 +50,7 @@ def fit(
     weight_decay: float = 0.0,
     balancer: Balancer | None = None,
     shared: str = "parameters",
+    clip_norm: float | None = None,
     patience: int | None = None,
     reference: Mapping[str, float] | None = None,
     spread: Mapping[str, float] | None = None,
@@ -78,6 +79,8 @@ def fit(
     shared
         Where a balancer of gradients takes them: "parameters" (exact) or "representation"
         (cheaper). See ``mtlkit.balance.gradient_step``.
+    clip_norm
+        Largest norm of the combined gradient over all parameters; longer ones are shrunk to it.
     patience
         Stop after this many epochs without a better score. None: never before ``epochs``.
     reference, spread
@@ -99,7 +102,7 @@ def fit(
     home = choose_device(device)
     precision = choose_precision(precision, home, model, min(batch_size, len(train)))
     forward_block = autocast(precision, home)
-    _check(model, train, validation, epochs=epochs, batch_size=batch_size)
+    _check(model, train, validation, epochs=epochs, batch_size=batch_size, clip_norm=clip_norm)
     model.to(home)
     train, validation = place(train, home), validation and place(validation, home)
     balancer = balancer if balancer is not None else FixedWeights.from_schema(model.schema)
@@ -115,6 +118,7 @@ def fit(
         "weight_decay": weight_decay,
         "precision": precision,
         "seed": seed,
+        "clip_norm": clip_norm,
         "shared": shared if reads_gradients else None,
     }
     run = RunState(model, optimizers, balancer, description)
@@ -148,6 +152,8 @@ def fit(
                         weights = balancer.weights(losses.detach())  # (task,)
                     total = (weights * losses).sum()  # 4. combine
                     total.backward()  # 5. backward
+                if clip_norm is not None:
+                    clip_gradients(model.parameters(), clip_norm)
                 optimizers.step()  # 6. step
                 if before is not None:  # the same rows through the moved model
                     with torch.no_grad(), repeated(model, before), forward_block():
@@ -191,6 +197,7 @@ def _check(
     *,
     epochs: int,
     batch_size: int,
+    clip_norm: float | None,
 ) -> None:
     for what, table in (("train", train), ("validation", validation)):
         if table is None:
@@ -203,6 +210,8 @@ def _check(
             )
         if len(table) == 0:
             raise ValueError(f"The {what} table has no rows.")
+    if clip_norm is not None and not clip_norm > 0:
+        raise ValueError(f"clip_norm must be more than 0, not {clip_norm}.")
     if epochs < 0 or batch_size < 1:
         raise ValueError(
             f"epochs must be 0 or more ({epochs}), batch_size 1 or more ({batch_size})."

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mtlkit import bench, bench_training
+from mtlkit import bench, bench_balancing, bench_training
 from mtlkit.bench_training import BATCH, PlainMMoE, make_data, measure_training
 from mtlkit.models import MMoE
 from tests import tiny
@@ -134,3 +134,16 @@ def test_command_line_lists_the_benchmarks():
     )  # fmt: skip
     for name in ("training", "import", "market"):
         assert name in done.stdout
+
+
+def test_every_step_of_balancing_is_compared_with_one_of_equal_weighting(monkeypatch):
+    chosen = ("equal", "uw", "famo", "gradnorm", "pcgrad", "metabalance")
+    kinds = {name: bench_balancing.BALANCERS[name] for name in chosen}
+    monkeypatch.setattr(bench_balancing, "BALANCERS", kinds)
+    monkeypatch.setattr(bench_balancing, "BATCH", 16)
+    result = bench_balancing.measure_steps(tasks=3, steps=2)
+    places = {"pcgrad, representation", "metabalance, representation"}
+    assert set(result) == {*chosen, *places}
+    assert all(v > 0 for row in result.values() for v in row.values())
+    text = bench.as_table({"3 tasks": result})
+    assert "times equal weighting" in text and len(text.splitlines()) == 1 + len(result)

@@ -1,8 +1,9 @@
 import pytest
 import torch
+from torch import nn
 
 from mtlkit.models import SharedBottom, SingleTask
-from mtlkit.optim import Optimizers, RowAdam
+from mtlkit.optim import Optimizers, RowAdam, clip_gradients
 from mtlkit.train import fit, seeded
 from tests import tiny
 
@@ -72,3 +73,23 @@ def test_every_optimizer_trains_every_model_and_gives_dense_gradients_back(name,
 def test_unknown_optimizer_is_refused():
     with pytest.raises(ValueError, match="adamw"):
         Optimizers("adagrad", SharedBottom(tiny.schema()), 1e-3)
+
+
+def test_clipping_equals_torchs_and_counts_the_rows_of_sparse_gradients():
+    def parameters(sparse):
+        generator = torch.Generator().manual_seed(4)
+        layer, table = nn.Parameter(torch.zeros(3, 2)), nn.Parameter(torch.zeros(5, 2))
+        layer.grad = torch.randn(3, 2, generator=generator)
+        rows = torch.randn(2, 2, generator=generator)
+        whole = torch.sparse_coo_tensor(torch.tensor([[1, 4]]), rows, (5, 2), check_invariants=True)
+        table.grad = whole.coalesce() if sparse else whole.to_dense()
+        return [layer, table, nn.Parameter(torch.zeros(1))]  # the last one has no gradient
+
+    for largest in (0.5, 100.0):
+        expected = parameters(False)
+        norm = torch.nn.utils.clip_grad_norm_(expected, largest)
+        for sparse in (False, True):
+            ours = parameters(sparse)
+            torch.testing.assert_close(clip_gradients(ours, largest), norm)
+            for a, b in zip(ours[:2], expected[:2], strict=True):
+                torch.testing.assert_close(a.grad.to_dense(), b.grad, rtol=1e-5, atol=1e-7)

@@ -87,6 +87,20 @@ def test_fit_and_seeded_leave_the_caller_s_random_numbers_alone():
     assert torch.equal(torch.rand(3), expected)
 
 
+def test_a_clipped_step_is_no_longer_than_rate_times_the_largest_norm():
+    table = tiny.learnable(300)
+    one = {"epochs": 1, "batch_size": 300, "optimizer": "sgd", "learning_rate": 0.5}
+    lengths = {}
+    for largest in (None, 0.01, 1e9):
+        model = make(table.schema)
+        start = torch.cat([w.flatten() for w in weights(model).values()])
+        quiet(model, table, clip_norm=largest, **one)
+        end = torch.cat([w.flatten() for w in weights(model).values()])
+        lengths[largest] = float((end - start).norm())
+    assert lengths[0.01] == pytest.approx(0.5 * 0.01, rel=1e-3)
+    assert lengths[None] == lengths[1e9] > 0.01
+
+
 def test_weights_of_tasks_scale_their_gradients():
     table = tiny.learnable(300)
     model, weighted = make(table.schema), make(table.schema)
@@ -375,6 +389,8 @@ def test_tables_and_options_that_do_not_fit_are_refused():
         quiet(model, table, batch_size=0)
     with pytest.raises(ValueError, match="optimizer"):
         quiet(model, table, optimizer="magic")
+    with pytest.raises(ValueError, match="clip_norm"):
+        quiet(model, table, clip_norm=0.0)
     with pytest.raises(ValueError, match="precision"):
         quiet(model, table, precision="fp8")
 
