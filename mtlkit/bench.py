@@ -62,17 +62,21 @@ def as_table(result: dict[str, Any], indent: int = 0) -> str:
     lines = []
     width = max(len(name) for name in result) + 2
     for name, value in result.items():
-        numbers = isinstance(value, dict) and all(isinstance(v, float) for v in value.values())
-        if numbers and len(value) == 2:
-            text = ", ".join(f"{number:,.4g} {what}" for what, number in value.items())
-            lines.append(" " * indent + name.ljust(width) + text)
-        elif isinstance(value, dict):
-            lines += [" " * indent + name, as_table(value, indent + 2)]
+        start = " " * indent + name.ljust(width)
+        if not isinstance(value, dict):
+            lines.append(start + _text(value))
+        elif len(value) == 2 and all(isinstance(v, float) for v in value.values()):
+            lines.append(start + ", ".join(f"{_text(v)} {what}" for what, v in value.items()))
         else:
-            text = f"{value:,.4g}" if isinstance(value, float) and abs(value) < 1000 else value
-            text = f"{value:,.0f}" if isinstance(value, float) and abs(value) >= 1000 else text
-            lines.append(" " * indent + name.ljust(width) + str(text))
+            lines += [" " * indent + name, as_table(value, indent + 2)]
     return "\n".join(lines)
+
+
+def _text(value: Any) -> str:
+    """A number with four digits, or whole from a thousand on."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.4g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def measure_import(rounds: int) -> dict[str, Any]:

@@ -121,10 +121,11 @@ def test_market_is_measured_in_a_process_of_its_own(capsys):
 
 
 def test_table_shows_every_value():
-    text = bench.as_table({"rows": 3, "speed": {"samples/s": 12345.6, "ratio": 2.345678}})
+    text = bench.as_table({"rows": 3, "speed": {"samples/s": 12345.6, "ratio": 2.345678, "n": 2}})
     assert text.splitlines() == [
-        "rows   3", "speed", "  samples/s  12,346", "  ratio      2.346",
+        "rows   3", "speed", "  samples/s  12,346", "  ratio      2.346", "  n          2",
     ]  # fmt: skip
+    assert bench.as_table({"speed": {"times": 2.0, "ms": 1e3}}) == "speed  2 times, 1,000 ms"
 
 
 def test_command_line_lists_the_benchmarks():
