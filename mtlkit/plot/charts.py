@@ -212,7 +212,8 @@ def rates_by(
             axes.plot(float(rates[i]), y, color=COLOURS[0], marker="o", markersize=7)
             right = max(float(rates[i]), float(intervals[i][1]) if intervals is not None else 0)
             axes.annotate(say(float(rates[i])), (right, y), xytext=(9, 0), va="center",
-                          textcoords="offset points", fontsize=9)  # fmt: skip
+                          textcoords="offset points", fontsize=9,
+                          bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})  # fmt: skip
         axes.set_yticks(range(len(order)), [str(categories[i]) for i in order])
         axes.set_ylim(len(order) - 0.4, -0.6)
         axes.set(xlabel=with_unit(label, unit), ylabel=category_label)
