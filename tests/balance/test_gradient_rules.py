@@ -5,6 +5,7 @@ import copy
 
 import pytest
 import torch
+import torchjd.aggregation as torchjd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -348,6 +349,39 @@ def test_metabalance_half_way_and_one_sided():
     for when, expected in scales.items():
         update = MetaBalance("task 1", relax=0.5, when=when).bind(schema()).combine(LOSSES, g)
         torch.testing.assert_close(update, torch.tensor(expected).double() @ matrix)
+
+
+# --- TorchJD as an independent reference --------------------------------------------------------
+
+
+def test_graddrop_agrees_with_torchjd_on_the_same_random_numbers():
+    matrix = gradients(7).matrix.float()
+    torch.manual_seed(5)
+    theirs = torchjd.GradDrop()(matrix)
+    ours = GradDrop(seed=5).combine(LOSSES, TaskGradients(matrix, {}, 0))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_excess_risk_agrees_with_torchjd_but_for_its_unscaled_first_step():
+    ours, theirs = ExcessMTL(rate=0.05), torchjd.ExcessMTLWeighting(robust_step_size=0.05)
+    for step in range(6):
+        matrix = gradients(step, rows=0).matrix
+        update = ours.combine(LOSSES, TaskGradients(matrix, {}, 7))
+        weights = theirs(matrix)
+        if step == 0:
+            first = matrix.abs().sum(1)  # g^2 / sqrt(g^2): its first risk is added as it stands
+        expected = weights * torch.exp(0.05 * (1 - first))
+        expected = 3 * expected / expected.sum()
+        torch.testing.assert_close(update, expected @ matrix, rtol=1e-4, atol=1e-5)
+
+
+def test_sdmgrad_agrees_with_torchjd_where_both_run_to_the_end():
+    g = gradients(5, halves=True)
+    same = TaskGradients(g.matrix, g.blocks, g.lasting, (g.matrix, g.matrix))
+    update = SDMGrad(strength=0.3, rate=0.1, steps=5000).combine(LOSSES, same)
+    weighting = torchjd.SDMGradWeighting(lr=0.05, momentum=0.5, n_iter=5000, lambda_=0.3)
+    weights = weighting(g.matrix @ g.matrix.T)
+    torch.testing.assert_close(update, 3 * weights @ g.matrix, rtol=1e-4, atol=1e-4)
 
 
 def test_impossible_options_are_refused_by_name():
