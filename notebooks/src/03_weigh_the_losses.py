@@ -197,7 +197,8 @@ beside = {u: [trained(SharedBottom, units[u], s)[1]["click"]["auc"] for s in few
 only = six.select_tasks(["click"])
 alone = [trained(SingleTask, only, s)[1]["click"]["auc"] for s in few]
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
+# The answer to your guess: run this cell.
 histories = []
 
 
@@ -229,8 +230,8 @@ plot.rates_by(
 # standardise first: then $\lambda$ says what you want, not how you measure. (From here on dwell is
 # the standardised $\log(1 + \text{seconds})$ of notebook 01.)
 #
-# Even so, weight 1 is not neutral. A mean over few rows lets each of them count more: of 1,000 rows
-# some 80 have a dwell, and together they speak as loud as all 1,000 clicks. So we try several
+# Even so, weight 1 is not neutral. A mean over few rows lets each of them count more: few rows have
+# a dwell (first figure), and together they speak as loud as all rows of click. So we try several
 # weights $\lambda$ of dwell; click keeps 1. The reference is a trained network for each task.
 
 
@@ -314,8 +315,8 @@ check("3.1", update)
 # %% [markdown] tags=["compare"]
 # ## Is a weight a learning rate?
 #
-# Multiply *both* weights by 10: the wishes stay the same. And do equal weights need just another
-# rate? Try other numbers.
+# Start from $\lambda = 0.1$ and multiply *both* weights by 10: the wishes stay the same. Do equal
+# weights just need another rate? And what if click is starved? Try numbers of your own.
 
 
 # %%
@@ -333,9 +334,9 @@ rates = contest(pair, plans, seeds=few)
 rates
 
 # %% [markdown]
-# SGD steps by rate × gradient, so ten times the weights is exactly ten times the rate. Adam divides
-# by the usual size of the gradient: there only the *ratio* of the weights counts. And no rate that
-# we tried mends equal weights.
+# SGD steps by rate × gradient, so ten times the weights is ten times the rate, but for rounding.
+# Adam divides by the usual size of the gradient: there only the *ratio* of the weights counts. And
+# three times the rate does not mend equal weights.
 #
 # ### What a weight does to a chance
 #
@@ -364,7 +365,8 @@ plain, loud = ([click_chances(s, times) for s in few] for times in (1.0, 5.0))
 mended = [1 / (1 + 5 * (1 - p) / p) for p in loud]  # the logit minus log 5, as a chance
 
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "hide-output"]
+# The answer to your guess: run this cell.
 def by_seed(found, name, metric="auc"):
     """One value of click for each seed of `few`."""
     chosen = (pl.col("candidate") == name) & (pl.col("task") == "click")
@@ -453,8 +455,8 @@ check("3.2", dominated)
 # %% [markdown] tags=["trap"]
 # ## A trap: look how it improved
 #
-# A colleague measures progress as some libraries do and recommends equal weights. What is wrong
-# with the measure?
+# A colleague measures how much click improves, as some libraries do, and recommends equal weights
+# (λ 1), which seem to gain most. What is wrong with the measure?
 
 
 # %%
@@ -498,6 +500,7 @@ check("3.3", fooled)
 
 
 # %% tags=["hide-input"]
+# The colleague's measure beside a fair one; `quiet` and `explained` for the next section.
 def quiet(table):
     """Weights by loudness: 1 / size of a row's error when the model is constant."""
     spread = {t: table.label(t)[table.mask(t)].std().item() for t in table.schema.task_names}
@@ -529,7 +532,9 @@ with pl.Config(float_precision=1):
 # row counts the same) and **by loudness** (divide by how hard a typical row pulls its logit, the
 # size of its error $e$ under a constant model). A **random search** costs one training a draw. It
 # chooses on validation by the mean share of uncertainty that is gone, so that each task speaks in
-# the same unit. Somebody decided that too.
+# the same unit. Somebody decided that too. (`quiet` and `explained` are folded above.)
+#
+# At last, the test days, and the same question on real receipts (Complete Journey, notebook 01).
 
 
 # %%
@@ -551,7 +556,7 @@ record(
 )
 record("search", {"best": max(scores), "median": np.median(scores), "weights": best})
 for place, found in (("Our shop", final), ("Complete Journey", receipts)):
-    title = f"{place}, test rows: difference to single task (hollow: none seen)"
+    title = f"{place}, test rows, minus single task (hollow: no difference seen)"
     display(plot.bars_with_intervals(found, title=title))
 
 
