@@ -6,7 +6,7 @@ matrix of cosines C_ij = K_ij / (n_i n_j), n_i = sqrt(K_ii), so that gradients o
 may stand side by side and nothing depends on the unit of a loss more than the method itself does.
 
 Duplicated, parallel or opposite gradients make K singular. Then the coefficients of the answer are
-not unique; the direction sum_i a_i g_i is (for ``fair`` see there). A ridge of 1e-12 on C picks
+not unique; the direction sum_i a_i g_i is (for ``fair`` see there). A ridge of 1e-14 on C picks
 coefficients that are not wild.
 """
 
@@ -17,7 +17,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-RIDGES = (1e-12, 1e-10, 1e-8, 1e-6)
+RIDGES = (1e-14, 1e-12, 1e-10, 1e-8, 1e-6)
 LARGEST = 1e4  # of a fair weight, in units of what orthogonal gradients would get
 Array = NDArray[np.float64]
 
@@ -102,8 +102,8 @@ def complementary(H: Array, f: Array) -> Array:
     Optimal exactly if u >= 0, H u >= f and u^T (H u - f) = 0. Method: block principal pivoting:
     guess which u_i are positive, solve for them, exchange all that come out wrong; where three
     exchanges in a row bring no progress, only the last wrong one (Júdice and Pires 1994), which
-    ends for every positive definite H. A ridge of 1e-12 makes H so; where rounding still prevents
-    an end it grows, to 1e-6 at most. One step of refinement takes the ridge's error out again
+    ends for every positive definite H. A ridge of 1e-14 makes H so; where rounding still prevents
+    an end it grows, to 1e-6 at most. A few steps of refinement take the ridge's error out again
     where H allows. About five solves of a (row, task, task) stack.
     """
     rows, size = f.shape
@@ -118,9 +118,7 @@ def complementary(H: Array, f: Array) -> Array:
             wrong = np.where(free, u < 0, u @ ridged - f < -1e-13)
             count = wrong.sum(1)
             if not count.any():
-                rest = np.where(free, f - u @ H, 0.0)[:, :, None]  # what the ridge left
-                better_u = u + np.linalg.solve(system, rest)[:, :, 0]
-                return np.where((better_u >= 0).all(1, keepdims=True), better_u, u)
+                return _refine(system, free, H, f, u)
             better = count < fewest
             fewest = np.where(better, count, fewest)
             patience = np.where(better, 3, patience - 1)
@@ -130,6 +128,17 @@ def complementary(H: Array, f: Array) -> Array:
                 wrong = np.where((patience < 0)[:, None], single, wrong)
             free ^= wrong
     return np.maximum(u, 0)
+
+
+def _refine(system: Array, free: NDArray[np.bool_], H: Array, f: Array, u: Array) -> Array:
+    """u with what the ridge left put right, row by row, as long as it stays positive."""
+    for _ in range(4):
+        rest = np.where(free, f - u @ H, 0.0)
+        if np.abs(rest).max() <= 1e-15:
+            break
+        closer = u + np.linalg.solve(system, rest[:, :, None])[:, :, 0]
+        u = np.where((closer >= 0).all(1, keepdims=True), closer, u)
+    return u
 
 
 def nash(K: ArrayLike) -> Array:
@@ -230,25 +239,33 @@ def conflict_averse(K: ArrayLike, c: float) -> tuple[Array, Array]:
     first = int(np.argmin(norms * (mean + radius)))
     start[first] = norms[first]
     best = np.inf, even, even
-    for smoothing in (0.0, 1e-5, 1e-4, 1e-3):
+    scale = (1 + c) * norms.max() * math.sqrt(square)
+    for ridge, smoothing in (
+        (1e-14, 0.0),
+        (1e-12, 0.0),
+        (1e-14, 1e-5),
+        (1e-14, 1e-4),
+        (1e-14, 1e-3),
+    ):
+        y = start
         if smoothing:  # as if all gradients shared one more coordinate: |g_w| is never 0
             lift = (smoothing * norms.min()) ** 2 * np.outer(1 / norms, 1 / norms)
-            y = _active_set(cosine + lift, norms, mean, radius, start)
-            y = _active_set(cosine, norms, mean, radius, y)
-        else:
-            y = _active_set(cosine, norms, mean, radius, start)
+            y = _active_set(cosine + lift, norms, mean, radius, y, ridge)
+        y = _active_set(cosine, norms, mean, radius, y, ridge)
         pull = cosine @ y
         w, share = y / norms, radius / _length(y, pull)
         gains = norms * (mean + share * pull)  # <g_i, d>
-        best = min(best, (float(w @ gains - gains.min()), w, even + share * w), key=lambda b: b[0])
-        if best[0] <= 1e-10 * (1 + c) * norms.max() * math.sqrt(square):
+        doubt = 1e-15 * share * np.abs(y).max() * norms.max()  # rounding in g_w / |g_w|
+        gap = float(w @ gains - gains.min() + doubt)
+        best = min(best, (gap, w, even + share * w), key=lambda candidate: candidate[0])
+        if gap <= 1e-10 * scale:
             return best[1:]
     extra = complementary(cosine, -mean[None])[0]
     gains = norms * (mean + cosine @ extra)
     w = min_norm(K)
     y = w * norms
     shortest = float(y @ cosine @ y)  # |g_w|^2, zero within rounding where this candidate is meant
-    dual = mean @ y + radius * (math.sqrt(shortest) if shortest > 1e-14 * (y @ y) else 0.0)
+    dual = mean @ y + radius * (math.sqrt(shortest) if shortest > 1e-13 * (y @ y) else 0.0)
     inside = extra @ cosine @ extra <= radius**2 * (1 + 1e-9)
     if inside and dual - gains.min() <= best[0]:
         return w, even + extra / norms
@@ -260,14 +277,16 @@ def _length(y: Array, pull: Array) -> float:
     return max(math.sqrt(max(float(y @ pull), 0.0)), 1e-9 * float(np.abs(y).max()))
 
 
-def _active_set(cosine: Array, norms: Array, mean: Array, radius: float, start: Array) -> Array:
+def _active_set(
+    cosine: Array, norms: Array, mean: Array, radius: float, start: Array, ridge: float
+) -> Array:
     """The minimiser y = w n of mean^T y + radius sqrt(y^T C y), y >= 0, sum of y / n = 1."""
     y = start.copy()
     support = np.flatnonzero(y).tolist()
     for _ in range(5 * len(norms)):
         while True:
             block = cosine[np.ix_(support, support)]
-            inverse = np.linalg.inv(block + RIDGES[0] * np.eye(len(support)))
+            inverse = np.linalg.inv(block + ridge * np.eye(len(support)))
             ones, part = 1 / norms[support], mean[support]
             p, q = inverse @ ones, inverse @ part
             p, q = p + inverse @ (ones - block @ p), q + inverse @ (part - block @ q)

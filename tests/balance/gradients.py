@@ -29,8 +29,8 @@ def gradients(kind: str, tasks: int, seed: int = 0) -> np.ndarray:
     random: independent normal. conflict: the same, turned against their mean, so that most pairs
     conflict. crowded: more tasks than parameters, K singular. parallel: all multiples of one
     gradient. duplicated, opposite: the last is the first, or -1/2 of it. nearly_...: the same up
-    to 1e-7. stationary: they add up to zero. orthogonal: equal norms. tiny: norm 1e-6. huge: 1e8.
-    mixed: norms from 1e-6 to 1.
+    to 1e-5, which K squares to 1e-10. stationary: they add up to zero. orthogonal: equal norms.
+    tiny: norm 1e-6. huge: 1e8. mixed: norms from 1e-6 to 1.
     """
     rng = np.random.default_rng([seed, tasks, KINDS.index(kind)])
     width = max(2, tasks // 2) if kind == "crowded" else 2 * tasks + 3
@@ -44,9 +44,9 @@ def gradients(kind: str, tasks: int, seed: int = 0) -> np.ndarray:
     elif kind == "opposite":
         G[-1] = -0.5 * G[0]
     elif kind == "nearly_parallel":
-        G[-1] = 2 * G[0] + 1e-7 * G[-1]
+        G[-1] = 2 * G[0] + 1e-5 * G[-1]
     elif kind == "nearly_opposite":
-        G[-1] = -0.5 * G[0] + 1e-7 * G[-1]
+        G[-1] = -0.5 * G[0] + 1e-5 * G[-1]
     elif kind == "stationary":
         G[-1] = -G[:-1].sum(0)
     elif kind == "orthogonal":
