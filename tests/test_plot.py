@@ -114,6 +114,11 @@ HELPERS = {
                             ylabel="second"),
         ["2 of a around 1 and 2", "1 of b around 5 and 6"],
     ),
+    "paths": (
+        lambda: plot.paths(dict.fromkeys("abcdefg", WALKS), lambda x: (x**2).sum(1), title="Down",
+                           xlabel="east", ylabel="north", goal=((-1, 0), (1, 0)), columns=4),
+        ["a: (0, 0), (1, −2); b:", "Ends (east, north)"],
+    ),
     "distribution": (
         lambda: plot.distribution({"feed": DWELL, "ads": DWELL + 5}, title="Dwell", unit="seconds",
                                   label="dwell time", log_x=True),
@@ -145,6 +150,7 @@ HELPERS = {
         ["true order: a, b, c", "a 3, b 2, c 1", "1 of 3 places are right"],
     ),
 }  # fmt: skip
+WALKS = [[[9, 9], [4, 5], [0, 0]], [[-8, 7], [-3, 1], [1, -2]]]
 CROWDED = [f"a model with a long name {i}" for i in range(6)]
 DIAGRAMS = {
     "a crowded ranking": (
@@ -423,6 +429,8 @@ AXES = {"title": "T", "xlabel": "x", "ylabel": "y"}
         (lambda: plot.picture_grid(IMAGES, ["a"], title=""), "1 titles for 9 images"),
         (lambda: plot.guess_against_truth({"x": 1}, {"a": 1}, "n"), "names 'x'"),
         (lambda: plot.guess_against_truth(["a"], ["a", "b"], "n"), "each once"),
+        (lambda: plot.paths({}, sum, **AXES), "at least one route"),
+        (lambda: plot.paths({"a": [[1, 2]]}, sum, **AXES), "must be .walk, step, 2."),
         (lambda: plot.network("ple"), "kind must be one of"),
         (lambda: plot.network("mmoe", experts=0), "1 to 6 experts"),
         (lambda: plot.course_map("19"), "no notebook '19'"),

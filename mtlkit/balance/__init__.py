@@ -3,7 +3,7 @@
 From the losses alone: fixed, random_weights, uncertainty, dynamic, scalarizations, famo. From the
 Gramian of the task gradients: min_norm, surgery, conflict_averse, bargaining, alignment, cone;
 gradnorm from its diagonal. From the gradients themselves: remembered, elementwise. The engine that
-computes them is gradient_step.
+computes them is gradient_step; observer keeps how much they disagree.
 """
 
 from mtlkit.balance.alignment import IMTLG, AlignedMTL
@@ -19,6 +19,7 @@ from mtlkit.balance.gradient_step import GradientStep
 from mtlkit.balance.gradnorm import GradNorm
 from mtlkit.balance.gramian import TaskGradients, gramian
 from mtlkit.balance.min_norm import MGDA
+from mtlkit.balance.observer import GradientObserver
 from mtlkit.balance.random_weights import RandomLossWeighting
 from mtlkit.balance.remembered import DBMTL, MoCo, SDMGrad
 from mtlkit.balance.scalarizations import GeometricLoss, LogSum, SmoothTchebycheff
@@ -79,6 +80,7 @@ __all__ = [
     "GradDrop",
     "GradNorm",
     "GradVac",
+    "GradientObserver",
     "GradientStep",
     "LogSum",
     "MetaBalance",

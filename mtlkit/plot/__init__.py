@@ -12,6 +12,7 @@ from mtlkit.plot.comparisons import bars_with_intervals, trade_off
 from mtlkit.plot.diagrams import course_map, network
 from mtlkit.plot.grids import gate_heatmap, picture_grid, scenario_task_grid
 from mtlkit.plot.guesses import guess_against_truth
+from mtlkit.plot.paths import paths
 from mtlkit.plot.points import points
 from mtlkit.plot.probabilities import calibration, roc
 from mtlkit.plot.style import COLOURS, MARKERS, Picture, canvas, style
@@ -30,6 +31,7 @@ __all__ = [
     "learning_curves",
     "lines",
     "network",
+    "paths",
     "picture_grid",
     "points",
     "rates_by",
