@@ -3,7 +3,7 @@
 From the losses alone: fixed, random_weights, uncertainty, dynamic, scalarizations, famo. From the
 Gramian of the task gradients: min_norm, surgery, conflict_averse, bargaining, alignment, cone;
 gradnorm from its diagonal. From the gradients themselves: remembered, elementwise. The engine that
-computes them is gradient_step; observer keeps how much they disagree.
+computes them is gradient_step; observer keeps how much they disagree, toy lets them walk.
 """
 
 from mtlkit.balance.alignment import IMTLG, AlignedMTL

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mtlkit.balance import MGDA, EqualWeights, NashMTL, PCGrad, SDMGrad
-from mtlkit.data.toy import PARETO, STARTS, toy_gradients, walk
+from mtlkit.balance.toy import PARETO, STARTS, toy_gradients, walk
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.1])
