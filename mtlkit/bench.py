@@ -44,11 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     elif options.what == "balance":
         from mtlkit.bench_balancing import measure_steps
+        from mtlkit.bench_solvers import measure_solvers
 
         result = {
             f"{tasks} tasks": measure_steps(tasks, 4 if quick else options.steps, options.optimizer)
             for tasks in options.tasks
         }
+        result["solvers"] = measure_solvers(options.tasks, 20 if quick else 200)
     elif options.what == "import":
         result = measure_import(2 if quick else options.rounds)
     else:

@@ -16,7 +16,7 @@ FLOORS = [
     {"evaluation"},
     {"run_state", "train"},
     {"comparison_text", "comparison", "plot", "search"},
-    {"bench", "bench_training", "bench_balance", "bench_balancing", "course", "__main__"},
+    {"bench", "bench_training", "bench_solvers", "bench_balancing", "course", "__main__"},
 ]
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 

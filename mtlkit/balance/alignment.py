@@ -19,8 +19,9 @@ class AlignedMTL(Balancer):
 
     The nearest orthogonal system to the gradients, with all singular values equal to s, replaces
     them; the aligned gradients cannot conflict. ``scale`` sets s^2: the "min" (the paper), "median"
-    or "mean" of the eigenvalues above T eps times the largest; the others are left out. Equal-norm
-    orthogonal gradients get weights 1; with "min" the step shrinks to nothing as gradients become
+    or "mean" of the eigenvalues above T ``noise`` times the largest; the others are left out, since
+    a Gramian of float32 gradients holds rounding there (``noise`` is float32's precision, 1.2e-7),
+    which would shrink every step of two tasks that have become one. Equal-norm orthogonal gradients get weights 1; with "min" the step shrinks to nothing as gradients become
     parallel or opposite. Weights may be negative. All gradients times k leave them as they are; a
     single loss times k does not move them by 1 / k.
     Source: Senushkin et al. 2023 (arXiv 2305.19000), algorithm 1, with preference 1/T times T.
@@ -29,17 +30,21 @@ class AlignedMTL(Balancer):
     needs_gramian = True
     weighs_heads = False
 
-    def __init__(self, scale: Literal["min", "median", "mean"] = "min") -> None:
+    def __init__(
+        self,
+        scale: Literal["min", "median", "mean"] = "min",
+        noise: float = float(np.finfo(np.float32).eps),
+    ) -> None:
         if scale not in ("min", "median", "mean"):
             raise ValueError(f'scale must be "min", "median" or "mean", not {scale!r}.')
-        self.scale = scale
+        self.scale, self.noise = scale, noise
 
     def task_weights(self, losses: Tensor, gramian: Tensor | None) -> Tensor:
         """Weights (k,)."""
         assert gramian is not None
         K = gramian.numpy()
         values, V = np.linalg.eigh(K / np.trace(K))
-        kept = values > values[-1] * len(values) * np.finfo(np.float64).eps
+        kept = values > values[-1] * len(values) * self.noise
         values, V = values[kept], V[:, kept]
         chosen = {"min": values.min, "median": lambda: np.median(values), "mean": values.mean}
         return torch.from_numpy(V @ (V.sum(0) * np.sqrt(chosen[self.scale]() / values)))

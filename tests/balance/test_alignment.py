@@ -8,6 +8,7 @@ import torchjd.aggregation
 from mtlkit.balance.alignment import IMTLG, SMALLEST_SUM, AlignedMTL
 from tests.balance.gradients import SIZES, balance, gradients
 
+EXACT = float(np.finfo(np.float64).eps)
 SOUND = ("random", "orthogonal", "tiny", "huge")
 
 
@@ -83,7 +84,7 @@ def test_aligned_step_is_the_sum_of_the_nearest_orthogonal_system(kind, scale):
         squares = values**2
         size = {"min": squares.min(), "median": np.median(squares), "mean": squares.mean()}[scale]
         aligned = np.sqrt(size) * U @ Vt  # equal singular values: rows orthogonal
-        step = balance(AlignedMTL(scale), G) @ G
+        step = balance(AlignedMTL(scale, noise=EXACT), G) @ G
         assert step == pytest.approx(aligned.sum(0), rel=1e-6, abs=1e-9 * np.abs(G).max())
 
 
@@ -95,7 +96,9 @@ def test_aligned_agrees_with_torchjd_times_the_number_of_tasks(scale):
         for tasks in (3, 5) if kind != "duplicated" else (4, 6):
             G = gradients(kind, tasks)
             expected = tasks * theirs(torch.tensor(G)).numpy()
-            assert balance(AlignedMTL(scale), G) @ G == pytest.approx(expected, abs=1e-8)
+            assert balance(AlignedMTL(scale, noise=EXACT), G) @ G == pytest.approx(
+                expected, abs=1e-8
+            )
 
 
 def test_equal_orthogonal_gradients_are_aligned_already():
@@ -112,10 +115,21 @@ def test_aligned_gradients_times_a_factor_leave_the_weights():
 
 def test_a_nearly_opposed_pair_stops_the_aligned_step_of_the_paper_and_not_of_the_mean():
     G = np.array([[1.0, 0.0, 0.0], [-1.0, 1e-4, 0.0], [0.0, 0.0, 1.0]])
-    assert np.linalg.norm(balance(AlignedMTL(), G) @ G) < 1e-3
+    assert np.linalg.norm(balance(AlignedMTL(noise=EXACT), G) @ G) < 1e-3
     assert np.linalg.norm(balance(AlignedMTL("mean"), G) @ G) > 1
 
 
 def test_an_unknown_scale_is_refused():
     with pytest.raises(ValueError, match="scale"):
         AlignedMTL("max")
+
+
+def test_rounding_in_a_float32_gramian_does_not_stop_two_tasks_that_are_one():
+    g = torch.randn(1, 500)
+    G = torch.cat([g, g, torch.randn(1, 500)])
+    K = (G @ G.T).double()
+    K += 1e-7 * K.diagonal().mean() * torch.diag(torch.tensor([1.0, 1.0, 0.0]))
+    ones = torch.ones(3)
+    step = AlignedMTL().weights(ones, K) @ G
+    stopped = AlignedMTL(noise=EXACT).weights(ones, K) @ G
+    assert float(stopped.norm()) < 0.01 * float(step.norm())

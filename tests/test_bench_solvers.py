@@ -1,5 +1,5 @@
 from mtlkit.bench import as_table
-from mtlkit.bench_balance import measure_solvers
+from mtlkit.bench_solvers import measure_solvers
 
 
 def test_solver_times_are_reported_for_every_solver_size_and_kind():
