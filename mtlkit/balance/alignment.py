@@ -19,11 +19,12 @@ class AlignedMTL(Balancer):
 
     The nearest orthogonal system to the gradients, with all singular values equal to s, replaces
     them; the aligned gradients cannot conflict. ``scale`` sets s^2: the "min" (the paper), "median"
-    or "mean" of the eigenvalues above T ``noise`` times the largest; the others are left out, since
-    a Gramian of float32 gradients holds rounding there (``noise`` is float32's precision, 1.2e-7),
-    which would shrink every step of two tasks that have become one. Equal-norm orthogonal gradients get weights 1; with "min" the step shrinks to nothing as gradients become
-    parallel or opposite. Weights may be negative. All gradients times k leave them as they are; a
-    single loss times k does not move them by 1 / k.
+    or "mean" of the eigenvalues above T ``noise`` times the largest. The others are left out: a
+    Gramian of float32 gradients holds rounding there (``noise`` is float32's precision), which
+    would shrink every step of two tasks that have become one. Equal-norm orthogonal gradients get
+    weights 1; with "min" the step shrinks to nothing as gradients become parallel or opposite.
+    Weights may be negative. All gradients times k leave them as they are; a single loss times k
+    does not move them by 1 / k.
     Source: Senushkin et al. 2023 (arXiv 2305.19000), algorithm 1, with preference 1/T times T.
     """
 
