@@ -33,11 +33,17 @@ _HOME = {
     "load_complete_journey": "data.complete_journey",
     "load_fashion": "data.fashion",
     "task_losses": "losses",
+    "AITM": "models",
     "ArticleNetwork": "models",
+    "DBMTL": "models",
+    "ESCM2": "models",
+    "ESM2": "models",
+    "ESMM": "models",
     "MMoE": "models",
     "MultiTaskModel": "models",
     "SharedBottom": "models",
     "SingleTask": "models",
+    "Curriculum": "balance",
     "EqualWeights": "balance",
     "FixedWeights": "balance",
     "History": "train",
@@ -52,7 +58,7 @@ _HOME = {
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
-    from mtlkit.balance import EqualWeights, FixedWeights
+    from mtlkit.balance import Curriculum, EqualWeights, FixedWeights
     from mtlkit.comparison import Comparison, compare, paired_interval
     from mtlkit.data import (
         Batch,
@@ -70,7 +76,18 @@ if TYPE_CHECKING:
     from mtlkit.data.fashion import load_fashion
     from mtlkit.data.market import Market
     from mtlkit.losses import task_losses
-    from mtlkit.models import ArticleNetwork, MMoE, MultiTaskModel, SharedBottom, SingleTask
+    from mtlkit.models import (
+        AITM,
+        DBMTL,
+        ESCM2,
+        ESM2,
+        ESMM,
+        ArticleNetwork,
+        MMoE,
+        MultiTaskModel,
+        SharedBottom,
+        SingleTask,
+    )
     from mtlkit.schema import (
         Categorical,
         Dense,

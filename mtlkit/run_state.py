@@ -104,7 +104,7 @@ class RunState:
         self._clock = time.perf_counter()
 
     def after_step(self, losses: Tensor, observed: Tensor) -> None:
-        """Count a step: losses (task,), observed (batch, task)."""
+        """Count a step: losses (task,), and the rows (batch, task) that they are means over."""
         rows = observed.sum(0).to(losses.dtype)
         self.loss_sums += losses * rows
         self.loss_rows += rows

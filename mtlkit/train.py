@@ -160,7 +160,7 @@ def fit(
                         again = model(batch)
                     balancer.after_step(model.losses(again, batch).detach())
 
-                run.after_step(losses.detach(), batch.observed)
+                run.after_step(losses.detach(), model.loss_rows(batch))
                 bar.update(1)
                 stopped = run.history.steps == max_steps
                 inside = run.batch < batches_per_epoch

@@ -11,6 +11,7 @@ PACKAGE = Path(mtlkit.__file__).parent
 FLOORS = [
     {"schema"},
     {"data", "layers", "losses", "metrics"},
+    {"chain", "propensity"},
     {"models", "balance"},
     {"device", "checkpoint", "optim"},
     {"evaluation"},

@@ -1,6 +1,7 @@
 """Balancers: how much each task's loss or gradient counts, one small class a published method.
 
-From the losses alone: fixed, random_weights, uncertainty, dynamic, scalarizations, famo. From the
+From the losses alone: fixed, random_weights, uncertainty, dynamic, curriculum, scalarizations,
+famo. From the
 Gramian of the task gradients: min_norm, surgery, conflict_averse, bargaining, alignment, cone;
 gradnorm from its diagonal. From the gradients themselves: remembered, elementwise. The engine that
 computes them is gradient_step; observer keeps how much they disagree, toy lets them walk.
@@ -11,6 +12,7 @@ from mtlkit.balance.bargaining import FairGrad, NashMTL
 from mtlkit.balance.base import Balancer
 from mtlkit.balance.cone import UPGrad
 from mtlkit.balance.conflict_averse import CAGrad
+from mtlkit.balance.curriculum import Curriculum
 from mtlkit.balance.dynamic import DecaySchedule, DynamicTaskPriority, DynamicWeightAverage
 from mtlkit.balance.elementwise import ExcessMTL, GradDrop, MetaBalance
 from mtlkit.balance.famo import FAMO
@@ -40,6 +42,7 @@ BALANCERS: dict[str, type[Balancer]] = {
     "stch": SmoothTchebycheff,
     "famo": FAMO,
     "schedule": DecaySchedule,
+    "curriculum": Curriculum,
     "dtp": DynamicTaskPriority,
     "gradnorm": GradNorm,
     "mgda": MGDA,
@@ -69,6 +72,7 @@ __all__ = [
     "AlignedMTL",
     "Balancer",
     "CAGrad",
+    "Curriculum",
     "DecaySchedule",
     "DynamicTaskPriority",
     "DynamicWeightAverage",

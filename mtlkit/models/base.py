@@ -54,6 +54,10 @@ class MultiTaskModel(nn.Module):
         """Loss of every task, (task,); see ``mtlkit.losses.task_losses``."""
         return task_losses(self.schema, logits, batch)
 
+    def loss_rows(self, batch: Batch) -> Tensor:
+        """The rows that each task's loss is the mean over, bool (batch, task)."""
+        return batch.observed
+
     @torch.no_grad()
     def predict(self, batch: Batch) -> dict[str, Tensor]:
         """Predictions in natural units, in float32 at least.

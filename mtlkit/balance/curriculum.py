@@ -1,0 +1,125 @@
+"""Losses in levels: coarse outcomes first, finer ones as training goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from mtlkit.balance.base import Balancer
+from mtlkit.schema import Schema, SchemaError
+
+
+class Curriculum(Balancer):
+    """A schedule from coarse to fine: level l = 0, 1, 2, ... comes in one after the other.
+
+    came_l(t) = clip((t - start) / length - (l - 1), 0, 1) for l >= 1, and 1 for level 0
+    w = floor + (1 - floor) * came_l(t),                     or, with fade=True,
+    w = floor + (1 - floor) * (came_l(t) - came_{l+1}(t))
+
+    So level 1 rises in a straight line from ``floor`` to 1 between t = start and start + length,
+    level 2 in the ``length`` after that, and so on. With ``fade`` a level goes back to ``floor``
+    while the next one comes in, and the finest stays. A reversed list runs from fine to coarse.
+
+    Parameters
+    ----------
+    levels
+        Lists of tasks, coarse first: [("click",), ("cart",), ("purchase", "return")]. A task that
+        is not named keeps weight 1. None: by depth along ``given``, so that click is before
+        purchase and purchase before return.
+    start, length
+        Time of the first change, and how long a level takes to come in; in finished epochs
+        (``every="epoch"``) or earlier steps ("step").
+    floor
+        Weight before a level comes in, from 0 to 1.
+
+    Raises ``ValueError`` for numbers outside these ranges and a task in two levels, ``SchemaError``
+    for an unknown task.
+
+    The idea of an order in which things are learned: Bengio, Louradour, Collobert and Weston 2009,
+    Curriculum Learning (ICML). The form of the schedule is ours.
+    """
+
+    memory = ("time",)
+
+    def __init__(
+        self,
+        levels: Sequence[Sequence[str]] | None = None,
+        start: float = 0.0,
+        length: float = 1.0,
+        floor: float = 0.0,
+        fade: bool = False,
+        every: str = "epoch",
+    ) -> None:
+        if every not in ("epoch", "step"):
+            raise ValueError(f"every must be 'epoch' or 'step', not {every!r}.")
+        if not (start >= 0 and length > 0 and 0 <= floor <= 1):
+            raise ValueError(
+                f"start must be 0 or more ({start!r}), length above 0 ({length!r}) and floor from "
+                f"0 to 1 ({floor!r})."
+            )
+        if levels is not None:
+            levels = [(level,) if isinstance(level, str) else tuple(level) for level in levels]
+            named = [name for level in levels for name in level]
+            twice = [name for name in named if named.count(name) > 1]
+            if not levels or twice:
+                what = f"has task {twice[0]!r} twice" if twice else "is empty"
+                raise ValueError(f"levels {what}: every level lists tasks of its own.")
+        self.levels = levels
+        self.start, self.length, self.floor = float(start), float(length), float(floor)
+        self.fade, self.every = fade, every
+        self.time = 0
+
+    def bind(self, schema: Schema) -> Curriculum:
+        """Learn the tasks' names, and the levels from ``given`` where none were listed."""
+        known = schema.task_names
+        for name in (name for level in self.levels or () for name in level):
+            if name not in known:
+                raise SchemaError(
+                    f"Curriculum(levels=...) names task {name!r}; this schema has "
+                    f"{', '.join(known)}."
+                )
+        super().bind(schema)
+        return self
+
+    def level_weights(self, time: float) -> list[float]:
+        """The weight of every level at a time, for figures; needs ``levels`` or ``bind``."""
+        count = len(self._levels())
+        place = (time - self.start) / self.length
+        came = [1.0] + [min(max(place - level + 1, 0.0), 1.0) for level in range(1, count)] + [0.0]
+        share = [a - b if self.fade else a for a, b in pairwise(came)]
+        return [self.floor + (1 - self.floor) * s for s in share]
+
+    def task_weights(self, losses: Tensor, gramian: Tensor | None) -> Tensor:
+        """Weights of the present tasks: (k,)."""
+        if self.schema is None:
+            raise RuntimeError("Curriculum does not know the order of tasks: call bind(schema).")
+        levels = self._levels()
+        weights = torch.ones(self.tasks, dtype=torch.float64)
+        for level, weight in zip(levels, self.level_weights(self.time), strict=True):
+            for name in level:
+                weights[self.schema.task_index(name)] = weight
+        self.time += self.every == "step"
+        return weights[self.present]
+
+    def end_epoch(self, losses: Tensor) -> None:
+        """One epoch more."""
+        self.time += self.every == "epoch"
+
+    def _levels(self) -> list[tuple[str, ...]]:
+        if self.levels is not None:
+            return self.levels
+        if self.schema is None:
+            raise RuntimeError("Curriculum does not know the tasks yet: call bind(schema).")
+        depth: dict[str, int] = {}
+        for task in self.schema.tasks:
+            parent, depth[task.name] = task.given, 0
+            while parent is not None:
+                depth[task.name] += 1
+                parent = self.schema.task(parent).given
+        return [
+            tuple(name for name, d in depth.items() if d == level)
+            for level in range(max(depth.values()) + 1)
+        ]
