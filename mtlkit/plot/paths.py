@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.colors import to_hex
 from matplotlib.ticker import MaxNLocator
 
 from mtlkit.plot.style import COLOURS, GREY, INK, MARKERS, Picture, canvas, say, sentence, style
@@ -28,10 +29,11 @@ def paths(
 ) -> Picture:
     """Routes {name: (walk, step, 2)} over the contours of ``landscape``, one panel a name.
 
-    ``landscape`` gives heights (point,) for points (point, 2); a mapping has one a name. Contours
-    part the plane into pieces of equal area. A route begins at a hollow mark and
-    ends at a filled one; a route of one step is its start. ``goal``: the two ends of a line. Both
-    axes go over ``limits``. The description says where every route ends. At most 7 walks a panel.
+    ``landscape`` gives heights (point,) for points (point, 2); a mapping has one a name. Eight
+    shades of grey, the darkest on top, part the plane into pieces of equal area. A route begins at
+    a hollow mark and ends at a filled one; a route of one step is its start. ``goal``: the two ends
+    of a line. Both axes go over ``limits``. The description says where every route ends. At most 7
+    walks a panel.
     """
     given = {name: np.asarray(route, dtype=float) for name, route in routes.items()}
     if not given:
@@ -59,11 +61,9 @@ def paths(
             axes.grid(False)
             height = landscape[name] if isinstance(landscape, Mapping) else landscape
             heights = np.asarray(height(plane)).reshape(across.shape)
-            levels = np.unique(np.quantile(heights, np.linspace(0.06, 0.94, 8)))
-            axes.contour(
-                across, along, heights, levels=levels, colors="#cfcfcf", linewidths=0.6,
-                linestyles="solid",
-            )  # fmt: skip
+            levels = np.unique(np.quantile(heights, np.linspace(0, 1, 9)))
+            shades = [to_hex((1 - 0.22 * i / len(levels),) * 3) for i in range(len(levels) - 1)]
+            axes.contourf(across, along, heights, levels=levels, colors=shades)
             if goal is not None:
                 axes.plot(*zip(*goal, strict=True), color=GREY, linewidth=3.5, marker="", zorder=1)
             for i, walk in enumerate(route):
@@ -83,14 +83,15 @@ def paths(
             told.append(f"{name}: {', '.join(ends)}")
         for axes in list(grid.flat)[len(given) :]:
             axes.set_visible(False)
-        note = "hollow: start, filled: end" if max(r.shape[1] for r in given.values()) > 1 else ""
+        notes = ["darker: higher"]
+        if max(route.shape[1] for route in given.values()) > 1:
+            notes.append("hollow: start, filled: end")
         if goal is not None:
-            note += f"{'; ' if note else ''}grey line: {goal_label}"
+            notes.append(f"grey line: {goal_label}")
         for axes in grid[-1]:
             axes.set_xlabel(xlabel, fontsize=9)
         for axes in grid[:, 0]:
             axes.set_ylabel(ylabel, fontsize=9)
-        if note:
-            figure.supxlabel(note, fontsize=8.5, color=INK)
+        figure.supxlabel("; ".join(notes), fontsize=8.5, color=INK)
     alt = f"Paths over a landscape: {sentence(title)} Ends ({xlabel}, {ylabel}): {'; '.join(told)}."
     return Picture(figure, alt)
