@@ -11,14 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from mtlkit.balance.base import Balancer
+from mtlkit.balance.columns import Columns, Found, Touched, Whole
 from mtlkit.balance.gramian import TaskGradients, gramian
 from mtlkit.data.table import Batch
 from mtlkit.layers import FieldEmbedding, Repeats
 from mtlkit.models.base import MultiTaskModel
 
 PLACES = ("parameters", "representation")
-Found = list[tuple[Tensor | None, ...]]  # of every task, its gradient on every target
 Block = Callable[[], AbstractContextManager[Any]]
+Reads = list[list[tuple[Tensor, Tensor]]]  # of every table, the lookups: ids (n,), rows (n, dim)
 
 
 class GradientStep:
@@ -28,18 +29,22 @@ class GradientStep:
     of them (w^T G for a rule of the Gramian), every shared parameter gets its part of u as
     ``.grad`` and every other parameter the plain gradient of the sum of the losses, so that a head
     receives the gradient of its own loss. The task gradients are used twice, for the Gramian and
-    for the update: one backward pass a task, and none more.
+    for the update: one backward pass a task, and none more. Frozen parameters take no part.
 
     ``shared="parameters"``: G covers all shared layers and the embedding rows that the batch
     touched, exactly as if the table's gradient had been computed whole. "representation": G covers
     the output of ``model.represent``, (batch, width) flattened (and shared parameters above it, if
-    any), so that only the heads are walked once a task, and the shared layers once.
+    any), so that only the heads are walked once a task, and the shared layers once. All that lies
+    below the representation then follows the combination. A model that writes ``outputs`` as one
+    piece is cut at its input vector.
 
     A rule that weighs losses by gradient norms (``weighs_heads``, GradNorm) reads the Gramian on
     ``balancer.parameters`` (names; None: the last shared weight matrix) and then takes one backward
     pass of the weighted sum.
 
-    Raises ``ValueError`` for an unknown place or parameter, or a model that shares nothing.
+    Raises ``ValueError`` for an unknown place or parameter, a model that shares nothing (or nothing
+    that is trained), one that reads a table other than by ``FieldEmbedding.lookup``, or, at the
+    representation, one that writes ``forward`` itself.
     """
 
     def __init__(
@@ -47,23 +52,30 @@ class GradientStep:
     ) -> None:
         if shared not in PLACES:
             raise ValueError(f"shared is one of {', '.join(PLACES)}, not {shared!r}.")
+        kind = type(model)
+        if shared == "representation" and kind.forward is not MultiTaskModel.forward:
+            raise ValueError(
+                f"{kind.__name__} writes forward itself, so the way from its representation to its "
+                'outputs is not known: write decode or outputs instead, or use shared="parameters".'
+            )
         self.model, self.balancer, self.shared = model, balancer, shared
-        tables = {id(e.table): e for e in model.embeddings()}
-        common = model.shared_parameters()
+        self.readers = [e for e in model.embeddings() if e.table.numel() and e.table.requires_grad]
+        self.embeddings = list({id(e.table): e for e in self.readers}.values())  # one a table
+        common = [p for p in model.shared_parameters() if p.requires_grad]
         if not common:
             raise ValueError(
-                f"{type(model).__name__} shares no parameters between its tasks, so "
+                f"{kind.__name__} shares no parameters between its tasks (that are trained), so "
                 f"{type(balancer).__name__} has nothing to combine; use EqualWeights."
             )
-        names = {id(p): name for name, p in model.named_parameters()}
-        self.names = names
+        self.names = {id(p): name for name, p in model.named_parameters()}
+        tables = {id(e.table) for e in model.embeddings()}
         self.layers = [p for p in common if id(p) not in tables]
-        self.embeddings = [e for e in model.embeddings() if e.table.numel()]
         self.common_tables = {id(p) for p in common if id(p) in tables}
-        ours = {id(p) for p in common} | set(tables)
-        self.others = [p for p in model.parameters() if id(p) not in ours]
+        ours = {id(p) for p in common} | tables
+        self.others = [p for p in model.parameters() if p.requires_grad and id(p) not in ours]
         # whether each loss reads the logits of its own task and nothing else
-        self.separate = type(model).losses is MultiTaskModel.losses
+        self.separate = kind.losses is MultiTaskModel.losses
+        self.in_one_piece = kind.outputs is not MultiTaskModel.outputs
         if balancer.weighs_heads:
             self.watched = self._watched(balancer.parameters)
 
@@ -98,7 +110,8 @@ class GradientStep:
         return self.model.schema.num_tasks * (2 if self.balancer.needs_halves else 1)
 
     def run(self, batch: Batch, forward_block: Block) -> Tensor:
-        """Fill ``.grad`` of every parameter for this batch; the losses (task,), detached."""
+        """Set ``.grad`` of every trained parameter for this batch; the losses (task,), detached."""
+        self.model.zero_grad()
         if self.balancer.weighs_heads:
             return self._weigh_losses(batch, forward_block)
         if self.shared == "representation":
@@ -111,137 +124,104 @@ class GradientStep:
         with forward_block():
             logits = self.model(batch)
         losses, seeds = self._losses(logits, batch)
-        watched = [
-            _flat(g, self.watched)
-            for g in self._walk(logits, losses, seeds, self.watched, keep_last=True)
-        ]
-        weights = self.balancer.weights(losses.detach(), gramian(torch.stack(watched)))
+        found = self._walk(logits, losses, seeds, self.watched, keep_last=True)
+        columns = Columns(self._whole(self.watched), ())
+        weights = self.balancer.weights(losses.detach(), gramian(columns.matrix(found, losses)))
         if seeds is None:
             (weights * losses).sum().backward()
         else:
-            outputs = [z for z, d in zip(logits.values(), seeds, strict=True) if d is not None]
-            given = [w * d for w, d in zip(weights, seeds, strict=True) if d is not None]
-            torch.autograd.backward(outputs, given)
+            given = zip(self.model.schema.task_names, weights, seeds, strict=True)
+            reached = [(logits[k], w * d) for k, w, d in given if logits[k].requires_grad]
+            torch.autograd.backward([z for z, _ in reached], [g for _, g in reached])
         return losses.detach()
 
     def _at_parameters(self, batch: Batch, forward_block: Block) -> Tensor:
         with forward_block(), self._reading() as reads:
             logits = self.model(batch)
-        leaves = [rows for embedding in reads for _, rows in embedding]
-        targets = [*self.layers, *leaves, *self.others]
+        tables = self._touched(reads, len(self.layers))
+        rows = [leaf for table in tables for leaf in table.leaves]
+        targets = [*self.layers, *rows, *self.others]
         losses, found, halves = self._task_gradients(logits, batch, targets)
 
-        # columns: the shared layers, then the touched rows of every shared table
-        parts = [(self.names[id(p)], p.numel()) for p in self.layers]
-        repeats, own_tables = [], []
-        start = len(self.layers)
-        for embedding, read in zip(self.embeddings, reads, strict=True):
-            where = range(start, start + len(read))
-            start += len(read)
-            if not read:
-                continue
-            if id(embedding.table) not in self.common_tables:
-                own_tables.append((embedding, read, where))
-                continue
-            group = Repeats(torch.cat([ids for ids, _ in read]))
-            repeats.append((embedding, group, where))
-            size = len(group.touched) * embedding.embedding_dim
-            parts.append((self.names[id(embedding.table)], size))
-        blocks, width, lasting = _layout(parts, len(self.layers))
-
-        def assemble(found: Found) -> Tensor:
-            matrix = losses.new_empty(len(found), width)
-            slices = list(blocks.values())
-            for row, gradients in zip(matrix, found, strict=True):
-                for i, columns in enumerate(slices[: len(self.layers)]):
-                    _fill(row[columns], gradients[i])
-                for (_, group, where), columns in zip(
-                    repeats, slices[len(self.layers) :], strict=True
-                ):
-                    read = [gradients[i] for i in where]
-                    if all(g is None for g in read):
-                        row[columns] = 0.0
-                        continue
-                    rows = [
-                        torch.zeros_like(targets[i]) if g is None else g
-                        for i, g in zip(where, read, strict=True)
-                    ]
-                    _fill(row[columns], group.sum(torch.cat(rows) if len(rows) > 1 else rows[0]))
-            return matrix
-
-        gradients = self._collect(assemble, found, halves, blocks, lasting)
-        update = self.balancer.combine(losses, gradients)  # (number,)
-
-        slices = list(blocks.values())
-        for p, columns in zip(self.layers, slices, strict=False):
-            p.grad = update[columns].view_as(p).to(p.dtype)
-        for (embedding, group, _), columns in zip(repeats, slices[len(self.layers) :], strict=True):
-            rows = update[columns].view(-1, embedding.embedding_dim)
-            _set_table_gradient(embedding, group.touched, rows)
-        for embedding, read, where in own_tables:
-            group = Repeats(torch.cat([ids for ids, _ in read]))
-            rows = torch.cat([_total(found, i, targets[i]) for i in where])
-            _set_table_gradient(embedding, group.touched, group.sum(rows))
+        columns = Columns(self._whole(self.layers), [t for t in tables if self._is_common(t)])
+        update = self._combine(columns, losses, found, halves, lasting=columns.whole_width)
+        for part in columns.whole:
+            part.target.grad = columns.part(update, part)
+        self._set_tables(columns, tables, update, found)
         self._set_others(found, len(targets) - len(self.others))
         return losses
 
     def _at_representation(self, batch: Batch, forward_block: Block) -> Tensor:
         model = self.model
         with forward_block():
-            shared = model.represent(model.embed(batch), batch)
+            x = model.embed(batch)
+            shared = (x,) if self.in_one_piece else model.represent(x, batch)
             leaves = [z.detach().requires_grad_() for z in shared]
-            logits = model.decode(tuple(leaves), batch)
-        targets = [*leaves, *self.layers, *self.others]
+            with self._reading() as reads:
+                if self.in_one_piece:
+                    logits = model.outputs(leaves[0], batch)
+                else:
+                    logits = model.decode(tuple(leaves), batch)
+        tables = self._touched(reads, len(leaves))
+        rows = [leaf for table in tables for leaf in table.leaves]
+        above = len(leaves) + len(rows)  # where layers that the heads may read begin
+        targets = [*leaves, *rows, *self.layers, *self.others]
         losses, found, halves = self._task_gradients(logits, batch, targets)
 
-        # columns: the representation, then the shared parameters that the heads still read
-        above = [
-            i
-            for i in range(len(leaves), len(leaves) + len(self.layers))
-            if any(g[i] is not None for g in found)
+        cut = [Whole(f"representation {i}", i, z) for i, z in enumerate(leaves)]
+        layers = [
+            part
+            for part in self._whole(self.layers, above)
+            if any(gradients[part.place] is not None for gradients in found)
         ]
-        chosen = [*range(len(leaves)), *above]
-        parts = [(f"representation {i}", z.numel()) for i, z in enumerate(leaves)]
-        parts += [(self.names[id(targets[i])], targets[i].numel()) for i in above]
-        blocks, width, _ = _layout(parts, 0)
-
-        def assemble(found: Found) -> Tensor:
-            matrix = losses.new_empty(len(found), width)
-            for row, gradients in zip(matrix, found, strict=True):
-                for i, columns in zip(chosen, blocks.values(), strict=True):
-                    _fill(row[columns], gradients[i])
-            return matrix
-
-        gradients = self._collect(assemble, found, halves, blocks, 0)
-        update = self.balancer.combine(losses, gradients)  # (number,)
-
-        mixed = [
-            update[columns].view_as(z).to(z.dtype)
-            for z, columns in zip(shared, blocks.values(), strict=False)
-        ]
-        reached = [(z, g) for z, g in zip(shared, mixed, strict=True) if z.requires_grad]
+        columns = Columns([*cut, *layers], [t for t in tables if self._is_common(t)])
+        update = self._combine(columns, losses, found, halves, lasting=0)
+        reached = [(z, columns.part(update, p)) for z, p in zip(shared, cut, strict=True)]
+        reached = [(z, g) for z, g in reached if z.requires_grad]
         torch.autograd.backward([z for z, _ in reached], [g for _, g in reached])
-        for i, columns in zip(above, list(blocks.values())[len(leaves) :], strict=True):
-            p, g = targets[i], update[columns].view_as(targets[i])
-            p.grad = g if p.grad is None else p.grad + g
+        for part in layers:
+            _add_gradient(part.target, columns.part(update, part))
+        self._set_tables(columns, tables, update, found)
         self._set_others(found, len(targets) - len(self.others))
         return losses
 
     # --- shared steps ---------------------------------------------------------------------------
 
+    def _whole(self, parameters: list[nn.Parameter], start: int = 0) -> list[Whole]:
+        return [Whole(self.names[id(p)], i, p) for i, p in enumerate(parameters, start)]
+
+    def _is_common(self, table: Touched) -> bool:
+        return id(table.embedding.table) in self.common_tables
+
     @contextmanager
-    def _reading(self) -> Iterator[list[list[tuple[Tensor, Tensor]]]]:
+    def _reading(self) -> Iterator[Reads]:
         """While open, gradients stop at looked-up rows; yields what each table's lookups read."""
-        reads: list[list[tuple[Tensor, Tensor]]] = [[] for _ in self.embeddings]
-        for embedding, read in zip(self.embeddings, reads, strict=True):
-            embedding.reads = read
+        reads: Reads = [[] for _ in self.embeddings]
+        by_table = {id(e.table): r for e, r in zip(self.embeddings, reads, strict=True)}
+        for embedding in self.readers:
+            embedding.reads = by_table[id(embedding.table)]
         try:
             yield reads
         finally:
-            for embedding in self.embeddings:
+            for embedding in self.readers:
                 embedding.reads = None
 
-    def _losses(self, logits: dict[str, Tensor], batch: Batch) -> tuple[Tensor, Any]:
+    def _touched(self, reads: Reads, start: int) -> list[Touched]:
+        """The tables that were read, their leaves among the targets from ``start`` on."""
+        tables = []
+        for embedding, read in zip(self.embeddings, reads, strict=True):
+            if not read:
+                continue
+            repeats = Repeats(torch.cat([ids for ids, _ in read]))
+            leaves = [rows for _, rows in read]
+            name = self.names[id(embedding.table)]
+            tables.append(Touched(name, embedding, leaves, start, repeats))
+            start += len(leaves)
+        return tables
+
+    def _losses(
+        self, logits: dict[str, Tensor], batch: Batch
+    ) -> tuple[Tensor, list[Tensor] | None]:
         """The losses (task,) and, where they are separate, the gradient of each on its logits.
 
         With it a task's backward pass starts at its own logits, and never walks (with zeros)
@@ -267,20 +247,29 @@ class GradientStep:
         """One backward pass a task: its gradient on every target, None where it has none."""
         found: Found = []
         names = self.model.schema.task_names
+        tables = [e.table for e in self.embeddings] if not self.balancer.weighs_heads else []
         for k, name in enumerate(names):
             keep = keep_last or k + 1 < len(names)
             output, given = (losses[k], None) if seeds is None else (logits[name], seeds[k])
             if not output.requires_grad:
                 found.append((None,) * len(targets))
                 continue
-            found.append(
-                torch.autograd.grad(output, targets, given, retain_graph=keep, allow_unused=True)
+            gradients = torch.autograd.grad(
+                output, [*targets, *tables], given, retain_graph=keep, allow_unused=True
             )
+            for table, beside in zip(tables, gradients[len(targets) :], strict=True):
+                if beside is not None:
+                    raise ValueError(
+                        f"{type(self.model).__name__} reads {self.names[id(table)]} other than by "
+                        f"the lookup of its FieldEmbedding (on the way to task {name!r}): "
+                        "gradients of tables are taken at looked-up rows."
+                    )
+            found.append(gradients[: len(targets)])
         return found
 
     def _task_gradients(
         self, logits: dict[str, Tensor], batch: Batch, targets: list[Any]
-    ) -> tuple[Tensor, Found, Any]:
+    ) -> tuple[Tensor, Found, tuple[Found, Found] | None]:
         """Losses (task,), every task's gradient on the targets, and the same of the two halves."""
         if not self.balancer.needs_halves:
             losses, seeds = self._losses(logits, batch)
@@ -293,7 +282,7 @@ class GradientStep:
             losses, seeds = self._losses(logits, half)
             both.append(self._walk(logits, losses, seeds, targets, keep_last=True))
             sums.append(losses.detach())
-            rows.append(half.observed.sum(0).to(losses.dtype))
+            rows.append(self.model.loss_rows(half).sum(0).to(losses.dtype))
         count = (rows[0] + rows[1]).clamp(min=1)
         shares = [r / count for r in rows]  # 2 x (task,)
         losses = shares[0] * sums[0] + shares[1] * sums[1]
@@ -304,55 +293,43 @@ class GradientStep:
             )
             for k in range(len(losses))
         ]
-        return losses, found, both
+        return losses, found, (both[0], both[1])
 
-    def _collect(
-        self, assemble: Any, found: Any, halves: Any, blocks: dict[str, slice], lasting: int
-    ) -> TaskGradients:
-        two = None if halves is None else (assemble(halves[0]), assemble(halves[1]))
-        return TaskGradients(assemble(found), blocks, lasting, two)
+    def _combine(
+        self,
+        columns: Columns,
+        losses: Tensor,
+        found: Found,
+        halves: tuple[Found, Found] | None,
+        lasting: int,
+    ) -> Tensor:
+        """What the balancer makes of the task gradients, (number,)."""
+        two = None
+        if halves is not None:
+            two = columns.matrix(halves[0], losses), columns.matrix(halves[1], losses)
+        gradients = TaskGradients(columns.matrix(found, losses), columns.blocks, lasting, two)
+        return self.balancer.combine(losses, gradients)
+
+    def _set_tables(
+        self, columns: Columns, tables: list[Touched], update: Tensor, found: Found
+    ) -> None:
+        """Of shared tables, their part of the update; of a single task's, the plain gradient."""
+        for table in tables:
+            if self._is_common(table):
+                rows = columns.rows(update, table)
+            else:
+                parts = [part for g in found if (part := table.total(g)) is not None]
+                if not parts:
+                    continue
+                rows = torch.stack(parts).sum(0)
+            _add_rows(table.embedding, table.repeats.touched, rows)
 
     def _set_others(self, found: Found, start: int) -> None:
         """Plain gradients of what belongs to single tasks: the sum over all losses."""
         for i, p in enumerate(self.others, start):
-            p.grad = _total(found, i, p)
-
-
-def _layout(parts: list[tuple[str, int]], layers: int) -> tuple[dict[str, slice], int, int]:
-    """Columns of each part side by side; their number, and that of the first ``layers`` parts."""
-    blocks, start, lasting = {}, 0, 0
-    for i, (name, size) in enumerate(parts):
-        blocks[name] = slice(start, start + size)
-        start += size
-        if i < layers:
-            lasting = start
-    return blocks, start, lasting
-
-
-def _fill(row: Tensor, gradient: Tensor | None) -> None:
-    """Write a gradient of any shape into its columns (number,), zeros where there is none."""
-    if gradient is None:
-        row.zero_()
-    else:
-        row.copy_(gradient.flatten())
-
-
-def _flat(gradients: tuple[Tensor | None, ...], targets: list[Any]) -> Tensor:
-    """Gradients side by side, zeros where there is none: (number,)."""
-    return torch.cat(
-        [
-            (torch.zeros_like(t) if g is None else g).flatten()
-            for g, t in zip(gradients, targets, strict=True)
-        ]
-    )
-
-
-def _total(found: Found, index: int, like: Tensor) -> Tensor:
-    """The sum over tasks of their gradients on one target."""
-    parts = [part for g in found if (part := g[index]) is not None]
-    if not parts:
-        return torch.zeros_like(like)
-    return parts[0] if len(parts) == 1 else torch.stack(parts).sum(0)
+            parts = [part for g in found if (part := g[i]) is not None]
+            if parts:
+                _add_gradient(p, parts[0] if len(parts) == 1 else torch.stack(parts).sum(0))
 
 
 def _weighted_sum(a: Tensor | None, wa: Tensor, b: Tensor | None, wb: Tensor) -> Tensor | None:
@@ -361,13 +338,20 @@ def _weighted_sum(a: Tensor | None, wa: Tensor, b: Tensor | None, wb: Tensor) ->
     return a * wa + b * wb
 
 
-def _set_table_gradient(embedding: FieldEmbedding, touched: Tensor, rows: Tensor) -> None:
-    """Make rows (k, dim) the gradient of the table's rows ``touched`` (k,)."""
+def _add_gradient(parameter: Tensor, gradient: Tensor) -> None:
+    parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+
+
+def _add_rows(embedding: FieldEmbedding, touched: Tensor, rows: Tensor) -> None:
+    """Add rows (k, dim) to the gradient of the table's rows ``touched`` (k,)."""
     table = embedding.table
     rows = rows.to(table.dtype)
     if embedding.sparse_gradient:
-        table.grad = torch.sparse_coo_tensor(
+        new = torch.sparse_coo_tensor(
             touched.unsqueeze(0), rows, table.shape, is_coalesced=True, check_invariants=False
         )
-    else:
+        table.grad = new if table.grad is None else (table.grad + new).coalesce()
+    elif table.grad is None:
         table.grad = torch.zeros_like(table).index_copy_(0, touched, rows)
+    else:
+        table.grad.index_add_(0, touched, rows)
