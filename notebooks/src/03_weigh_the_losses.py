@@ -142,10 +142,10 @@ with pl.Config(tbl_rows=8):
 # ### One rule for everything?
 #
 # Some texts write training as $\theta \leftarrow \theta - \eta\,(\lambda_1 g_1 + \lambda_2 g_2)$,
-# where $\theta$ ("theta") is every parameter at once and $\eta$ ("eta") the learning rate. Coded as
-# one and the same step for all parameters, this is wrong. The gradient for $v$ has two numbers, a
-# head has one; and if you force a fit by giving each head the sum of the heads' gradients, it
-# follows the other head's mistakes.
+# where $\theta$ ("theta") is every parameter at once and $\eta$ ("eta") the learning rate. That is
+# right only if each $g_k$ has a place for every parameter, with 0 at the other heads. Coded as one
+# and the same step for all, it is wrong. The gradient for $v$ has two numbers, a head has one; and
+# if each head is given the sum of the heads' gradients, it follows the other head's mistakes.
 
 # %%
 gradient = by_hand(start, "yes or no")[1]
@@ -411,13 +411,13 @@ Markdown(
     f"Predicted / observed clicks (1 is right), {len(few)} seeds: plain {say['plain']}, each click "
     f"counts five times {say['counts 5 times']}, mended {say['mended']}. The class weight changed "
     f"the AUC by {gain.mean:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}).\n\n"
-    "Counting each yes $w$ times multiplies the odds $p / (1 - p)$ by $w$. That is predictable (the "
-    f"plain chances, changed so, give {spread['expected of 5 times'].mean:.2f}), so it can be "
-    "mended: subtract $\\log w$ from the logit. It bought no better order.\n\n"
-    f"And $\\lambda$? Click alone {say['single task']}; dwell ten times as loud {say['λ 10']}. Each "
-    "task has a head of its own that finds its level, so $\\lambda$ moves the mean chance little, "
-    "unless the weight is so small that the head has not arrived when training ends: click starved "
-    f"under SGD {say[starved]}."
+    "Counting each yes $w$ times multiplies the odds $p / (1 - p)$ by $w$. That is predictable "
+    f"(the plain chances, changed so, give {spread['expected of 5 times'].mean:.2f}), so it can "
+    "be mended: subtract $\\log w$ from the logit. It bought no better order.\n\n"
+    f"And $\\lambda$? Click alone {say['single task']}; dwell ten times as loud {say['λ 10']}. "
+    "Each task has a head of its own that finds its level, so $\\lambda$ moves the mean chance "
+    "little, unless the weight is so small that the head has not arrived when training ends: "
+    f"click starved under SGD {say[starved]}."
 )
 
 # %% [markdown] tags=["exercise"]
@@ -456,7 +456,7 @@ check("3.2", dominated)
 # ## A trap: look how it improved
 #
 # A colleague measures how much click improves, as some libraries do, and recommends equal weights
-# (λ 1), which seem to gain most. What is wrong with the measure?
+# (λ 1): they seem to gain far more than the single task. What is wrong with the measure?
 
 
 # %%

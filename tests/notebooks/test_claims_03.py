@@ -87,7 +87,7 @@ def test_class_weights_spoil_the_chances_as_predicted_and_a_shift_mends_them(fou
     assert 2.7 < ratio["counts 5 times"] < 4
     assert ratio["expected of 5 times"] == pytest.approx(ratio["counts 5 times"], abs=0.5)
     assert 0.85 < ratio["mended"] < 1.2
-    assert found["auc of class weights"]["high"] < 0.005  # no better order
+    assert found["auc of class weights"]["mean"] < 0.005  # no better order
 
 
 def test_a_task_weight_hardly_moves_the_mean_chance_unless_it_starves_the_head(found):
