@@ -65,7 +65,17 @@ class Balancer:
     tasks: int  # of the last losses, labelled or not
 
     def bind(self, schema: Schema) -> Balancer:
-        """Learn the tasks' names and kinds; ``fit`` calls it before the first step."""
+        """Learn the tasks' names and kinds; ``fit`` calls it before the first step.
+
+        Raises ``SchemaError`` for a named task that the schema lacks, and where the rule remembers
+        the tasks of another schema.
+        """
+        remembers = any(isinstance(getattr(self, name), Tensor) for name in self.memory)
+        if remembers and self.schema is not None and self.schema.task_names != schema.task_names:
+            raise SchemaError(
+                f"{type(self).__name__} remembers the tasks {', '.join(self.schema.task_names)}; "
+                f"this schema has {', '.join(schema.task_names)}: make a new balancer."
+            )
         for attribute in self.named:
             unknown = sorted(set(getattr(self, attribute)) - set(schema.task_names))
             if unknown:
@@ -122,11 +132,18 @@ class Balancer:
         return self.weights(losses, gradients.gramian()) @ gradients.matrix
 
     def trained(self, losses: Tensor, gradients: TaskGradients) -> Tensor:
-        """Set ``present``, tasks with a label and a gradient (k,), and ``tasks``; for combine."""
-        self._check_finite(losses, "The loss")
-        self.tasks = len(losses)
-        moving = (losses != 0) & (gradients.matrix != 0).any(dim=1)
-        self.present = moving.nonzero().squeeze(1).cpu()
+        """Set ``present``, tasks with a label and a gradient (k,), and ``tasks``; for combine.
+
+        Raises ``ValueError`` for a loss or gradient that is not finite, by the task's name.
+        """
+        numbers = losses.detach().to("cpu", torch.float64)
+        self._check_finite(numbers, "The loss")
+        self.tasks = len(numbers)
+        largest = numbers.new_zeros(self.tasks)  # absolute entry of each gradient
+        if gradients.matrix.shape[1]:
+            largest = gradients.matrix.abs().amax(1).to("cpu", torch.float64)
+        self._check_finite(largest, "The largest gradient entry")
+        self.present = ((numbers != 0) & (largest > 0)).nonzero().squeeze(1)
         return self.present
 
     def after_step(self, losses: Tensor) -> None:

@@ -36,6 +36,7 @@ class GradDrop(Balancer):
 
     def combine(self, losses: Tensor, gradients: TaskGradients) -> Tensor:
         """The masked sum, (number,)."""
+        self.trained(losses, gradients)
         matrix = gradients.matrix
         total, size = matrix.sum(0), matrix.abs().sum(0)
         positive = torch.where(size > 0, 0.5 * (1 + total / size), 0.5)
@@ -55,7 +56,11 @@ class ExcessMTL(Balancer):
 
     Label noise raises a task's loss for ever but not its excess risk. s covers the shared layers
     (embedding rows change with the batch), E_i(0) is the first batch's. The weights combine the
-    gradients of everything shared; heads get the plain gradient of their own loss.
+    gradients of everything shared; heads get the plain gradient of their own loss (the authors'
+    code weighs them as well).
+
+    Raises ``ValueError`` where nothing shared lasts from batch to batch, so that there is no s: at
+    the representation, or in a model that shares tables alone.
 
     He et al. 2024, Robust multi-task learning with excess risks (ICML).
     """
@@ -73,6 +78,11 @@ class ExcessMTL(Balancer):
 
     def combine(self, losses: Tensor, gradients: TaskGradients) -> Tensor:
         """The weighted sum, (number,)."""
+        if not gradients.lasting:
+            raise ValueError(
+                "ExcessMTL sums squared gradients of the shared layers over the batches, and there "
+                'are none here: use shared="parameters" and a model that shares layers.'
+            )
         here = self.trained(losses, gradients)
         matrix = gradients.matrix
         if not len(here):
@@ -100,30 +110,40 @@ class MetaBalance(Balancer):
 
     For each block (a parameter, or the touched rows of a table), with n_i a running mean of the
     norm of task i's gradient there:
-    n_i <- decay n_i + (1 - decay) ||g_i||
-    g_i <- relax * g_i * n_main / n_i + (1 - relax) * g_i      for every task but the main one
+    n_i <- decay n_i + (1 - decay) ||g_i||,   from 0;   m_i = n_i / (1 - decay^(batches with i))
+    g_i <- relax * g_i * m_main / m_i + (1 - relax) * g_i      for every task but the main one
     update = sum_i g_i
 
     ``relax=0`` is equal weighting, 1 makes all norms equal to the main task's. ``when`` limits this
-    to helpers that are "larger" or "smaller" than the main task. Heads get the plain gradient of
-    their own loss.
+    to helpers that are "larger" or "smaller" than the main task. A block that the main task has
+    never reached stays as it is. Heads get the plain gradient of their own loss.
+
+    The paper's ratio is n_main / n_i: the same number as long as both tasks had their labels in the
+    same batches. Where they did not, m takes out that a mean which starts at 0 is too small at
+    first. In the authors' code a block without the main task shrinks the helpers there by
+    1 - relax.
+
+    Raises ``ValueError`` for relax outside [0, 1], decay outside [0, 1) or an unknown ``when``,
+    ``SchemaError`` for an unknown main task.
 
     He et al. 2022 (WWW, arXiv 2203.06801).
     """
 
     needs_gradients, weighs_heads = True, False
-    memory = ("norms",)
+    memory = ("norms", "batches")
 
     def __init__(
         self, main: str, relax: float = 0.7, decay: float = 0.9, when: str = "always"
     ) -> None:
-        for name, value in (("relax", relax), ("decay", decay)):
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name} must lie between 0 and 1, not {value}.")
+        if not 0 <= relax <= 1:
+            raise ValueError(f"relax must lie between 0 and 1, not {relax!r}.")
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay must be 0 or more and below 1, not {decay!r}.")
         if when not in ("always", "larger", "smaller"):
             raise ValueError(f'when is "always", "larger" or "smaller", not {when!r}.')
         self.main, self.relax, self.decay, self.when = main, relax, decay, when
-        self.norms: Tensor | None = None
+        self.norms: Tensor | None = None  # n, (task, block)
+        self.batches: Tensor | None = None  # with a label and a gradient, (task,)
 
     def bind(self, schema: Schema) -> MetaBalance:
         """Learn where the main task stands; ``SchemaError`` if the schema lacks it."""
@@ -146,18 +166,24 @@ class MetaBalance(Balancer):
         norms = norms.to("cpu", torch.float64)  # (task, block)
         if self.norms is None:
             self.norms = torch.zeros_like(norms)
+        if self.norms.shape != norms.shape:
+            raise ValueError(
+                f"MetaBalance remembers norms of {tuple(self.norms.shape)} (tasks, blocks) and was "
+                f"given {tuple(norms.shape)}: make a new balancer for another model or place."
+            )
         self.norms[here] = self.decay * self.norms[here] + (1 - self.decay) * norms[here]
+        batches = self.full("batches", self.tasks, 0.0)
+        batches[here] += 1
+        usual = self.norms / (1 - self.decay ** batches.clamp(min=1)).unsqueeze(1)  # m
 
         main = self.schema.task_index(self.main)
-        target = self.norms[main]  # (block,)
-        ratio = torch.where(self.norms > 0, target / self.norms, 1.0)  # (task, block)
+        both = (usual > 0) & (usual[main] > 0)
+        ratio = torch.where(both, usual[main] / usual, 1.0)  # (task, block)
         if self.when == "larger":
             ratio = ratio.clamp(max=1.0)
         elif self.when == "smaller":
             ratio = ratio.clamp(min=1.0)
         scale = self.relax * ratio + 1 - self.relax
         scale[main] = 1.0
-        if not target.any():  # the main task has not had a labelled batch yet
-            scale[:] = 1.0
         parts = matrix.split(sizes, dim=1)
         return torch.cat([scale[:, i].to(matrix) @ part for i, part in enumerate(parts)])

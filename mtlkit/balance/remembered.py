@@ -19,9 +19,10 @@ class DBMTL(PositiveLosses):
     m_i <- m_i + (1 - decay) (grad L_i / L_i - m_i)          (the first batch starts it)
     update = sum over i of  max_j ||m_j|| / ||m_i|| * m_i
 
-    The running mean covers the shared layers; embedding rows, which change with the batch, enter
-    with this batch's gradient. Heads get the plain gradient of their own loss. The logarithm needs
-    positive losses: see ``minimum`` in ``PositiveLosses``.
+    The running mean covers the shared layers; embedding rows and representations, which change with
+    the batch, enter with this batch's gradient. Heads get the plain gradient of their own loss (in
+    the paper, of its logarithm). LibMTL's code starts m at 0 and lets the decay fade, as
+    decay / batch^sigma. The logarithm needs positive losses: see ``minimum`` in ``PositiveLosses``.
 
     Lin et al. 2023 (arXiv 2308.12029).
     """
@@ -57,8 +58,12 @@ class MoCo(Balancer):
     update = k * Y^T lambda,   k the number of tasks in the batch (the sum convention)
 
     Y Y^T is divided by the mean of its diagonal, so that gamma and rho have no unit; the paper's
-    step is unscaled. The running means cover the shared layers; embedding rows, which change with
-    the batch, enter with this batch's gradient. Heads get the plain gradient of their own loss.
+    step is unscaled. y starts as the first batch's gradient, and beta and gamma stay as they are
+    (LibMTL: from 0, and both fall as 1 / sqrt(batch)). The running means cover the shared layers;
+    embedding rows and representations, which change with the batch, enter with this batch's
+    gradient. Heads get the plain gradient of their own loss.
+
+    Raises ``ValueError`` for beta outside [0, 1], gamma not above 0 or rho below 0.
 
     Fernando et al. 2023, Mitigating gradient bias in multi-objective learning (ICLR).
     """
@@ -67,6 +72,8 @@ class MoCo(Balancer):
     memory = ("mean", "started", "shares")
 
     def __init__(self, beta: float = 0.5, gamma: float = 0.1, rho: float = 0.0) -> None:
+        if not (gamma > 0 and rho >= 0):
+            raise ValueError(f"gamma must be above 0 and rho 0 or more, not {gamma} and {rho}.")
         self.beta = _share("beta", beta)
         self.gamma, self.rho = gamma, rho
         self.mean: Tensor | None = None

@@ -301,7 +301,8 @@ def test_graddrop_draws_each_sign_as_often_as_its_share_of_gradient():
 @given(st.integers(1, 6), st.integers(0, 10_000), st.floats(-6, 6))
 def test_graddrop_agrees_with_a_loop_over_numbers(tasks, seed, exponent):
     matrix = gradients(seed, tasks=tasks).matrix * 10**exponent
-    update = GradDrop(leak=0.25, seed=1).combine(LOSSES, TaskGradients(matrix, {}, 0))
+    losses = torch.ones(tasks)
+    update = GradDrop(leak=0.25, seed=1).combine(losses, TaskGradients(matrix, {}, 0))
     drawn = torch.rand(matrix.shape[1], generator=torch.Generator().manual_seed(1)).double()
     for n in range(matrix.shape[1]):
         values = matrix[:, n].tolist()
@@ -351,6 +352,65 @@ def test_metabalance_half_way_and_one_sided():
         torch.testing.assert_close(update, torch.tensor(expected).double() @ matrix)
 
 
+def test_metabalance_follows_running_norms_and_is_fair_to_a_task_that_comes_late():
+    decay, relax = 0.75, 0.6
+    balancer = MetaBalance("task 1", relax=relax, decay=decay).bind(schema())
+    seen = [[], [], []]  # norms of each task's block, over the batches that had the task
+    for step in range(6):
+        g, losses = gradients(step), LOSSES.clone()
+        if step < 3:  # the last task comes late, as a rare outcome does
+            g.matrix[2], losses[2] = 0.0, 0.0
+        update = balancer.combine(losses, g)
+        for i in range(3):
+            if losses[i] > 0:
+                seen[i].append([float(g.matrix[i, c].norm()) for c in g.blocks.values()])
+        for b, columns in enumerate(g.blocks.values()):
+            usual = []
+            for norms in seen:
+                shares = [decay ** (len(norms) - 1 - n) for n in range(len(norms))]
+                total = sum(s * row[b] for s, row in zip(shares, norms, strict=True))
+                usual.append(total / sum(shares) if norms else None)
+            expected = g.matrix[1, columns].clone()
+            for i in (0, 2):
+                if usual[i] is not None:
+                    scale = relax * usual[1] / usual[i] + 1 - relax
+                    expected += scale * g.matrix[i, columns]
+            torch.testing.assert_close(update[columns], expected)
+
+
+def test_metabalance_leaves_a_block_alone_that_the_main_task_does_not_reach():
+    matrix = torch.tensor([[4.0, 3.0], [1.0, 0.0]], dtype=torch.float64)
+    g = TaskGradients(matrix, {"both": slice(0, 1), "helper": slice(1, 2)}, 2)
+    update = MetaBalance("task 1", relax=1.0).bind(schema(2)).combine(LOSSES[:2], g)
+    assert update.tolist() == [1.0 + 1.0, 3.0]
+
+
+def test_metabalance_refuses_other_blocks_than_it_remembers():
+    balancer = MetaBalance("task 1").bind(schema())
+    balancer.combine(LOSSES, gradients())
+    with pytest.raises(ValueError, match=r"norms of \(3, 3\) .* given \(3, 1\)"):
+        balancer.combine(LOSSES, TaskGradients(gradients().matrix, {"all": slice(0, 11)}, 0))
+
+
+def test_excess_risk_without_anything_that_lasts_is_refused():
+    with pytest.raises(ValueError, match='shared="parameters"'):
+        ExcessMTL().combine(LOSSES, TaskGradients(gradients().matrix, {}, 0))
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_gradient_that_is_not_finite_is_refused_before_it_is_remembered(name, bad):
+    balancer, twin = ALL[name]().bind(schema()), ALL[name]().bind(schema())
+    for rule in (balancer, twin):
+        rule.combine(LOSSES, gradients(1, halves=True))
+    g = gradients(2, halves=True)
+    g.matrix[1, 3] = bad
+    with pytest.raises(FloatingPointError, match="gradient entry of task 'task 1'"):
+        balancer.combine(LOSSES, g)
+    g = gradients(3, halves=True)
+    assert torch.equal(balancer.combine(LOSSES, g), twin.combine(LOSSES, g))
+
+
 # --- TorchJD as an independent reference --------------------------------------------------------
 
 
@@ -388,10 +448,13 @@ def test_impossible_options_are_refused_by_name():
     for make, name in (
         (lambda: DBMTL(decay=1.5), "decay"),
         (lambda: MoCo(beta=-0.1), "beta"),
+        (lambda: MoCo(gamma=0.0), "gamma"),
+        (lambda: MoCo(rho=-1.0), "rho"),
         (lambda: SDMGrad(steps=0), "steps"),
         (lambda: GradDrop(leak=2.0), "leak"),
         (lambda: ExcessMTL(rate=0.0), "rate"),
         (lambda: MetaBalance("click", relax=3.0), "relax"),
+        (lambda: MetaBalance("click", decay=1.0), "decay"),
         (lambda: MetaBalance("click", when="never"), "when"),
     ):
         with pytest.raises(ValueError, match=name):

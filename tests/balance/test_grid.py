@@ -15,6 +15,7 @@ from mtlkit.balance import (
 )
 from mtlkit.balance.positive import lowest_poisson_loss
 from mtlkit.models import MMoE, SharedBottom
+from mtlkit.schema import SchemaError
 from mtlkit.train import fit, seeded
 from tests import tiny
 
@@ -100,12 +101,33 @@ def test_gradients_of_touched_rows_reach_sparse_optimisers(name, optimizer):
     assert not torch.equal(model.embedding.table, _untrained(SharedBottom).embedding.table)
 
 
-@pytest.mark.parametrize("name", [n for n in READ_GRADIENTS if n != "gradnorm"])
-def test_every_rule_of_gradients_works_at_the_representation(name):
+@pytest.mark.parametrize("name", [n for n in READ_GRADIENTS if n not in ("gradnorm", "excess-mtl")])
+def test_every_rule_of_gradients_but_one_works_at_the_representation(name):
     for model_type in (SharedBottom, MMoE):
         model, history = train(name, model_type, shared="representation")
         assert weights(model).isfinite().all()
         assert history.backward_passes == history.steps
+
+
+def test_excess_risk_has_no_memory_at_the_representation_and_says_so():
+    with pytest.raises(ValueError, match='use shared="parameters"'):
+        train("excess-mtl", shared="representation")
+
+
+@pytest.mark.parametrize("name", BALANCERS)
+def test_a_rule_that_remembers_is_not_bound_to_other_tasks(name):
+    balancer = make(name).bind(tiny.schema())
+    with seeded(0):
+        model = SharedBottom(tiny.schema(), **SIZES)
+    fit(model, tiny.table(tiny.schema(), 32), balancer=balancer, epochs=2, progress=False)
+    balancer.bind(tiny.schema())
+    others = tiny.schema("click", "purchase", "orders", "units")
+    state = balancer.state_dict()
+    if any(isinstance(v, torch.Tensor) and k != "generator" for k, v in state.items()):
+        with pytest.raises(SchemaError, match="make a new balancer"):
+            balancer.bind(others)
+    else:
+        balancer.bind(others)
 
 
 def test_the_history_counts_backward_passes():
