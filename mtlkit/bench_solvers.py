@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mtlkit.balance import solvers
+from mtlkit.balance.conflict_averse import conflict_averse
 
 
 def measure_solvers(
@@ -26,7 +27,7 @@ def measure_solvers(
         "cone_weights (UPGrad)": solvers.cone_weights,
         "nash (Nash-MTL)": solvers.nash,
         "fair, alpha 2 (FairGrad)": lambda K: solvers.fair(K, 2.0),
-        "conflict_averse, c 0.4 (CAGrad)": lambda K: solvers.conflict_averse(K, 0.4),
+        "conflict_averse, c 0.4 (CAGrad)": lambda K: conflict_averse(K, 0.4),
     }
     result: dict[str, Any] = {}
     for size in tasks:

@@ -1,21 +1,23 @@
-"""CAGrad: near the mean gradient, the direction whose worst-served task gains most."""
+"""CAGrad: near the mean gradient, the direction that helps the worst-served task most."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from mtlkit.balance import solvers
 from mtlkit.balance.base import Balancer
+from mtlkit.balance.solvers import Array, complementary, cosines, min_norm
 
 
 class CAGrad(Balancer):
     """d = argmax min_i <g_i, d> over |d - g0| <= c |g0|, g0 the mean gradient; weights T u.
 
     d = sum_i u_i g_i with u_i = 1/T + c |g0| / |g_w| w_i, w on the simplex from the dual problem
-    (``solvers.conflict_averse``). c = 0 is equal weighting; as c grows, d turns to MGDA's
+    (``conflict_averse``). c = 0 is equal weighting; as c grows, d turns to MGDA's
     direction. Below 1 the method still minimises the mean loss. ``rescale=True`` divides by 1 + c^2
     as the released code does by default; the paper does not.
 
@@ -36,6 +38,114 @@ class CAGrad(Balancer):
     def task_weights(self, losses: Tensor, gramian: Tensor | None) -> Tensor:
         """Weights (k,), each 1 or more (before ``rescale``)."""
         assert gramian is not None
-        _, u = solvers.conflict_averse(gramian.numpy(), self.c)
+        _, u = conflict_averse(gramian.numpy(), self.c)
         weights = len(losses) * torch.from_numpy(u)
         return weights / (1 + self.c**2) if self.rescale else weights
+
+
+def conflict_averse(K: ArrayLike, c: float) -> tuple[Array, Array]:
+    """CAGrad: the direction of the best worst-case gain near the mean gradient g0.
+
+    Returns (w, u), each (task,): w on the simplex, and the direction d = sum_i u_i g_i.
+    Problem: max_d min_i <g_i, d> over |d - g0| <= c |g0|. Its dual is
+    min_w <g_w, g0> + c |g0| |g_w| over the simplex, g_w = sum w_i g_i, and
+    d = g0 + c |g0| g_w / |g_w|. The two values are equal at the answer only; d's gap to it is
+    dual(w) - min_i <g_i, d>. Method: an active set, on each of which the minimiser is the root of
+    a quadratic equation: lambda = (B + sqrt(B^2 - A (Q - c^2 |g0|^2))) / A with A = 1^T M 1,
+    B = 1^T M b, Q = b^T M b, M the inverse of K on the set and b_i = <g_i, g0>.
+    Ends at a relative gap of 1e-10; where the path runs through g_w = 0, whose slope is undefined,
+    it starts again from the answer for gradients that share one small extra coordinate. Where
+    g_w = 0 is the answer, d is not unique: then it is the projection of g0 onto {d: G d >= 0}, the
+    solution nearest to g0. Source: Liu, B. et al. 2021 (arXiv 2110.14048), algorithm 1.
+    """
+    cosine, norms = cosines(K)
+    size = len(norms)
+    norms = norms / np.sqrt(norms @ norms)  # K is divided by its trace
+    mean = cosine @ norms / size  # <g_i / n_i, g0>
+    square = norms @ mean / size  # |g0|^2
+    radius = c * math.sqrt(max(float(square), 0.0))
+    even = np.full(size, 1 / size)
+    if radius <= 1e-14:
+        return even, even
+    start = np.zeros(size)
+    first = int(np.argmin(norms * (mean + radius)))
+    start[first] = norms[first]
+    best = np.inf, even, even
+    scale = (1 + c) * norms.max() * math.sqrt(square)
+    for ridge, smoothing in (
+        (1e-14, 0.0),
+        (1e-12, 0.0),
+        (1e-14, 1e-5),
+        (1e-14, 1e-4),
+        (1e-14, 1e-3),
+    ):
+        y = start
+        if smoothing:  # as if all gradients shared one more coordinate: |g_w| is never 0
+            lift = (smoothing * norms.min()) ** 2 * np.outer(1 / norms, 1 / norms)
+            y = _active_set(cosine + lift, norms, mean, radius, y, ridge)
+        y = _active_set(cosine, norms, mean, radius, y, ridge)
+        pull = cosine @ y
+        w, share = y / norms, radius / _length(y, pull)
+        gains = norms * (mean + share * pull)  # <g_i, d>
+        doubt = 1e-15 * share * np.abs(y).max() * norms.max()  # rounding in g_w / |g_w|
+        gap = float(w @ gains - gains.min() + doubt)
+        best = min(best, (gap, w, even + share * w), key=lambda candidate: candidate[0])
+        if gap <= 1e-10 * scale:
+            return best[1:]
+    extra = complementary(cosine, -mean[None])[0]
+    gains = norms * (mean + cosine @ extra)
+    w = min_norm(K)
+    y = w * norms
+    shortest = float(y @ cosine @ y)  # |g_w|^2, zero within rounding where this candidate is meant
+    dual = mean @ y + radius * (math.sqrt(shortest) if shortest > 1e-13 * (y @ y) else 0.0)
+    inside = extra @ cosine @ extra <= radius**2 * (1 + 1e-9)
+    if inside and dual - gains.min() <= best[0]:
+        return w, even + extra / norms
+    return best[1:]
+
+
+def _length(y: Array, pull: Array) -> float:
+    """|g_w| = sqrt(y^T C y), pull = C y; not below what rounding leaves of it."""
+    return max(math.sqrt(max(float(y @ pull), 0.0)), 1e-9 * float(np.abs(y).max()))
+
+
+def _active_set(
+    cosine: Array, norms: Array, mean: Array, radius: float, start: Array, ridge: float
+) -> Array:
+    """The minimiser y = w n of mean^T y + radius sqrt(y^T C y), y >= 0, sum of y / n = 1."""
+    y = start.copy()
+    support = np.flatnonzero(y).tolist()
+    for _ in range(5 * len(norms)):
+        while True:
+            block = cosine[np.ix_(support, support)]
+            inverse = np.linalg.inv(block + ridge * np.eye(len(support)))
+            ones, part = 1 / norms[support], mean[support]
+            p, q = inverse @ ones, inverse @ part
+            p, q = p + inverse @ (ones - block @ p), q + inverse @ (part - block @ q)
+            A, B, Q = ones @ p, ones @ q, part @ q
+            root = B * B - A * (Q - radius * radius)
+            if root > 0:
+                longest, move = 1.0, p / A + (p * B / A - q) / math.sqrt(root) - y[support]
+            else:  # no minimum on the plane of these gradients: down to the next edge
+                longest, move = np.inf, p * B / A - q
+            falling = move < 0
+            reach = np.full(len(support), np.inf)
+            reach[falling] = -y[support][falling] / move[falling]
+            blocked = int(np.argmin(reach))
+            length = min(longest, float(reach[blocked]))
+            if not math.isfinite(length):
+                break
+            y[support] += length * move
+            if length == longest or len(support) == 1:
+                break
+            y[support.pop(blocked)] = 0.0
+        pull = cosine @ y
+        slope = mean + radius * pull / _length(y, pull)
+        excess = slope - (slope @ y) / norms
+        excess[support] = 0
+        enter = int(np.argmin(excess))
+        if excess[enter] >= -1e-13:
+            break
+        support.append(enter)
+    y = np.maximum(y, 0)
+    return y / (y / norms).sum()

@@ -8,6 +8,7 @@ import scipy.optimize
 from hypothesis import given, settings
 
 from mtlkit.balance import solvers
+from mtlkit.balance.conflict_averse import conflict_averse
 from tests.balance.gradients import KINDS, SINGULAR, SIZES, gradients, gramian, matrices
 
 EVERY = [(kind, tasks) for kind in KINDS for tasks in SIZES]
@@ -225,7 +226,7 @@ def test_parallel_gradients_get_the_fair_weights_of_one_line():
 
 def cagrad_gap(G, c):
     """Dual value minus the worst gain of d: 0 proves both optimal. And how far d is outside."""
-    w, u = solvers.conflict_averse(G @ G.T, c)
+    w, u = conflict_averse(G @ G.T, c)
     assert (w >= 0).all() and w.sum() == pytest.approx(1, abs=1e-9)
     mean, d = G.mean(0), u @ G
     size = np.linalg.norm(mean)
@@ -263,7 +264,7 @@ def test_cagrads_dual_is_no_higher_than_the_best_of_a_dense_grid(kind):
             spread = np.einsum("...i,ij,...j->...", w, K, w).clip(0)
             return w @ K.mean(1) + 0.4 * np.sqrt(K.mean().clip(0) * spread)
 
-        w, _ = solvers.conflict_averse(K, 0.4)
+        w, _ = conflict_averse(K, 0.4)
         assert dual(w) <= dual(grid).min() + 1e-9 * np.trace(K)
         assert dual(grid).min() - dual(w) < 20 * np.trace(K) / steps
 
@@ -284,13 +285,13 @@ def test_cagrad_agrees_with_scipys_constrained_minimiser():
             method="SLSQP",
             options={"ftol": 1e-15, "maxiter": 1000},
         )
-        w, _ = solvers.conflict_averse(K, 0.4)
+        w, _ = conflict_averse(K, 0.4)
         assert dual(w) == pytest.approx(found.fun, abs=1e-7)
 
 
 def test_cagrad_with_balanced_gradients_keeps_the_mean_that_hurts_nobody():
     G = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])
-    w, u = solvers.conflict_averse(G @ G.T, 0.4)
+    w, u = conflict_averse(G @ G.T, 0.4)
     assert w @ G == pytest.approx([0, 0], abs=1e-6)
     assert u @ G == pytest.approx([0, 1 / 3], abs=1e-9)
 
@@ -299,7 +300,7 @@ def test_cagrad_with_balanced_gradients_keeps_the_mean_that_hurts_nobody():
 
 
 def everything(K):
-    _, u = solvers.conflict_averse(K, 0.4)
+    _, u = conflict_averse(K, 0.4)
     return {
         "min_norm": solvers.min_norm(K),
         "cone": solvers.cone_weights(K).sum(0),
