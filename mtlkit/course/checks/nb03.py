@@ -242,7 +242,7 @@ MEASURES = [  # (name, measure, whether it praises a loser that improves)
 def honest_test(answer):
     found = []
     for name, measure, _ in MEASURES:
-        seen = []
+        seen: list[tuple[list[float], float]] = []
 
         def watched(run, alone, measure=measure, seen=seen):
             seen.append((list(run), alone))
