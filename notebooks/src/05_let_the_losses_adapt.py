@@ -598,8 +598,8 @@ with pl.Config(tbl_width_chars=120, tbl_cols=12):
 # **land elsewhere** on the trade-off of notebook 03, and the constant 1 / base loss lands near them.
 #
 # One shop is not all shops. We tried the market's `seed` 1 and 2: again no rule beat the tuned
-# constant on the four tasks, and it led on click. But it did not always pay with return, and once UW
-# was ahead of 1 / base loss. Try your own.
+# constant on the four tasks, and it led on click. But it did not always pay with return, and once UW,
+# IMTL-L and GradNorm were ahead of 1 / base loss. Try your own.
 #
 # So: standardise, try a handful of constants, keep random weights as a control.
 
