@@ -60,14 +60,14 @@ class Curriculum(Balancer):
                 f"start must be 0 or more ({start!r}), length above 0 ({length!r}) and floor from "
                 f"0 to 1 ({floor!r})."
             )
+        self.levels: list[tuple[str, ...]] | None = None
         if levels is not None:
-            levels = [(level,) if isinstance(level, str) else tuple(level) for level in levels]
-            named = [name for level in levels for name in level]
+            self.levels = [(level,) if isinstance(level, str) else tuple(level) for level in levels]
+            named = [name for level in self.levels for name in level]
             twice = [name for name in named if named.count(name) > 1]
-            if not levels or twice:
+            if not self.levels or twice:
                 what = f"has task {twice[0]!r} twice" if twice else "is empty"
                 raise ValueError(f"levels {what}: every level lists tasks of its own.")
-        self.levels = levels
         self.start, self.length, self.floor = float(start), float(length), float(floor)
         self.fade, self.every = fade, every
         self.time = 0

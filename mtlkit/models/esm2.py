@@ -15,7 +15,7 @@ from mtlkit.schema import Schema, SchemaError
 
 
 class ESM2(EntireSpace):
-    """Elaborated entire space model (Wen et al. 2020, SIGIR).
+    """Elaborated entire space model (Wen et al. 2020, SIGIR; arXiv 1910.07099).
 
     P(purchase | click) = y2 y3 + (1 - y2) y4
 
