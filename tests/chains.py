@@ -8,7 +8,7 @@ from functools import partial
 import torch
 
 from mtlkit.data.table import Table
-from mtlkit.models import AITM, DBMTL, ESCM2, ESM2, ESMM
+from mtlkit.models import AITM, DBMTL, ESCM2, ESM2, ESMM, JointHeads
 from mtlkit.schema import Schema, Task
 from tests import tiny
 
@@ -26,6 +26,7 @@ LINKS = {
     "escm2 ipw": ESCM2,
     "escm2 dr": partial(ESCM2, method="dr"),
     "escm2 dr label": partial(ESCM2, method="dr", imputation="label"),
+    "joint heads": JointHeads,
     "aitm": partial(AITM, width=4),
     "dbmtl": partial(DBMTL, width=4, relation=(5,)),
 }

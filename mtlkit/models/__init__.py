@@ -1,7 +1,7 @@
 """Architectures, one file each, all with the same call: ``Model(schema, **sizes)``.
 
 How parameters are shared: single_task, shared_bottom, mmoe. How outcomes are linked, around any of
-them (link): esmm, esm2, escm2, dbmtl, aitm.
+them (link): esmm, esm2, escm2, dbmtl, joint_heads, aitm.
 """
 
 from mtlkit.models.aitm import AITM
@@ -12,6 +12,7 @@ from mtlkit.models.dbmtl import DBMTL
 from mtlkit.models.escm2 import ESCM2
 from mtlkit.models.esm2 import ESM2
 from mtlkit.models.esmm import ESMM
+from mtlkit.models.joint_heads import JointHeads
 from mtlkit.models.link import Link
 from mtlkit.models.mmoe import MMoE
 from mtlkit.models.shared_bottom import SharedBottom
@@ -25,6 +26,7 @@ __all__ = [
     "ESMM",
     "ArticleNetwork",
     "Constant",
+    "JointHeads",
     "Link",
     "MMoE",
     "MultiTaskModel",

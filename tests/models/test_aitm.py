@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mtlkit.chain import log_joint
-from mtlkit.models import AITM
+from mtlkit.models import AITM, JointHeads, SharedBottom
 from tests import chains, tiny
 from tests.chains import SIZES, moved
 
@@ -115,6 +115,23 @@ def test_the_calibrator_lifts_the_parent_where_the_child_is_above_it():
     z["joint purchase"] = torch.full((40,), 1.0, requires_grad=True)
     model.losses(z, batch)[1].backward()
     assert (z["click"].grad < 0).all()  # a step against it makes the click more likely
+
+
+def test_joint_heads_are_aitm_without_the_transfer():
+    schema = chains.schema("click", "purchase")
+    batch = tiny.all_rows(chains.table(schema, 40, complete=True))
+    model = JointHeads(schema, SharedBottom, **SIZES)
+    raw = model.network(batch)
+    logits = model(batch)
+    assert torch.equal(logits["joint purchase"], raw["purchase"])
+    p, parent = raw["purchase"].sigmoid(), raw["click"].sigmoid()
+    label = batch.labels[:, 1]
+    entropy = torch.nn.functional.binary_cross_entropy(p, label)
+    expected = entropy + 0.6 * (p - parent).clamp(min=0).mean()
+    torch.testing.assert_close(model.losses(logits, batch)[1], expected)
+    model.calibrator = 0.0
+    model.losses(model(batch), batch)[1].backward()
+    assert not moved(model.task_parameters("click"))
 
 
 @pytest.mark.parametrize("options", [{"width": 1}, {"calibrator": -0.1}])

@@ -99,7 +99,7 @@ def test_logits_are_conditional_and_come_in_the_schemas_order(link):
     torch.testing.assert_close(natural["purchase"], logits["purchase"].detach().sigmoid())
     joint = model.predict_joint(batch)
     assert set(joint) == {"click", "cart", "purchase", "return"}
-    if link != "aitm":
+    if link not in ("aitm", "joint heads"):
         assert (joint["return"] <= joint["purchase"]).all()
         torch.testing.assert_close(joint["purchase"], natural["click"] * natural["purchase"])
 
