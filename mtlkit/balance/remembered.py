@@ -65,7 +65,8 @@ class MoCo(Balancer):
 
     Raises ``ValueError`` for beta outside [0, 1], gamma not above 0 or rho below 0.
 
-    Fernando et al. 2023, Mitigating gradient bias in multi-objective learning (ICLR).
+    Fernando et al. 2023, Mitigating gradient bias in multi-objective learning (ICLR, arXiv
+    2210.12624).
     """
 
     needs_gradients, weighs_heads = True, False

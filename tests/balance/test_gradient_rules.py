@@ -198,6 +198,26 @@ def test_gradnorm_remembers_bit_for_bit_and_leaves_absent_tasks_alone():
         assert torch.equal(one.weights(LOSSES, gramian), two.weights(LOSSES, gramian))
 
 
+def test_gradnorm_steps_along_its_loss_through_the_softmax_from_given_losses():
+    norms = torch.tensor([4.0, 1.0, 0.5], dtype=torch.float64)
+    initial = {"task 0": 3.0, "task 2": 0.9}
+    ours = GradNorm(0.7, 0.05, initial=initial).bind(schema())
+    logits = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    adam = torch.optim.Adam([logits], lr=0.05)
+    start = torch.tensor([3.0, float(LOSSES[1]), 0.9], dtype=torch.float64)
+    for step in range(40):
+        losses = LOSSES * (1 - 0.01 * step * torch.arange(3))
+        weights = 3 * logits.softmax(0)
+        torch.testing.assert_close(
+            ours.weights(losses, torch.diag(norms**2)), weights.detach(), rtol=1e-6, atol=1e-8
+        )
+        ratio = losses / start
+        target = ((weights * norms).mean() * (ratio / ratio.mean()) ** 0.7).detach()
+        adam.zero_grad()
+        ((weights * norms - target).abs().sum() / norms.mean()).backward()
+        adam.step()
+
+
 # --- running means ------------------------------------------------------------------------------
 
 
@@ -245,6 +265,51 @@ def test_moco_with_frozen_gradients_comes_to_the_min_norm_point():
     slope, norm = inner @ shares, shares @ inner @ shares
     assert (slope >= norm - 1e-6).all()  # optimality on the simplex
     torch.testing.assert_close(update, 3 * shares @ g.matrix)
+
+
+def project(v):
+    """The nearest point of the simplex, by bisection."""
+    low, high = v.min() - 1, v.max()
+    for _ in range(200):
+        middle = (low + high) / 2
+        low, high = (middle, high) if (v - middle).clamp(min=0).sum() > 1 else (low, middle)
+    return (v - low).clamp(min=0)
+
+
+@pytest.mark.parametrize("name", ["MoCo", "SDMGrad"])
+def test_shares_follow_their_equations_step_by_step_while_a_task_comes_and_goes(name):
+    beta, gamma, rho, strength, rate = 0.4, 0.2, 0.3, 0.5, 0.15
+    rule = MoCo(beta, gamma, rho) if name == "MoCo" else SDMGrad(strength, rate, steps=3)
+    shares, means = torch.full((3,), 1 / 3, dtype=torch.float64), {}
+    for step in range(8):
+        g, losses = gradients(step, halves=True), LOSSES.clone()
+        here = [0, 2] if step in (0, 3, 4) else [0, 1, 2]
+        for i in {0, 1, 2} - set(here):
+            losses[i] = 0.0
+            for matrix in (g.matrix, *g.halves):
+                matrix[i] = 0.0
+        update = rule.combine(losses, g)
+        held = shares[here].sum()
+        part = shares[here] / held
+        if name == "MoCo":
+            rows = g.matrix[here].clone()
+            for row, i in zip(rows, here, strict=True):
+                row[:7] = means[i] + beta * (row[:7] - means[i]) if i in means else row[:7]
+                means[i] = row[:7].clone()
+            inner = rows @ rows.T
+            inner = inner / inner.diagonal().mean() + rho * torch.eye(len(here)).double()
+            part = project(part - gamma * inner @ part)
+            expected = len(here) * part @ rows
+        else:
+            inner = g.halves[0][here] @ g.halves[1][here].T
+            inner = inner / inner.diagonal().abs().mean()
+            even = torch.full_like(part, strength / len(here))
+            for _ in range(3):
+                part = project(part - rate * inner @ (part + even))
+            expected = len(here) / (1 + strength) * (part + even) @ g.matrix[here]
+        shares[here] = held * part
+        torch.testing.assert_close(update, expected, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(rule.shares, shares, rtol=1e-9, atol=1e-12)
 
 
 def test_sdmgrad_weights_solve_their_problem_and_large_strength_is_equal_weighting():

@@ -1,5 +1,6 @@
 """The engine on models that share in unusual ways, against brute force in float64."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -39,7 +40,7 @@ class Odd(MultiTaskModel):
     def __init__(self, schema):
         super().__init__(schema)
         self.embedding = FieldEmbedding(schema, 3)
-        self.late = FieldEmbedding(schema, 2)  # shared, read by the heads
+        self.late = FieldEmbedding(schema, 2)  # shared, read by the heads and below them
         self.own = FieldEmbedding(schema, 2)  # of the first task, read by its head
         self.early = FieldEmbedding(schema, 2)  # of the last task, read below the representation
         self.norm = nn.BatchNorm1d(self.embedding.width)
@@ -58,6 +59,7 @@ class Odd(MultiTaskModel):
         x = self.norm(x)
         first, second = (expert(x) for expert in self.experts)
         gated = second * self.gate(x).sigmoid() + self.theirs(self.early(batch))
+        gated = gated + self.late(batch)[:, 1:2]
         return first, first + second, gated
 
     def decode(self, shared, batch):
@@ -149,6 +151,36 @@ def test_at_the_representation_tables_above_it_and_tasks_own_parts_below_it_are_
         mixed = id(p) in shared or name.split(".")[0] in below
         used = WEIGHTS[:3] if mixed else (1.0, 1.0, 1.0)
         torch.testing.assert_close(found[name].to_dense(), weighted(gradients[name], used))
+
+
+@pytest.mark.parametrize("shared", ["parameters", "representation"])
+def test_old_gradients_are_replaced_and_lookups_are_whole_again_after_a_step(shared):
+    model, batch = odd()
+    _, once = run(model, batch, Watching(), shared=shared)
+    step = GradientStep(model, Watching().bind(model.schema), shared)
+    step.run(batch, nullcontext)
+    step.run(batch, nullcontext)
+    for name, p in model.named_parameters():
+        assert (p.grad is None) == (once[name] is None)
+        if p.grad is not None:
+            torch.testing.assert_close(p.grad, once[name], rtol=1e-6, atol=1e-9)  # norm has moved
+    model.zero_grad()
+    model.losses(model(batch), batch).sum().backward()
+    assert all(e.table.grad is not None for e in model.embeddings())
+
+
+def test_only_whole_layers_last_from_batch_to_batch():
+    model, batch = odd()
+    balancer = WatchingHalves()
+    run(model, batch, balancer)
+    gradients = balancer.gradients
+    tables = {name for name in gradients.blocks if name.endswith("table")}
+    assert tables == {"embedding.table", "late.table"}
+    whole = [columns for name, columns in gradients.blocks.items() if name not in tables]
+    assert gradients.lasting == sum(columns.stop - columns.start for columns in whole)
+    assert gradients.lasting == max(columns.stop for columns in whole)
+    run(model, batch, balancer, shared="representation")
+    assert balancer.gradients.lasting == 0
 
 
 def test_weighted_losses_reach_outputs_by_name_and_not_by_their_order():
