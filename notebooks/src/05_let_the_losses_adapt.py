@@ -196,8 +196,9 @@ figure, axes = plot.canvas("Weights over time: six of the rules, the same rows",
 with plot.style():
     for panel, (name, weights) in zip(axes.flat, moved.items()):
         for number, task in enumerate(tasks):
-            width = 0.8 if name == "RLW" else 2
-            panel.plot(weights[:, number], label=task, linewidth=width, marker="")
+            marks = {"marker": plot.MARKERS[number], "markevery": (8 * number, 36), "markersize": 5}
+            look = {"linewidth": 0.8, "marker": ""} if name == "RLW" else {"linewidth": 1.6} | marks
+            panel.plot(weights[:, number], label=task, **look)
         panel.axhline(1, color="black", linestyle=":", linewidth=1)
         panel.set(title=name, yscale="log", yticks=[0.1, 0.3, 1, 3], ylim=(0.04, 8))
         panel.set_yticklabels(["0.1", "0.3", "1", "3"])
