@@ -126,6 +126,7 @@ def finite_differences(kind):
 
 
 # %% tags=["hide-input"]
+tables = pl.Config(tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True, tbl_rows=8)
 parts = []
 for kind in examples:
     numbers = start.clone().requires_grad_()
@@ -135,8 +136,7 @@ for kind in examples:
     parts.append(pl.DataFrame(columns | {"finite differences": finite_differences(kind)}))
 gradients = pl.concat(parts)
 record("gradients by hand", gradients)
-with pl.Config(tbl_rows=8):
-    display(gradients)
+display(gradients)
 
 # %% [markdown]
 # ### One rule for everything?
