@@ -47,7 +47,7 @@ class Odd(MultiTaskModel):
         self.experts = nn.ModuleList(MLP(self.embedding.width, (6,)) for _ in range(2))
         self.gate = nn.Linear(self.embedding.width, 6)  # of the last task, below as well
         self.pair = nn.Linear(6, 6)  # a head of the second and the third task
-        self.last = nn.Parameter(torch.randn(7, 6).T)  # not contiguous
+        self.last = nn.Parameter(torch.randn(7, 6).T)  # not contiguous; below the heads, too
         self.context = nn.Linear(self.late.width, 7)
         self.mine = nn.Linear(self.own.width, 7)
         self.theirs = nn.Linear(self.early.width, 6)
@@ -59,7 +59,7 @@ class Odd(MultiTaskModel):
         x = self.norm(x)
         first, second = (expert(x) for expert in self.experts)
         gated = second * self.gate(x).sigmoid() + self.theirs(self.early(batch))
-        gated = gated + self.late(batch)[:, 1:2]
+        gated = gated + self.late(batch)[:, 1:2] + self.last.sum(1)
         return first, first + second, gated
 
     def decode(self, shared, batch):
