@@ -338,10 +338,10 @@ pl.DataFrame([
 # %% [markdown]
 # With equal weights, both walks from above stay in a valley: its sides are so steep that Adam jumps
 # from one to the other, and the gentle slope along it, which both tasks share, is not heard. MGDA
-# turns the steep side down and gets through. But the first table shows that longer steps can jump out
-# of the valley with equal weights, and in it each step is nearly chance: with two tasks PCGrad and
-# UPGrad are the same rule, yet rounding errors part their walks. So the example shows what a rule
-# *can* do, not that your network has such valleys.
+# turns the steep side down and gets through. (With two tasks PCGrad and UPGrad are the same rule;
+# compare their panels.) But the first table shows that longer steps can jump out of the valley with
+# equal weights as well. So the example shows what a rule *can* do, not that your network has such
+# valleys, or that your steps are too short for them.
 #
 # The second table: with equal weights and PCGrad the louder task 2 pulls the end to its side
 # ($x_1 = -7$), with MGDA the quieter one does. Only **Nash-MTL** stays. Its direction has no unit.
