@@ -32,6 +32,7 @@ SIZES: dict[str, dict[str, tuple]] = {
         "draws": (2, 12),
         "journey": (3_000, 30_000),
     },
+    "04": {"rows": (6_000, 60_000), "epochs": (1, 3), "seeds": (2, 5)},
     "05": {
         "log": (20_000, 250_000),
         "rows": (3_000, 24_000),
@@ -42,6 +43,7 @@ SIZES: dict[str, dict[str, tuple]] = {
     },
     "06": {
         "rows": (12_000, 60_000),
+        "rich_rows": (8_000, 40_000),
         "epochs": (1, 3),
         "seeds": (2, 5),
         "tries": (2, 4),

@@ -530,7 +530,7 @@ def constants(split):
 
 # %%
 rich = Market("aligned", seed=0, click_rate=0.4)
-two = split_time(rich.impressions(size.rows), "day", (33, 44)).select_tasks(["click", "cart"])
+two = split_time(rich.impressions(size.rich_rows), "day", (33, 44)).select_tasks(["click", "cart"])
 names = {"equal": "equal weights", "rlw": "random weights", "pcgrad": "PCGrad", "mgda": "MGDA"}
 names |= {"cagrad": "CAGrad", "nash-mtl": "Nash-MTL"}
 finals, chosen = {}, {}
