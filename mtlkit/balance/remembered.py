@@ -21,7 +21,7 @@ class DBMTL(PositiveLosses):
 
     The running mean covers the shared layers; embedding rows and representations, which change with
     the batch, enter with this batch's gradient. Heads get the plain gradient of their own loss (in
-    the paper, of its logarithm). LibMTL's code starts m at 0 and lets the decay fade, as
+    the paper, of its logarithm). LibMTL's code starts m at 0 and can let the decay fade, as
     decay / batch^sigma. The logarithm needs positive losses: see ``minimum`` in ``PositiveLosses``.
 
     Lin et al. 2023 (arXiv 2308.12029).

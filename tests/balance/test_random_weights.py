@@ -64,3 +64,12 @@ def test_a_missing_task_leaves_the_ratios_of_the_others():
 def test_unknown_distribution_is_refused():
     with pytest.raises(ValueError, match="uniform"):
         RandomLossWeighting("uniform")
+
+
+@pytest.mark.parametrize("distribution", ["normal", "dirichlet"])
+def test_weights_sum_to_the_number_of_tasks_in_the_batch(distribution):
+    rule = RandomLossWeighting(distribution)
+    for losses, tasks in (([0.3, 1.0, 2.0], 3), ([0.3, 0.0, 2.0], 2), ([0.0, 1.0, 0.0], 1)):
+        weights = rule.weights(torch.tensor(losses, dtype=torch.float64))
+        assert float(weights.sum()) == pytest.approx(tasks)
+        assert ((weights > 0) == (torch.tensor(losses) > 0)).all()
