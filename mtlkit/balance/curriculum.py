@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from mtlkit.balance.base import Balancer
+from mtlkit.balance.gramian import TaskGradients
 from mtlkit.schema import Schema, SchemaError
 
 
@@ -34,6 +37,11 @@ class Curriculum(Balancer):
         (``every="epoch"``) or earlier steps ("step").
     floor
         Weight before a level comes in, from 0 to 1.
+    balancer
+        A rule that works inside the curriculum: it is given the losses w L and the gradients w g,
+        and what it makes of them counts. (A task at w = 0 is to it one without labels. Where the
+        rule leaves heads their plain gradient, a head trains before its level has come in, and
+        what is shared does not.) None: w alone.
 
     Raises ``ValueError`` for numbers outside these ranges and a task in two levels, ``SchemaError``
     for an unknown task.
@@ -42,7 +50,7 @@ class Curriculum(Balancer):
     Curriculum Learning (ICML). The form of the schedule is ours.
     """
 
-    memory = ("time",)
+    memory: ClassVar[tuple[str, ...]] = ("time",)
 
     def __init__(
         self,
@@ -52,6 +60,7 @@ class Curriculum(Balancer):
         floor: float = 0.0,
         fade: bool = False,
         every: str = "epoch",
+        balancer: Balancer | None = None,
     ) -> None:
         if every not in ("epoch", "step"):
             raise ValueError(f"every must be 'epoch' or 'step', not {every!r}.")
@@ -71,6 +80,16 @@ class Curriculum(Balancer):
         self.start, self.length, self.floor = float(start), float(length), float(floor)
         self.fade, self.every = fade, every
         self.time = 0
+        self.balancer = balancer
+        self._last: Tensor | None = None  # w of the last step, for the second pass
+        if balancer is not None:  # be run as the inner rule is
+            self.needs_gramian = balancer.needs_gramian  # type: ignore[misc]
+            self.needs_gradients = balancer.needs_gradients  # type: ignore[misc]
+            self.needs_halves = balancer.needs_halves  # type: ignore[misc]
+            self.weighs_heads = balancer.weighs_heads  # type: ignore[misc]
+            self.needs_second_pass = balancer.needs_second_pass  # type: ignore[misc]
+            self.parameters = balancer.parameters
+            self.memory = ("time", "balancer")  # type: ignore[misc]
 
     def bind(self, schema: Schema) -> Curriculum:
         """Learn the tasks' names, and the levels from ``given`` where none were listed."""
@@ -82,6 +101,8 @@ class Curriculum(Balancer):
                     f"{', '.join(known)}."
                 )
         super().bind(schema)
+        if self.balancer is not None:
+            self.balancer.bind(schema)
         return self
 
     def level_weights(self, time: float) -> list[float]:
@@ -92,21 +113,61 @@ class Curriculum(Balancer):
         share = [a - b if self.fade else a for a, b in pairwise(came)]
         return [self.floor + (1 - self.floor) * s for s in share]
 
+    def weights(self, losses: Tensor, gramian: Tensor | None = None) -> Tensor:
+        """Weights (task,), detached: of the schedule, times those of the inner rule."""
+        if self.balancer is None:
+            return super().weights(losses, gramian)
+        scale = self._step(losses)
+        if gramian is not None:
+            both = scale.to(gramian.device, gramian.dtype)
+            gramian = both.unsqueeze(1) * gramian * both
+        return scale * self.balancer.weights(scale * losses.detach(), gramian)
+
+    def combine(self, losses: Tensor, gradients: TaskGradients) -> Tensor:
+        """What the inner rule makes of the gradients w g, (number,)."""
+        if self.balancer is None:
+            return super().combine(losses, gradients)
+        scale = self._step(losses)
+        rows = scale.to(gradients.matrix).unsqueeze(1)  # (task, 1)
+        halves = gradients.halves
+        scaled = replace(
+            gradients,
+            matrix=rows * gradients.matrix,
+            halves=None if halves is None else (rows * halves[0], rows * halves[1]),
+        )
+        return self.balancer.combine(scale * losses, scaled)
+
     def task_weights(self, losses: Tensor, gramian: Tensor | None) -> Tensor:
         """Weights of the present tasks: (k,)."""
-        if self.schema is None:
-            raise RuntimeError("Curriculum does not know the order of tasks: call bind(schema).")
-        levels = self._levels()
-        weights = torch.ones(self.tasks, dtype=torch.float64)
-        for level, weight in zip(levels, self.level_weights(self.time), strict=True):
-            for name in level:
-                weights[self.schema.task_index(name)] = weight
-        self.time += self.every == "step"
-        return weights[self.present]
+        return self._step(torch.ones(self.tasks, dtype=torch.float64))[self.present]
+
+    def after_step(self, losses: Tensor) -> None:
+        """Passed on to the inner rule, with the weights of the step."""
+        if self.balancer is not None and self._last is not None:
+            self.balancer.after_step(self._last.to(losses) * losses)
 
     def end_epoch(self, losses: Tensor) -> None:
         """One epoch more."""
+        if self.balancer is not None:
+            self.balancer.end_epoch(self._scale().to(losses) * losses)
         self.time += self.every == "epoch"
+
+    def _scale(self) -> Tensor:
+        """The schedule's weight of every task now, (task,), float64."""
+        if self.schema is None:
+            raise RuntimeError("Curriculum does not know the order of tasks: call bind(schema).")
+        weights = torch.ones(self.schema.num_tasks, dtype=torch.float64)
+        for level, weight in zip(self._levels(), self.level_weights(self.time), strict=True):
+            for name in level:
+                weights[self.schema.task_index(name)] = weight
+        return weights
+
+    def _step(self, like: Tensor) -> Tensor:
+        """The weights (task,) of this step, in the type of ``like``; time goes on by a step."""
+        scale = self._scale().to(like.device, like.dtype)
+        self.time += self.every == "step"
+        self._last = scale
+        return scale
 
     def _levels(self) -> list[tuple[str, ...]]:
         if self.levels is not None:

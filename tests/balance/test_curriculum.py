@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mtlkit.balance import Curriculum
+from mtlkit.balance import BALANCERS, Curriculum, TaskGradients
 from mtlkit.models import SharedBottom
 from mtlkit.schema import SchemaError
 from mtlkit.train import fit, seeded
@@ -75,6 +75,76 @@ def test_a_level_that_has_not_come_in_does_not_train():
     after = model.task_parameters("return")
     assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
     assert not torch.equal(model.task_parameters("click")[0], click[0])
+
+
+def own(name):
+    """A rule by its short name, with what it needs for tiny chains."""
+    kind = BALANCERS[name]
+    needs = {"fixed": ({"click": 2.0},), "schedule": ({"click": (2.0, 0.9)},)}
+    return kind("click") if name == "metabalance" else kind(*needs.get(name, ()))
+
+
+@pytest.mark.parametrize("name", BALANCERS)
+def test_every_balancer_works_inside_a_curriculum(name):
+    table = chains.table(chains.schema(), 40)
+    with seeded(0):
+        model = SharedBottom(table.schema, **chains.SIZES)
+    before = [p.detach().clone() for p in model.shared_parameters()]
+    balancer = Curriculum(LEVELS, every="step", length=2, balancer=own(name))
+    fit(model, table, epochs=2, balancer=balancer, batch_size=20, progress=False, device="cpu")
+    assert balancer.time == 4
+    assert all(p.isfinite().all() for p in model.parameters())
+    assert any(
+        not torch.equal(p, b) for p, b in zip(model.shared_parameters(), before, strict=True)
+    )
+
+
+def test_the_inner_rule_sees_scaled_losses_and_its_weights_are_scaled():
+    schema, losses = chains.schema(), torch.tensor([0.5, 0.25, 0.2, 0.1, 2.0])
+    outer = Curriculum(LEVELS, start=0, length=2, floor=0.5, balancer=BALANCERS["log-sum"]())
+    outer.bind(schema)
+    scale = torch.tensor([1, 0.5, 0.5, 0.5, 1])
+    # log-sum has w = 1 / L: of the loss s L the weight is 1 / (s L), and s times that is 1 / L
+    torch.testing.assert_close(outer.weights(losses), 1 / losses)
+    fixed = Curriculum(LEVELS, floor=0.5, balancer=own("fixed")).bind(schema)
+    torch.testing.assert_close(fixed.weights(losses), scale * torch.tensor([2.0, 1, 1, 1, 1]))
+
+
+@pytest.mark.parametrize("name", ["mgda", "pcgrad", "upgrad", "graddrop", "sdmgrad"])
+def test_the_inner_rule_combines_scaled_gradients(name):
+    matrix = torch.randn(5, 7)
+    scale = torch.tensor([1, 0.5, 0.25, 0.25, 1])
+    losses, halves = torch.rand(5) + 0.1, (matrix + 0.1, matrix - 0.1)
+    levels = [("click",), ("cart",), ("purchase", "return")]
+    outer = Curriculum(levels, floor=0.25, length=3, balancer=own(name)).bind(chains.schema())
+    outer.end_epoch(torch.full((5,), torch.nan))  # a third of the way for cart: 1/4 + 3/4 * 1/3
+    outer_step = outer.combine(losses, TaskGradients(matrix, {"a": slice(0, 7)}, 7, halves))
+    scaled = scale.unsqueeze(1) * matrix
+    parts = tuple(scale.unsqueeze(1) * half for half in halves)
+    plain = own(name).bind(chains.schema())
+    expected = plain.combine(scale * losses, TaskGradients(scaled, {"a": slice(0, 7)}, 7, parts))
+    torch.testing.assert_close(outer_step, expected)
+
+
+def test_a_run_inside_a_curriculum_is_resumed_exactly(tmp_path):
+    table = chains.table(chains.schema(), 40)
+    options = {"epochs": 2, "batch_size": 10, "progress": False, "device": "cpu"}
+    ends = []
+    for steps in (None, 5):
+        with seeded(0):
+            model = SharedBottom(table.schema, **chains.SIZES)
+        path = tmp_path / f"{steps}.pt"
+        if steps is not None:
+            fit(
+                model, table, balancer=Curriculum(LEVELS, floor=0.1, balancer=own("famo")),
+                checkpoint=path, max_steps=steps, **options,
+            )  # fmt: skip
+        fit(
+            model, table, balancer=Curriculum(LEVELS, floor=0.1, balancer=own("famo")),
+            checkpoint=path, resume=True, **options,
+        )  # fmt: skip
+        ends.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    assert torch.equal(*ends)
 
 
 @pytest.mark.parametrize(
