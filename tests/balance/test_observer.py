@@ -104,3 +104,18 @@ def test_a_saved_observer_goes_on_with_its_rule_and_its_notes(table):
     assert torch.equal(first.cosines, second.cosines)
     assert torch.equal(first.between_halves, second.between_halves)
     assert torch.equal(first.balancer.generator.get_state(), second.balancer.generator.get_state())
+
+
+def test_the_ends_of_epochs_reach_the_watched_rule(table):
+    class Counting(PCGrad):
+        epochs = 0
+
+        def end_epoch(self, losses):
+            self.epochs += 1
+
+    rule = Counting()
+    fit(
+        model_for(table), table, balancer=GradientObserver(rule), epochs=3, batch_size=300,
+        progress=False,
+    )  # fmt: skip
+    assert rule.epochs == 3
