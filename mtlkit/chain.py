@@ -74,9 +74,10 @@ def log_joint(schema: Schema, logits: Mapping[str, Tensor]) -> dict[str, Tensor]
 def log_complement(schema: Schema, logits: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """log(1 - P(the task and all its ancestors)), (batch,), of every binary task.
 
-    The event fails either before the task or at it, and these exclude each other:
-    1 - P_k = (1 - P_parent) + P_parent (1 - p_k), a sum of positive terms, so nothing cancels,
-    whatever the logits. It equals log1mexp(log_joint).
+    It equals log1mexp(log_joint), which is what is computed where P <= 1/2. Above, log P is close
+    to 0 and has lost digits; but the event fails either before the task or at it, and these exclude
+    each other: 1 - P_k = (1 - P_parent) + P_parent (1 - p_k), a sum of positive terms, in which
+    nothing cancels, whatever the logits.
     """
     joint = log_joint(schema, logits)
     result: dict[str, Tensor] = {}
@@ -86,7 +87,9 @@ def log_complement(schema: Schema, logits: Mapping[str, Tensor]) -> dict[str, Te
         if parent is None:
             result[name] = fails
         else:
-            result[name] = torch.logaddexp(result[parent], joint[parent] + fails)
+            rare = joint[name] < -math.log(2)
+            sure = torch.logaddexp(result[parent], joint[parent] + fails)
+            result[name] = torch.where(rare, log1mexp(joint[name].where(rare, -1.0)), sure)
     return result
 
 
