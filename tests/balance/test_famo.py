@@ -5,8 +5,12 @@ from hypothesis import strategies as st
 from torchjd.scalarization import FAMO as PeerFAMO
 
 from mtlkit.balance.famo import EPSILON, FAMO
+from mtlkit.balance.fixed import EqualWeights
 from mtlkit.balance.scalarizations import LogSum
+from mtlkit.models import SharedBottom
 from mtlkit.schema import Schema, Task
+from mtlkit.train import fit, seeded
+from tests import tiny
 
 SCHEMA = Schema((Task("click"), Task("dwell", "regression"), Task("purchase")))
 OLD = torch.tensor([0.5, 2.0, 0.02], dtype=torch.float64)
@@ -146,3 +150,62 @@ def test_it_asks_fit_for_a_second_pass_and_refuses_impossible_options():
         FAMO(learning_rate=-0.1)
     with pytest.raises(ValueError, match="decay"):
         FAMO(decay=-0.1)
+
+
+class Noting(EqualWeights):
+    """Equal weights that keep the losses before and after each step, and count whole epochs."""
+
+    needs_second_pass = True
+
+    def __init__(self):
+        self.before, self.after, self.epochs = [], [], 0
+
+    def weights(self, losses, gramian=None):
+        self.before.append(losses.clone())
+        return super().weights(losses, gramian)
+
+    def after_step(self, losses):
+        self.after.append(losses.clone())
+
+    def end_epoch(self, losses):
+        self.epochs += 1
+
+
+class Normed(SharedBottom):
+    """A shared bottom with running statistics."""
+
+    def __init__(self, schema, **sizes):
+        super().__init__(schema, **sizes)
+        self.norm = torch.nn.BatchNorm1d(self.bottom.width)
+
+    def represent(self, x, batch):
+        return (self.norm(super().represent(x, batch)[0]),)
+
+
+def passed_twice(rule, **options):
+    table = tiny.learnable(96)
+    with seeded(0):
+        model = Normed(table.schema, embedding_dim=4, hidden=(8,), tower=(4,), dropout=0.5)
+    settings = {"epochs": 3, "batch_size": 32, "optimizer": "sgd", "device": "cpu", **options}
+    fit(model, table, balancer=rule, progress=False, **settings)
+    return model.state_dict()
+
+
+def test_the_second_pass_sees_the_same_dropout_masks_and_leaves_no_trace():
+    noted = Noting()
+    passed_twice(noted, learning_rate=0.0)  # nothing moves, so nothing may change
+    assert len(noted.before) == len(noted.after) == 9
+    for before, after in zip(noted.before, noted.after, strict=True):
+        assert torch.equal(before, after)
+    assert not torch.equal(noted.before[0], noted.before[3])  # other masks, other rows
+    once = passed_twice(EqualWeights(), learning_rate=0.1)
+    twice = passed_twice(Noting(), learning_rate=0.1)
+    assert int(twice["norm.num_batches_tracked"]) == 9
+    for name, value in once.items():
+        assert torch.equal(twice[name], value), name
+
+
+def test_only_whole_epochs_are_told_to_a_rule():
+    rule = Noting()
+    passed_twice(rule, learning_rate=0.1, max_steps=7)  # three steps an epoch
+    assert rule.epochs == 2
