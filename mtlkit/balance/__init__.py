@@ -23,7 +23,7 @@ from mtlkit.balance.gramian import TaskGradients, gramian
 from mtlkit.balance.min_norm import MGDA
 from mtlkit.balance.observer import GradientObserver
 from mtlkit.balance.random_weights import RandomLossWeighting
-from mtlkit.balance.remembered import DBMTL, MoCo, SDMGrad
+from mtlkit.balance.remembered import DualBalancing, MoCo, SDMGrad
 from mtlkit.balance.scalarizations import GeometricLoss, LogSum, SmoothTchebycheff
 from mtlkit.balance.surgery import GradVac, PCGrad
 from mtlkit.balance.uncertainty import IMTLL, UncertaintyWeighting
@@ -55,7 +55,7 @@ BALANCERS: dict[str, type[Balancer]] = {
     "aligned-mtl": AlignedMTL,
     "upgrad": UPGrad,
     "graddrop": GradDrop,
-    "db-mtl": DBMTL,
+    "db-mtl": DualBalancing,
     "moco": MoCo,
     "sdmgrad": SDMGrad,
     "excess-mtl": ExcessMTL,
@@ -64,7 +64,6 @@ BALANCERS: dict[str, type[Balancer]] = {
 
 __all__ = [
     "BALANCERS",
-    "DBMTL",
     "FAMO",
     "IMTLG",
     "IMTLL",
@@ -74,6 +73,7 @@ __all__ = [
     "CAGrad",
     "Curriculum",
     "DecaySchedule",
+    "DualBalancing",
     "DynamicTaskPriority",
     "DynamicWeightAverage",
     "EqualWeights",

@@ -13,7 +13,7 @@ from mtlkit.balance.positive import PositiveLosses
 from mtlkit.balance.solvers import project_simplex
 
 
-class DBMTL(PositiveLosses):
+class DualBalancing(PositiveLosses):
     """Dual-balancing (DB-MTL): gradients of log L_i, all scaled up to the largest norm, and added.
 
     m_i <- m_i + (1 - decay) (grad L_i / L_i - m_i)          (the first batch starts it)
@@ -154,7 +154,7 @@ def _share(name: str, value: float) -> float:
 
 
 def _running_mean(
-    balancer: DBMTL | MoCo, rows: Tensor, here: Tensor, lasting: int, pace: float
+    balancer: DualBalancing | MoCo, rows: Tensor, here: Tensor, lasting: int, pace: float
 ) -> Tensor:
     """Move the memory of the shared layers towards rows (k, number); rows with it in place."""
     if balancer.mean is None:

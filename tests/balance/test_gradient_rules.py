@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mtlkit.balance.elementwise import ExcessMTL, GradDrop, MetaBalance
 from mtlkit.balance.gradnorm import GradNorm, gradnorm_gradient
 from mtlkit.balance.gramian import TaskGradients
-from mtlkit.balance.remembered import DBMTL, MoCo, SDMGrad
+from mtlkit.balance.remembered import DualBalancing, MoCo, SDMGrad
 from mtlkit.schema import Schema, SchemaError, Task
 
 LOSSES = torch.tensor([0.7, 0.2, 1.3], dtype=torch.float64)
@@ -36,7 +36,7 @@ def schema(tasks=3):
 
 
 ALL = {
-    "DBMTL": lambda: DBMTL(),
+    "DualBalancing": lambda: DualBalancing(),
     "MoCo": lambda: MoCo(),
     "SDMGrad": lambda: SDMGrad(),
     "GradDrop": lambda: GradDrop(),
@@ -101,7 +101,7 @@ def test_float32_gradients_give_a_float32_update_near_the_exact_one(name):
         torch.testing.assert_close(update.double(), exact, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["DBMTL", "MoCo", "SDMGrad", "ExcessMTL"])
+@pytest.mark.parametrize("name", ["DualBalancing", "MoCo", "SDMGrad", "ExcessMTL"])
 def test_the_order_of_tasks_does_not_matter(name):
     order = [2, 0, 1]
     one, two = ALL[name]().bind(schema()), ALL[name]().bind(schema())
@@ -229,12 +229,12 @@ def test_db_mtl_rescales_log_gradients_to_the_largest_norm():
     rows = g.matrix / LOSSES.unsqueeze(1)
     norms = rows.norm(dim=1)
     expected = (rows / norms.unsqueeze(1)).sum(0) * norms.max()
-    torch.testing.assert_close(DBMTL().bind(schema()).combine(LOSSES, g), expected)
+    torch.testing.assert_close(DualBalancing().bind(schema()).combine(LOSSES, g), expected)
 
 
 def test_db_mtl_is_blind_to_the_scale_of_a_loss():
     scale = torch.tensor([1e3, 1.0, 1e-3], dtype=torch.float64)
-    one, two = DBMTL().bind(schema()), DBMTL().bind(schema())
+    one, two = DualBalancing().bind(schema()), DualBalancing().bind(schema())
     for step in range(4):
         g = gradients(step)
         scaled = TaskGradients(g.matrix * scale.unsqueeze(1), g.blocks, g.lasting)
@@ -242,7 +242,7 @@ def test_db_mtl_is_blind_to_the_scale_of_a_loss():
 
 
 def test_running_means_cover_the_layers_and_take_table_rows_as_they_come():
-    balancer = DBMTL(decay=0.75).bind(schema())
+    balancer = DualBalancing(decay=0.75).bind(schema())
     first, second = gradients(0), gradients(1)
     balancer.combine(LOSSES, first)
     update = balancer.combine(LOSSES, second)
@@ -255,7 +255,7 @@ def test_running_means_cover_the_layers_and_take_table_rows_as_they_come():
 
 def test_losses_that_have_no_logarithm_are_refused_by_name():
     with pytest.raises(ValueError, match=r"task 1.*minimum"):
-        DBMTL().bind(schema()).combine(torch.tensor([0.5, -0.1, 0.2]), gradients())
+        DualBalancing().bind(schema()).combine(torch.tensor([0.5, -0.1, 0.2]), gradients())
 
 
 def test_moco_with_frozen_gradients_comes_to_the_min_norm_point():
@@ -514,7 +514,7 @@ def test_sdmgrad_agrees_with_torchjd_where_both_run_to_the_end():
 
 def test_impossible_options_are_refused_by_name():
     for make, name in (
-        (lambda: DBMTL(decay=1.5), "decay"),
+        (lambda: DualBalancing(decay=1.5), "decay"),
         (lambda: MoCo(beta=-0.1), "beta"),
         (lambda: MoCo(gamma=0.0), "gamma"),
         (lambda: MoCo(rho=-1.0), "rho"),
