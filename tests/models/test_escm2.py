@@ -112,8 +112,10 @@ def test_with_an_imputed_label_the_conversion_tower_learns_on_rows_without_a_cli
 @pytest.mark.parametrize("imputation", ["error", "label"])
 def test_the_imputation_head_learns_from_the_imputation_loss_alone(imputation, weight):
     model, batch = make(method="dr", imputation=imputation, imputation_weight=weight)
-    _, imputing = gradients(model, batch)
+    learning, imputing = gradients(model, batch)
     assert bool(imputing.abs().sum() > 0) == (weight > 0)
+    model.imputation_weight = 5.0  # which the conversion tower does not feel
+    torch.testing.assert_close(gradients(model, batch)[0], learning)
 
 
 @pytest.mark.parametrize("options", KINDS[:2])
