@@ -129,7 +129,7 @@ def loss_in_logs(answer):
         )
         wanted = slow_esmm(z[0], z[1], *labels).float()
         require_close(
-            found, wanted, f"Both logits at {a}: the loss should be {{wanted}}, yours is {{found}}.",
+            found, wanted, f"Both logits at {a}: the loss should be {{wanted}}, not {{found}}.",
             tolerance=1e-3,
         )  # fmt: skip
 
