@@ -56,7 +56,7 @@ class _Run:
             self.model = SharedBottom(schema)
         self.balancer = balancer.bind(schema)
         reads = balancer.needs_gramian or balancer.needs_gradients
-        self.step_of = GradientStep(self.model, balancer, shared) if reads else None
+        self.step_of = GradientStep(self.model, balancer, shared, reuse=True) if reads else None
         self.optimizers = Optimizers(optimizer, self.model, RATE)
         self.seconds: list[float] = []
 

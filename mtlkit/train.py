@@ -108,7 +108,7 @@ def fit(
     balancer = balancer if balancer is not None else FixedWeights.from_schema(model.schema)
     balancer.bind(model.schema)
     reads_gradients = balancer.needs_gramian or balancer.needs_gradients
-    gradient_step = GradientStep(model, balancer, shared) if reads_gradients else None
+    gradient_step = GradientStep(model, balancer, shared, reuse=True) if reads_gradients else None
     optimizers = Optimizers(optimizer, model, learning_rate, weight_decay)
     description = {
         "number of training rows": len(train),

@@ -42,13 +42,21 @@ class GradientStep:
     ``balancer.parameters`` (names; None: the last shared weight matrix) and then takes one backward
     pass of the weighted sum.
 
+    ``reuse=True`` keeps the memory of a table's gradient from step to step and clears only the rows
+    that were written: right where nobody else adds to ``.grad``, as in ``fit``.
+
     Raises ``ValueError`` for an unknown place or parameter, a model that shares nothing (or nothing
     that is trained), one that reads a table other than by ``FieldEmbedding.lookup``, or, at the
     representation, one that writes ``forward`` itself.
     """
 
     def __init__(
-        self, model: MultiTaskModel, balancer: Balancer, shared: str = "parameters"
+        self,
+        model: MultiTaskModel,
+        balancer: Balancer,
+        shared: str = "parameters",
+        *,
+        reuse: bool = False,
     ) -> None:
         if shared not in PLACES:
             raise ValueError(f"shared is one of {', '.join(PLACES)}, not {shared!r}.")
@@ -58,7 +66,8 @@ class GradientStep:
                 f"{kind.__name__} writes forward itself, so the way from its representation to its "
                 'outputs is not known: write decode or outputs instead, or use shared="parameters".'
             )
-        self.model, self.balancer, self.shared = model, balancer, shared
+        self.model, self.balancer, self.shared, self.reuse = model, balancer, shared, reuse
+        self.written: dict[int, tuple[Tensor, Tensor]] = {}  # of a table: gradient, its rows
         self.readers = [e for e in model.embeddings() if e.table.numel() and e.table.requires_grad]
         self.embeddings = list({id(e.table): e for e in self.readers}.values())  # one a table
         common = [p for p in model.shared_parameters() if p.requires_grad]
@@ -322,7 +331,34 @@ class GradientStep:
                 if not parts:
                     continue
                 rows = torch.stack(parts).sum(0)
-            _add_rows(table.embedding, table.repeats.touched, rows)
+            self._add_rows(table.embedding, table.repeats.touched, rows)
+
+    def _add_rows(self, embedding: FieldEmbedding, touched: Tensor, rows: Tensor) -> None:
+        """Add rows (k, dim) to the gradient of the table's rows ``touched`` (k,)."""
+        table = embedding.table
+        rows = rows.to(table.dtype)
+        if embedding.sparse_gradient:
+            new = torch.sparse_coo_tensor(
+                touched.unsqueeze(0), rows, table.shape, is_coalesced=True, check_invariants=False
+            )
+            table.grad = new if table.grad is None else (table.grad + new).coalesce()
+        elif table.grad is None:
+            table.grad = self._zeros(table, touched).index_copy_(0, touched, rows)
+        else:
+            table.grad.index_add_(0, touched, rows)
+
+    def _zeros(self, table: Tensor, touched: Tensor) -> Tensor:
+        """Zeros for a table's gradient, about to be written at the rows ``touched``."""
+        if not self.reuse:
+            return torch.zeros_like(table)
+        kept = self.written.get(id(table))
+        if kept is None:
+            gradient = torch.zeros_like(table)
+        else:
+            gradient, rows = kept
+            gradient.index_fill_(0, rows, 0.0)
+        self.written[id(table)] = gradient, touched
+        return gradient
 
     def _set_others(self, found: Found, start: int) -> None:
         """Plain gradients of what belongs to single tasks: the sum over all losses."""
@@ -340,18 +376,3 @@ def _weighted_sum(a: Tensor | None, wa: Tensor, b: Tensor | None, wb: Tensor) ->
 
 def _add_gradient(parameter: Tensor, gradient: Tensor) -> None:
     parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
-
-
-def _add_rows(embedding: FieldEmbedding, touched: Tensor, rows: Tensor) -> None:
-    """Add rows (k, dim) to the gradient of the table's rows ``touched`` (k,)."""
-    table = embedding.table
-    rows = rows.to(table.dtype)
-    if embedding.sparse_gradient:
-        new = torch.sparse_coo_tensor(
-            touched.unsqueeze(0), rows, table.shape, is_coalesced=True, check_invariants=False
-        )
-        table.grad = new if table.grad is None else (table.grad + new).coalesce()
-    elif table.grad is None:
-        table.grad = torch.zeros_like(table).index_copy_(0, touched, rows)
-    else:
-        table.grad.index_add_(0, touched, rows)

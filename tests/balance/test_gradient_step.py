@@ -267,6 +267,25 @@ def test_the_gramian_of_tiny_and_huge_gradients_keeps_its_digits():
     assert gramian(zero)[1].tolist() == [0.0, 0.0]
 
 
+@pytest.mark.parametrize("model_type", [SharedBottom, MMoE])
+def test_reused_memory_holds_the_gradient_of_its_own_batch_alone(model_type):
+    schema = tiny.schema()
+    model = model_type(schema, **SIZES).double()
+    balancer = Watching().bind(schema)
+    step = GradientStep(model, balancer, reuse=True)
+    table = tiny.table(schema, 60)
+    for rows in (range(0, 3), range(10, 50), range(55, 56), range(20, 24)):
+        batch = table.batch(torch.tensor(list(rows)))
+        batch = replace(batch, dense=batch.dense.double())
+        for p in model.parameters():
+            p.grad = None
+        step.run(batch, nullcontext)
+        kept = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        _, fresh = run(model, batch, Watching())
+        for name, gradient in kept.items():
+            torch.testing.assert_close(gradient, fresh[name], rtol=0, atol=0)
+
+
 def test_models_and_places_that_do_not_fit_are_refused():
     schema = tiny.schema("click", "dwell")
     with pytest.raises(ValueError, match="SingleTask shares no parameters"):
