@@ -35,7 +35,8 @@ class JointHeads(EntireSpace):
     of other kinds keep their conditional loss.
 
     ``forward`` keeps the contract: its logit of a chained task is conditional, that of
-    min(P_k / P_parent, 1 - 1e-6), and the head's own logit is there as "joint <task>".
+    min(P_k / P_parent, 1 - 1e-6) with P_parent cut likewise, so that the conditional ones multiply
+    to the least P along the path; the head's own logit is there as "joint <task>".
     ``predict_joint`` gives the heads' own probabilities, which may still be out of order.
 
     Parameters as in ``Link``, and ``calibrator``, the weight of the penalty: 0.6 in the paper, 0

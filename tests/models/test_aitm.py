@@ -65,6 +65,12 @@ def test_conditional_logits_are_ratios_of_joint_ones_and_at_most_nearly_one():
     assert all(z.isfinite().all() for z in logits.values())
     ordered = log_joint(model.schema, logits)
     assert (ordered["return"] <= ordered["purchase"]).all()
+    # the product of the conditional ones is the least of the joint ones along the path
+    least = torch.stack([joint["click"], joint["purchase"], joint["return"]]).amin(0)
+    assert (
+        (joint["purchase"] > joint["click"]).logical_and(joint["return"] < joint["purchase"]).any()
+    )
+    torch.testing.assert_close(ordered["return"].exp(), least, rtol=1e-4, atol=1e-6)
 
 
 def test_the_loss_is_the_joint_cross_entropy_plus_the_calibrator():
