@@ -50,7 +50,7 @@ SIZES: dict[str, dict[str, tuple]] = {
         "search": (1, 2),
         "batches": (3, 40),
         "batch_sizes": ((64, 512, 2_048), (64, 512, 4_096)),
-        "toy_steps": (100, 3_300),
+        "toy_steps": (100, 2_800),
         "reach": (2, 20),
         "unit_steps": (100, 2_500),
         "timed": (2, 20),
