@@ -126,6 +126,25 @@ def test_the_inner_rule_combines_scaled_gradients(name):
     torch.testing.assert_close(outer_step, expected)
 
 
+@pytest.mark.parametrize("name", ["famo", "dwa"])
+def test_the_inner_rule_hears_of_the_step_and_of_the_epochs_end_in_scaled_losses(name):
+    levels = [("click",), ("cart",), ("purchase", "return")]
+    outer = Curriculum(levels, floor=0.5, length=4, balancer=own(name)).bind(chains.schema())
+    plain = own(name).bind(chains.schema())
+    for epoch in range(4):
+        cart, later = 0.5 + 0.125 * epoch, 0.5
+        scale = torch.tensor([1, cart, later, later, 1], dtype=torch.float64)
+        for _ in range(2):
+            before, after = torch.rand(2, 5, dtype=torch.float64) + 0.1
+            expected = scale * plain.weights(scale * before)
+            torch.testing.assert_close(outer.weights(before), expected)
+            outer.after_step(after)
+            plain.after_step(scale * after)
+        mean = torch.rand(5, dtype=torch.float64)
+        outer.end_epoch(mean)
+        plain.end_epoch(scale * mean)
+
+
 def test_a_run_inside_a_curriculum_is_resumed_exactly(tmp_path):
     table = chains.table(chains.schema(), 40)
     options = {"epochs": 2, "batch_size": 10, "progress": False, "device": "cpu"}

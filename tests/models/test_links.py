@@ -1,11 +1,12 @@
 """What holds for every link: around any sharing model, under any balancer, saved and restored."""
 
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
 import torch
 
-from mtlkit.balance import BALANCERS, Curriculum
+from mtlkit.balance import BALANCERS, Curriculum, GradientStep
 from mtlkit.models import DBMTL, ESCM2, ESMM, MMoE, SharedBottom, SingleTask
 from mtlkit.schema import Task
 from mtlkit.train import evaluate, fit, seeded
@@ -169,6 +170,13 @@ def test_the_history_averages_a_joint_loss_over_impressions_and_a_conditional_on
         options = {"learning_rate": 0.0, "optimizer": "sgd", "progress": False, "device": "cpu"}
         history = fit(model, table, epochs=1, batch_size=8, **options)
         assert list(history.rows[0]["train"].values()) == pytest.approx(expected, rel=1e-4)
+
+
+def test_losses_of_two_halves_of_a_batch_add_up_to_the_joint_loss():
+    model, batch = make("esmm", SharedBottom), batch_of(60)
+    balancer = BALANCERS["sdmgrad"]().bind(model.schema)
+    losses = GradientStep(model, balancer).run(batch, nullcontext)
+    torch.testing.assert_close(losses, model.losses(model(batch), batch).detach())
 
 
 def test_chains_may_be_of_any_length_and_metrics_follow():
