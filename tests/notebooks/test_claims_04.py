@@ -85,6 +85,12 @@ def test_a_network_that_can_bend_has_no_use_for_the_weights(found, ratio):
         assert errors[name]["mean"] > line
 
 
+def test_sharing_a_hidden_layer_levels_what_the_naive_training_says(found):
+    deep = found["deep, never clicked / true"]
+    assert 0.85 < deep["naive"]["mean"] < 1.22
+    assert deep["single task"]["mean"] > deep["naive"]["mean"] + 0.03
+
+
 def test_no_link_sorts_the_products_better_than_separate_networks(found):
     rows = {row["candidate"]: row for row in found["family"]}
     assert rows["single task"]["verdict"] == "reference"
@@ -121,5 +127,6 @@ def test_esmm_is_calibrated_on_labels_and_wrong_about_the_truth(found):
 
 
 def test_a_curriculum_changes_the_order_of_products_little(found):
-    for gap in found["curriculum"].values():
+    assert len(found["curriculum"]) == 3
+    for gap in (*found["curriculum"].values(), found["coarse first minus half weight"]):
         assert abs(gap["mean"]) < 0.02
