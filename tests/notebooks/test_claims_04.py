@@ -128,5 +128,11 @@ def test_esmm_is_calibrated_on_labels_and_wrong_about_the_truth(found):
 
 def test_a_curriculum_changes_the_order_of_products_little(found):
     assert len(found["curriculum"]) == 3
-    for gap in (*found["curriculum"].values(), found["coarse first minus half weight"]):
+    further = (found["coarse first minus half weight"], found["coarse first minus equal, deep"])
+    for gap in (*found["curriculum"].values(), *further):
         assert abs(gap["mean"]) < 0.02
+
+
+def test_half_the_weight_at_all_times_is_no_curriculum(found):
+    assert abs(found["curriculum"]["ESMM, half weight"]["mean"]) < 0.006
+    assert found["coarse first minus half weight"]["mean"] > -0.002
