@@ -97,17 +97,17 @@ def test_a_rule_costs_a_pass_a_task(found):
     assert set(costs.values()) == {6}
 
 
-@pytest.mark.parametrize("rule", ["MGDA", "CAGrad", "Nash-MTL", "PCGrad"])
+@pytest.mark.parametrize("rule", ["MGDA", "Nash-MTL", "PCGrad"])
 def test_with_six_uneven_tasks_the_rules_beat_equal_weights(six, rule):
     assert six[rule]["equal weights low"] > 0
 
 
 def test_pcgrad_gains_much_less_than_the_rules_that_look_at_sizes(six):
-    others = min(six[rule]["equal weights"] for rule in ("MGDA", "CAGrad", "Nash-MTL"))
+    others = min(six[rule]["equal weights"] for rule in ("MGDA", "Nash-MTL"))
     assert six["PCGrad"]["equal weights"] < 0.7 * others
 
 
-@pytest.mark.parametrize("rule", ["MGDA", "CAGrad", "Nash-MTL", "PCGrad"])
+@pytest.mark.parametrize("rule", ["MGDA", "Nash-MTL", "PCGrad"])
 @pytest.mark.parametrize("yardstick", ["tuned constant", "separate networks"])
 def test_no_rule_is_clearly_above_a_tuned_constant_or_separate_networks(six, rule, yardstick):
     assert six[rule][yardstick] < 0.015
@@ -124,7 +124,7 @@ def test_random_weights_are_no_better_than_equal_ones_here(six):
 
 
 def test_with_two_rich_tasks_that_agree_there_is_nothing_to_win(two):
-    for rule in ("MGDA", "CAGrad", "Nash-MTL", "PCGrad", "random weights", "tuned constant"):
+    for rule in ("MGDA", "Nash-MTL", "PCGrad", "random weights", "tuned constant"):
         assert abs(two[rule]["equal weights"]) < 0.006
 
 
