@@ -425,7 +425,8 @@ Markdown(
     + ", ".join(f"{n} {word(e)}" for n, e in bent_errors.items())
     + ".\n\nAUC of pCTCVR better than single task: "
     + (", ".join(better) if better else "nobody")
-    + f" (the best that columns allow: {oracle:.3f}). Against the naive network, which shares its embedding just as they do: "
+    + f" (the best that columns allow: {oracle:.3f}). Against the naive network, which shares its "
+    "embedding just as they do: "
     + ", ".join(f"{n} {told(gap, 3)}" for n, gap in order.items())
     + "."
 )
