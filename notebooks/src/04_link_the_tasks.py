@@ -182,8 +182,8 @@ plot.lines(
 #   factor that is left.
 # - **ESCM2-IPW**: ESMM plus the naive loss with weights: a clicked row stands for $1 / e$ rows like
 #   it, where the **propensity** $e$ is the model's own pCTR.
-# - **ESCM2-DR**: as IPW, but a further head guesses the missing purchases, and the weights only
-#   mend that guess.
+# - **ESCM2-DR**: as IPW, but a further head guesses the missing purchases (the paper's guesses the
+#   losses), and the weights only mend that guess.
 #
 # We divide the mean pCVR by the true mean: 1 is right, 2 is twice too high.
 

@@ -1,5 +1,7 @@
 """Checkers of notebook 04: ESMM's loss in log space, the weighted loss, the leaking column."""
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -288,7 +290,7 @@ def leaking_column(answer):
     random = np.random.default_rng(4)
     label = (random.random(400) < 0.2).astype(float)
     honest = {"price": random.normal(size=400), "visits": random.normal(size=400) + 1.2 * label}
-    cases = (
+    cases: tuple[tuple[dict[str, Any], list[str], str | None], ...] = (
         ({"coupon": 3 + 7 * label * (1 + random.random(400))}, ["coupon"],
          "You miss a copy of the label on an other scale: compare the order, not the values."),
         ({"refund": -label - 0.1 * random.random(400)}, ["refund"],
