@@ -150,6 +150,10 @@ in_logs
 
 # %% tags=["hide-input", "hide-output"]
 # The answer to your guess: run this cell.
+plain = {"tbl_hide_dataframe_shape": True, "tbl_hide_column_data_types": True, "tbl_rows": 20}
+tables = pl.Config(tbl_width_chars=120, **plain)
+
+
 def true_rates(dial):
     """True mean chance of purchase, if clicked: on clicked, all and never clicked rows."""
     table = fresh(dial)(0).train
