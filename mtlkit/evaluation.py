@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from mtlkit.data.table import Table
+from mtlkit.chain import chained, joint_labels, parents_first
+from mtlkit.data.table import Batch, Table
 from mtlkit.models.base import MultiTaskModel
 from mtlkit.schema import Schema, Task
 
@@ -54,9 +55,15 @@ def predict(
 
 
 def _predict(
-    model: MultiTaskModel, table: Table, batch_size: int, device: str
+    model: MultiTaskModel, table: Table, batch_size: int, device: str, joint: bool = False
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Predictions, and the columns of the same rows that metrics need."""
+    """Predictions, and the columns of the same rows that metrics need.
+
+    With ``joint`` the columns also hold "joint chances", "joint labels" and "joint known", each
+    (row, chained task).
+    """
+    names = chained(model.schema) if joint else ()
+    places = [model.schema.task_index(name) for name in names]
     if device != "auto":
         model.to(device)
     home = next(model.parameters()).device
@@ -64,15 +71,38 @@ def _predict(
     columns: dict[str, list[np.ndarray]] = {}
     with evaluating(model):
         for batch in table.batches(batch_size):
-            for name, value in model.predict(batch.to(home)).items():
+            batch = batch.to(home)
+            chances = model.predict(batch)
+            for name, value in chances.items():
                 parts[name].append(value.cpu().numpy())
-            for name in ("labels", "observed", "scenario", "censored"):
-                value = getattr(batch, name)
+            kept = {n: getattr(batch, n) for n in ("labels", "observed", "scenario", "censored")}
+            if names:
+                happened, known = joint_labels(model.schema, batch.labels, batch.observed)
+                kept |= {"joint labels": happened[:, places], "joint known": known[:, places]}
+                both = _joint_chances(model, batch, chances)
+                kept["joint chances"] = torch.stack([both[name] for name in names], dim=1)
+            for name, value in kept.items():
                 if value is not None:
                     columns.setdefault(name, []).append(value.cpu().numpy())
     empty = {t.name: np.empty((0, t.outputs) if t.outputs > 1 else 0) for t in model.schema.tasks}
     predictions = {k: np.concatenate(v) if v else empty[k] for k, v in parts.items()}
     return predictions, {k: np.concatenate(v) for k, v in columns.items()}
+
+
+def _joint_chances(
+    model: MultiTaskModel, batch: Batch, chances: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    """P(the task and all its ancestors), (batch,): the model's own, or the product of chances."""
+    predict_joint = getattr(model, "predict_joint", None)
+    if predict_joint is not None:
+        return predict_joint(batch)
+    result: dict[str, Tensor] = {}
+    for name in parents_first(model.schema):
+        task = model.schema.task(name)
+        if task.is_binary:
+            own = chances[name]
+            result[name] = own if task.given is None else result[task.given] * own
+    return result
 
 
 def evaluate(
@@ -81,6 +111,7 @@ def evaluate(
     by_scenario: bool = False,
     group: str | None = None,
     *,
+    joint: bool = False,
     batch_size: int = 8192,
 ) -> Any:
     """Metrics of every task on its observed rows: {task: {metric: value}}.
@@ -90,6 +121,13 @@ def evaluate(
     rows whose group has one class only. Tasks are the model's; the table may have more. Metrics are
     computed over all rows at once, never averaged over batches; without rows they are NaN. Raises
     ``SchemaError`` for a task that the table lacks and ``KeyError`` for an unknown ``group``.
+
+    A task with a parent (``given``) is measured where its parent happened. With ``joint`` it also
+    gets "joint_auc", "joint_log_loss", ...: the same metrics of the joint event "the task and all
+    its ancestors" (clicked *and* bought: pCTCVR), over all rows where ``chain.joint_labels`` knows
+    it. Its chance is ``model.predict_joint``, or else the product of the predictions along the
+    chain. That product is right if each factor is the chance *given that the parent happened*; a
+    model whose factor is the chance on any row would need the events to be independent.
     """
     if table.schema.task_names != model.schema.task_names:
         table = table.select_tasks(model.schema.task_names)
@@ -101,7 +139,7 @@ def evaluate(
                 f"The table has no key {group!r} to group by; it has {', '.join(keys) or 'none'}."
             )
         groups = keys[group].cpu().numpy()
-    predictions, columns = _predict(model, table, batch_size, "auto")
+    predictions, columns = _predict(model, table, batch_size, "auto", joint)
     if not columns:
         raise ValueError("The table to evaluate on has no rows.")
     everywhere = np.ones(len(columns["scenario"]), dtype=bool)
@@ -120,8 +158,6 @@ def _metrics(
     groups: np.ndarray | None,
     rows: np.ndarray,
 ) -> Metrics:
-    from mtlkit.metrics import gauc, task_metrics  # scipy is slow to import: only when needed
-
     result: Metrics = {}
     for i, task in enumerate(schema.tasks):
         mask = rows & columns["observed"][:, i]
@@ -129,12 +165,31 @@ def _metrics(
         censored = None
         if task.kind == "censored_count" and "censored" in columns:
             censored = columns["censored"][mask, i]
-        values = task_metrics(task, label, prediction, censored)
-        if task.is_binary and groups is not None:
-            grouped = gauc(label, prediction, groups[mask])
-            values["gauc"], values["gauc_skipped"] = grouped.value, grouped.skipped_rows
-        result[task.name] = {name: float(value) for name, value in values.items()}
+        group = None if groups is None else groups[mask]
+        result[task.name] = _measured(task, label, prediction, group, censored)
+    for i, name in enumerate(chained(schema) if "joint known" in columns else ()):
+        mask = rows & columns["joint known"][:, i]
+        label, chance = columns["joint labels"][mask, i], columns["joint chances"][mask, i]
+        group = None if groups is None else groups[mask]
+        values = _measured(schema.task(name), label, chance, group)
+        result[name] |= {f"joint_{metric}": value for metric, value in values.items()}
     return result
+
+
+def _measured(
+    task: Task,
+    label: np.ndarray,
+    prediction: np.ndarray,
+    group: np.ndarray | None,
+    censored: np.ndarray | None = None,
+) -> dict[str, float]:
+    from mtlkit.metrics import gauc, task_metrics  # scipy is slow to import: only when needed
+
+    values = task_metrics(task, label, prediction, censored)
+    if task.is_binary and group is not None:
+        grouped = gauc(label, prediction, group)
+        values["gauc"], values["gauc_skipped"] = grouped.value, grouped.skipped_rows
+    return {name: float(value) for name, value in values.items()}
 
 
 def selection_score(

@@ -40,6 +40,7 @@ METRIC_SIGNS = {
     "gauc_skipped": 0,
     "censored_share": 0,
 }
+METRIC_SIGNS |= {f"joint_{name}": sign for name, sign in METRIC_SIGNS.items()}  # of joint events
 
 # As tables and axes write them.
 METRIC_NAMES = {
@@ -61,6 +62,8 @@ METRIC_NAMES = {
 
 def metric_name(name: str) -> str:
     """A metric's name for readers: "AUC" for "auc"; an unknown name loses its underscores."""
+    if name.startswith("joint_"):
+        return f"joint {metric_name(name.removeprefix('joint_'))}"
     return METRIC_NAMES.get(name, name.replace("_", " "))
 
 

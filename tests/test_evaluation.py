@@ -1,14 +1,18 @@
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
-from mtlkit.models import MMoE, SharedBottom
+from mtlkit.comparison import compare
+from mtlkit.data.splits import Split
+from mtlkit.metrics import metric_name
+from mtlkit.models import AITM, ESMM, MMoE, SharedBottom
 from mtlkit.schema import SchemaError
 from mtlkit.train import evaluate, main_metric, predict, selection_score
-from tests import tiny
+from tests import chains, tiny
 
 
 @pytest.fixture
@@ -97,6 +101,114 @@ def test_undefined_metrics_are_nan_and_no_rows_are_refused(setting):
     } == dict.fromkeys(table.schema.task_names, 0)
     with pytest.raises(ValueError, match="no rows"):
         evaluate(model, table.take(torch.tensor([])))
+
+
+def joint_by_hand(table, path):
+    """Label of "all steps of the path happened" for each row; None where nobody knows."""
+    labels = []
+    for row in range(len(table)):
+        answer = 1.0
+        for name in path:
+            if not table.mask(name)[row]:
+                answer = None
+            elif table.label(name)[row] == 0:
+                answer = 0.0
+            if answer != 1.0:
+                break
+        labels.append(answer)
+    return labels
+
+
+CHAIN = {
+    "cart": ("click", "cart"),
+    "purchase": ("click", "purchase"),
+    "return": ("click", "purchase", "return"),
+}
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_joint_metrics_look_at_every_row_whose_joint_event_is_known(complete):
+    table = chains.table(chains.schema(), 300, complete=complete)
+    model = SharedBottom(table.schema, **chains.SIZES)
+    plain, found = evaluate(model, table), evaluate(model, table, joint=True, batch_size=64)
+    chance = predict(model, table)
+    for task in table.schema.task_names:
+        both = {m: v for m, v in found[task].items() if m.startswith("joint_")}
+        assert {m: v for m, v in found[task].items() if m not in both} == plain[task]
+        if task not in CHAIN:
+            assert not both
+            continue
+        labels = joint_by_hand(table, CHAIN[task])
+        known = np.array([label is not None for label in labels])
+        assert known.sum() > table.mask(task).sum()  # rows without a click are known, too
+        assert known.all() == complete
+        y = np.array([label for label in labels if label is not None])
+        p = np.prod([chance[name] for name in CHAIN[task]], axis=0)[known]
+        assert both["joint_auc"] == pytest.approx(roc_auc_score(y, p), abs=1e-9)
+        assert both["joint_pcoc"] == pytest.approx(p.sum() / y.sum(), rel=1e-5)
+        loss = -np.log(np.where(y == 1, p, 1 - p)).mean()
+        assert both["joint_log_loss"] == pytest.approx(loss, rel=1e-5)
+
+
+def test_a_model_with_joint_chances_of_its_own_is_measured_by_them():
+    table = chains.table(chains.schema(), 300, complete=True)
+    y = table.label("purchase").numpy()
+    for kind, equal in ((ESMM, True), (partial(AITM, width=4), False)):
+        model = kind(table.schema, **chains.SIZES)
+        found = evaluate(model, table, joint=True)["purchase"]
+        own = model.predict_joint(tiny.all_rows(table))["purchase"].numpy()
+        assert found["joint_pcoc"] == pytest.approx(own.sum() / y.sum(), rel=1e-5)
+        assert found["joint_auc"] == pytest.approx(roc_auc_score(y, own), abs=1e-9)
+        chance = predict(model, table)
+        product = (chance["click"] * chance["purchase"]).sum() / y.sum()
+        # AITM's heads, untrained, call a purchase likelier than its click: no product can
+        assert (found["joint_pcoc"] == pytest.approx(product, rel=1e-4)) == equal
+
+
+def test_joint_metrics_by_scenario_and_by_user_are_those_of_their_rows():
+    table = chains.table(chains.schema(), 300, complete=True)
+    model = ESMM(table.schema, **chains.SIZES)
+    split = evaluate(model, table, by_scenario=True, group="user", joint=True)
+    for number, by_task in enumerate(split.values()):
+        alone = table.take(table.scenario == number)
+        expected = evaluate(model, alone, group="user", joint=True)["purchase"]
+        for name in ("joint_auc", "joint_ece", "joint_gauc", "joint_gauc_skipped"):
+            assert by_task["purchase"][name] == pytest.approx(expected[name], rel=1e-4)
+    y, p = table.label("purchase").numpy(), model.predict_joint(tiny.all_rows(table))
+    total = weight = 0.0
+    for user in table.keys["user"].unique():
+        rows = (table.keys["user"] == user).numpy()
+        if len(set(y[rows])) == 2:
+            total += rows.sum() * roc_auc_score(y[rows], p["purchase"].numpy()[rows])
+            weight += rows.sum()
+    whole = evaluate(model, table, group="user", joint=True)["purchase"]
+    assert whole["joint_gauc"] == pytest.approx(total / weight)
+
+
+def test_without_a_chain_joint_adds_nothing(setting):
+    model = SharedBottom(tiny.schema("click", "orders"))
+    table = tiny.table(model.schema)
+    assert evaluate(model, table, joint=True) == evaluate(model, table)
+    with pytest.raises(ValueError, match="no rows"):
+        evaluate(setting[0], setting[1].take(torch.tensor([])), joint=True)
+
+
+def test_a_comparison_knows_which_way_a_joint_metric_points():
+    table = chains.table(chains.schema(), 120, complete=True)
+    split = tiny_split(table)
+    found = compare(
+        {"esmm": lambda seed: ESMM(table.schema, **chains.SIZES)}, split, seeds=[0], progress=False,
+        evaluator=partial(evaluate, joint=True), fit_options={"epochs": 1}, by_scenario=False,
+    )  # fmt: skip
+    signs = {m: found.table(metric=m)["sign"][0] for m in ("joint_auc", "joint_ece", "joint_pcoc")}
+    assert signs == {"joint_auc": 1, "joint_ece": -1, "joint_pcoc": 0}
+    assert set(found.table()["metric"]) == {"auc", "r2"}
+    assert metric_name("joint_auc") == "joint AUC"
+
+
+def tiny_split(table):
+    third = torch.arange(len(table)) % 3
+    return Split(*(table.take(third == part) for part in range(3)))
 
 
 METRICS = {"click": {"auc": 0.74}, "orders": {"poisson_deviance": 0.9}}
