@@ -31,11 +31,20 @@ MANAGED = ("seed", "progress", "checkpoint", "checkpoint_every", "resume")
 
 
 class Interval(NamedTuple):
-    """A mean with the ends of its confidence interval (NaN where there are too few values)."""
+    """A mean with the ends of its confidence interval (NaN where there are too few values).
+
+    ``f"{interval:.2f}"`` is "0.31 (0.28 to 0.34)", each number written as the format says.
+    """
 
     mean: float
     low: float
     high: float
+
+    def __format__(self, spec: str) -> str:
+        if not spec:
+            return str(self)
+        mean, low, high = (format(number, spec) for number in self)
+        return mean if math.isnan(self.low) else f"{mean} ({low} to {high})"
 
 
 def paired_interval(
@@ -330,6 +339,44 @@ class Comparison:
             best = self.oracle.get(task, {}).get(metric, math.nan) if place == WHOLE else math.nan
             row |= {"oracle": best, "to_oracle": oracle_distance(mean, best, sign=sign or 1)}
         return row
+
+    def by_seed(self, candidate: str, metric: str, task: str, scenario: str = WHOLE) -> np.ndarray:
+        """One value for each of ``seeds``, in their order, (seed,): what an interval is made of.
+
+        Raises ``ValueError`` where the comparison holds no such number.
+        """
+        wanted = {"candidate": candidate, "metric": metric, "task": task, "scenario": scenario}
+        found = self.runs.filter(**wanted)
+        if found.is_empty():
+            for column, value in wanted.items():
+                known = self.runs[column].unique(maintain_order=True).to_list()
+                if value not in known:
+                    raise ValueError(f"{value!r} is no {column}; there are: {', '.join(known)}.")
+            raise ValueError(f"No run has all of these: {wanted}.")
+        values = dict(found.select("seed", "value").iter_rows())
+        return np.array([values[seed] for seed in self.seeds])
+
+    def interval(
+        self,
+        candidate: str,
+        metric: str,
+        task: str,
+        minus: str | None = None,
+        scenario: str = WHOLE,
+        method: str = "t",
+    ) -> Interval:
+        """Mean of one metric over the seeds with its interval.
+
+        With ``minus``, another candidate: of the differences, paired by seed. As in ``table``,
+        which gives the main metrics against the reference, undefined values are left out.
+        """
+        values = self.by_seed(candidate, metric, task, scenario)
+        if minus is not None:
+            values = values - self.by_seed(minus, metric, task, scenario)
+        values = values[np.isfinite(values)]
+        if not len(values):
+            return Interval(math.nan, math.nan, math.nan)
+        return paired_interval(values, self.confidence, method)
 
     def improvement(self, method: str = "t") -> pl.DataFrame:
         """delta_m of every candidate but the reference, in per cent, with interval and verdict.

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
-from mtlkit.comparison import Comparison, compare, paired_interval, verdict
+from mtlkit.comparison import Comparison, Interval, compare, paired_interval, verdict
 from mtlkit.data.splits import Split, split_random
 from mtlkit.data.table import Table
 from mtlkit.models import SharedBottom, SingleTask
@@ -222,6 +222,46 @@ def test_an_undefined_value_is_left_out_of_its_pair_only():
     pairs = {(r["candidate"], r["task"]): r["pairs"] for r in rows}
     assert pairs["level 1", "click"] == 4 and pairs["level 1", "units"] == 5
     assert all(math.isfinite(r["mean"]) for r in rows)
+
+
+def test_an_interval_of_two_candidates_is_the_one_of_the_table_and_of_a_paired_t_test():
+    result = fake_compare([0, 1, 2], seeds=[4, 1, 7])
+    for task, metric in (("click", "auc"), ("units", "poisson_deviance")):
+        row = result.table().filter(candidate="level 2", task=task).row(0, named=True)
+        gap = result.interval("level 2", metric, task, minus="level 0")
+        assert gap == pytest.approx((row["difference"], row["low"], row["high"]))
+    worst, best = (result.by_seed(f"level {k}", "auc", "click") for k in (1, 2))
+    by_hand = [fake_evaluate(FakeModel(2, seed), None)["click"]["auc"] for seed in (4, 1, 7)]
+    assert best.tolist() == pytest.approx(by_hand)
+    paired = stats.ttest_rel(best, worst).confidence_interval(0.95)
+    gap = result.interval("level 2", "auc", "click", minus="level 1", scenario="feed")
+    assert (gap.low, gap.high) == pytest.approx((paired.low, paired.high))
+    alone = stats.ttest_1samp(best, 0).confidence_interval(0.95)
+    assert result.interval("level 2", "auc", "click")[1:] == pytest.approx((alone.low, alone.high))
+
+
+def test_an_interval_leaves_out_what_is_undefined_and_names_what_is_unknown():
+    def gappy(model, table, by_scenario=False, group=None):
+        found = fake_evaluate(model, table, by_scenario, group)
+        if model.seed < 2 and not by_scenario:
+            found["click"]["auc"] = math.nan
+        return found
+
+    result = fake_compare([0, 1], evaluator=gappy)
+    rest = result.by_seed("level 0", "auc", "click")[2:]
+    assert result.interval("level 0", "auc", "click").mean == pytest.approx(rest.mean())
+    none = fake_compare([0], evaluator=gappy, seeds=[0, 1]).interval("level 0", "auc", "click")
+    assert all(math.isnan(number) for number in none)
+    with pytest.raises(ValueError, match="'best' is no candidate; there are: level 0, level 1"):
+        result.by_seed("best", "auc", "click")
+    with pytest.raises(ValueError, match="No run has all"):
+        result.by_seed("level 0", "auc", "units")
+
+
+def test_an_interval_writes_itself_as_the_format_says():
+    assert f"{Interval(0.314, 0.28, 0.3449):.2f}" == "0.31 (0.28 to 0.34)"
+    assert f"{Interval(0.3, math.nan, math.nan):+.1f}" == "+0.3"
+    assert f"{Interval(1.0, 0.5, 1.5)}" == str(Interval(1.0, 0.5, 1.5))
 
 
 def test_one_seed_gives_means_but_no_verdict():
