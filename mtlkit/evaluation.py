@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -233,6 +233,59 @@ def selection_score(
             improvements.append(1 - gap / first_gap if first_gap != 0 else -gap)
     defined = [x for x in improvements if not math.isnan(x)]
     return sum(defined) / len(defined) if defined else math.nan
+
+
+def deviance_explained(
+    metrics: Mapping[str, Mapping[str, float]],
+    tasks: Iterable[str] | None = None,
+    *,
+    constant: Mapping[str, Mapping[str, float]] | None = None,
+) -> float:
+    """Mean over tasks of the share of a constant guess's loss that is gone: 1 perfect, 0 as bad.
+
+    D2 = 1 - deviance / deviance of the constant. That is R2 for a regression and 1 - normalized
+    entropy (McFadden's R2) for a binary or multiclass task; the constant is the mean of these
+    very labels. A count has no such metric: give ``constant``, the metrics of
+    ``models.Constant(train)`` on the same rows, for 1 - its deviance / the constant's.
+
+    ``metrics`` is what ``evaluate`` returns; ``tasks`` chooses among them, default all. A task
+    whose share is undefined (NaN: one class only, no rows) is left out; NaN if all are. Raises
+    ``ValueError`` for no task, an unknown one, and one without a metric to compute the share from.
+    Source: McFadden, Frontiers in Econometrics, 1974; Hastie, Tibshirani, Wainwright, *Statistical
+    Learning with Sparsity*, 2015, section 3.2.
+    """
+    names = list(metrics) if tasks is None else list(tasks)
+    if not names:
+        raise ValueError("deviance_explained needs at least one task.")
+    shares = [_share_explained(name, metrics, constant) for name in names]
+    defined = [x for x in shares if not math.isnan(x)]
+    return sum(defined) / len(defined) if defined else math.nan
+
+
+def _share_explained(
+    task: str,
+    metrics: Mapping[str, Mapping[str, float]],
+    constant: Mapping[str, Mapping[str, float]] | None,
+) -> float:
+    if task not in metrics:
+        raise ValueError(f"metrics lacks task {task!r}; it has {', '.join(metrics) or 'none'}.")
+    found = metrics[task]
+    if "r2" in found:
+        return float(found["r2"])
+    if "normalized_entropy" in found:
+        return 1 - float(found["normalized_entropy"])
+    if "poisson_deviance" not in found:
+        raise ValueError(
+            f"{task!r} has no r2, normalized_entropy or poisson_deviance. Give the metrics of all "
+            f"rows, {{task: {{metric: value}}}}, not those by scenario."
+        )
+    if constant is None or "poisson_deviance" not in constant.get(task, {}):
+        raise ValueError(
+            f"{task!r} is a count: give constant=evaluate(Constant(train), table), "
+            "the metrics of a constant guess on the same rows."
+        )
+    base = float(constant[task]["poisson_deviance"])
+    return 1 - float(found["poisson_deviance"]) / base if base else math.nan
 
 
 def _entry(values: Mapping[str, float], task: str, what: str) -> float:

@@ -4,12 +4,13 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import d2_tweedie_score, r2_score, roc_auc_score
 
 from mtlkit.comparison import compare
 from mtlkit.data.splits import Split
+from mtlkit.evaluation import deviance_explained
 from mtlkit.metrics import metric_name
-from mtlkit.models import AITM, ESMM, MMoE, SharedBottom
+from mtlkit.models import AITM, ESMM, Constant, MMoE, SharedBottom
 from mtlkit.schema import SchemaError
 from mtlkit.train import evaluate, main_metric, predict, selection_score
 from tests import chains, tiny
@@ -257,3 +258,73 @@ def test_score_refuses_incomplete_or_impossible_references():
         )
     with pytest.raises(ValueError, match="reference"):
         selection_score(SCHEMA, METRICS, spread={"click": 0.1, "orders": 0.1})
+
+
+def test_deviance_explained_is_one_minus_the_loss_relative_to_the_own_mean_s(setting):
+    _, table = setting
+    schema = table.schema
+    assert {task.kind for task in schema.tasks} >= {"binary", "regression", "count"}
+    model = SharedBottom(schema, embedding_dim=4, hidden=(8,), tower=())
+    found, base = evaluate(model, table), evaluate(Constant(table), table)
+    predictions = predict(model, table)
+    shares = []
+    for task in schema.tasks:  # from the rows, and by scikit-learn
+        rows = table.mask(task.name).numpy()
+        y, p = table.label(task.name).numpy()[rows].astype(float), predictions[task.name][rows]
+        if task.is_binary:
+            losses = [
+                -np.mean(y * np.log(q) + (1 - y) * np.log(1 - q))
+                for q in (p.astype(float), y.mean())
+            ]
+            share = 1 - losses[0] / losses[1]
+        elif task.kind == "regression":
+            share = r2_score(y, p)
+        elif task.kind == "count":
+            share = d2_tweedie_score(y, p, power=1)
+        else:
+            continue
+        shares.append(share)
+        alone = deviance_explained(found, [task.name], constant=base)
+        assert alone == pytest.approx(share, abs=1e-5), task.name
+    names = [t.name for t in schema.tasks if t.kind in ("binary", "regression", "count")]
+    mean = deviance_explained(found, names, constant=base)
+    assert mean == pytest.approx(np.mean(shares), abs=1e-5)
+
+
+def test_a_constant_guess_explains_no_deviance(setting):
+    _, table = setting
+    base = evaluate(Constant(table), table)
+    names = [t.name for t in table.schema.tasks if t.kind != "censored_count"]
+    for name in names:
+        if not (table.schema.task(name).kind == "regression" and table.schema.task(name).log1p):
+            assert deviance_explained(base, [name], constant=base) == pytest.approx(0, abs=1e-6)
+
+
+def test_deviance_explained_leaves_undefined_tasks_out():
+    found = {
+        "click": {"auc": 0.7, "normalized_entropy": 0.9},
+        "dwell": {"r2": 0.3, "rmse": 20.0},
+        "return": {"auc": math.nan, "normalized_entropy": math.nan},
+    }
+    assert deviance_explained(found) == pytest.approx((0.1 + 0.3) / 2)
+    assert deviance_explained(found, ["dwell", "return"]) == pytest.approx(0.3)
+    assert math.isnan(deviance_explained(found, ["return"]))
+    orders = {"orders": {"poisson_deviance": 0.5}}
+    assert deviance_explained(orders, constant={"orders": {"poisson_deviance": 2.0}}) == 0.75
+    assert math.isnan(deviance_explained(orders, constant={"orders": {"poisson_deviance": 0.0}}))
+
+
+@pytest.mark.parametrize(
+    ("metrics", "options", "message"),
+    [
+        ({}, {}, "at least one task"),
+        ({"click": {"r2": 0.1}}, {"tasks": []}, "at least one task"),
+        ({"click": {"r2": 0.1}}, {"tasks": ["cart"]}, "lacks task 'cart'; it has click"),
+        ({"search": {"click": {"r2": 0.1}}}, {}, "not those by scenario"),
+        ({"orders": {"poisson_deviance": 0.5}}, {}, "'orders' is a count: give constant="),
+        ({"orders": {"poisson_deviance": 0.5}}, {"constant": {"click": {}}}, "is a count"),
+    ],
+)
+def test_deviance_explained_refuses_what_it_cannot_compute(metrics, options, message):
+    with pytest.raises(ValueError, match=message):
+        deviance_explained(metrics, **options)
