@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -108,7 +109,9 @@ class FieldEmbedding(nn.Module):
             rows = rows.to(torch.get_autocast_dtype(device))
         size = len(batch)
         start = size * self.num_fields
-        parts = [rows[:start].reshape(size, self.num_fields * self.embedding_dim)]
+        # a slice of everything would cost its backward pass a copy of everything
+        fields = rows[:start] if self.sequence_names else rows
+        parts = [fields.reshape(size, self.num_fields * self.embedding_dim)]
         for name in self.sequence_names:
             values, offsets = batch.sequences[name]
             parts.append(self._pool(rows[start : start + len(values)], offsets))
@@ -140,16 +143,40 @@ class Repeats:
     """
 
     def __init__(self, ids: Tensor) -> None:
-        small = ids.to(torch.int32) if ids.device.type == "cpu" else ids
-        ordered, self._order = small.sort(stable=True)
+        if ids.device.type == "cpu":
+            self.touched, self._order, self._starts = _grouped(ids)
+            return
+        ordered, self._order = ids.sort(stable=True)
         first = torch.ones_like(ordered, dtype=torch.bool)
         torch.ne(ordered[1:], ordered[:-1], out=first[1:])
         self._starts = first.nonzero().squeeze(1)  # (k,)
-        self.touched = ordered[self._starts].to(ids.dtype)
+        self.touched = ordered[self._starts]
 
     def sum(self, rows: Tensor) -> Tensor:
         """Rows (n, dim) -> (k, dim)."""
         return F.embedding_bag(self._order, rows, self._starts, mode="sum")
+
+
+def _grouped(ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """For ids (n,) from 0 upwards: each id once (k,), positions by id (n,), group starts (k,).
+
+    Id and position are packed into one integer, so that plain numbers are sorted and nothing has to
+    be carried along: twice as fast as a stable sort. Ids so large that both do not fit into 63 bits
+    are sorted the slow way.
+    """
+    numbers = ids.numpy()
+    bits = max(len(numbers) - 1, 0).bit_length()
+    if len(numbers) and int(numbers.max()) >> (63 - bits):
+        order = np.argsort(numbers, kind="stable")
+        ordered = numbers[order]
+    else:
+        packed = (numbers << bits) | np.arange(len(numbers))
+        packed.sort()
+        ordered, order = packed >> bits, packed & ((1 << bits) - 1)
+    first = np.ones(len(ordered), dtype=bool)
+    np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
+    starts = np.flatnonzero(first)
+    return torch.from_numpy(ordered[starts]), torch.from_numpy(order), torch.from_numpy(starts)
 
 
 def sum_repeated(ids: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -103,6 +104,21 @@ def test_sum_repeated_equals_a_dense_sum():
     dense = torch.zeros(7, 3, dtype=torch.float64).index_add(0, ids, rows)
     assert touched.tolist() == [0, 2, 5] and touched.dtype == torch.int64
     torch.testing.assert_close(summed, dense[touched])
+
+
+@pytest.mark.parametrize("largest", [1, 40, 2**40, 2**61])  # the last do not fit beside positions
+@pytest.mark.parametrize("count", [0, 1, 2, 33, 1000])
+def test_sum_repeated_adds_up_ids_of_any_size(largest, count):
+    rng = np.random.default_rng(count)
+    ids = rng.integers(0, largest, count, endpoint=True)
+    ids[count // 2 :] = ids[: count - count // 2]  # so that ids repeat
+    rows = rng.normal(size=(count, 2))
+    touched, summed = sum_repeated(torch.from_numpy(ids), torch.from_numpy(rows))
+    expected, group = np.unique(ids, return_inverse=True)
+    by_hand = np.zeros((len(expected), 2))
+    np.add.at(by_hand, group, rows)
+    assert touched.tolist() == expected.tolist()
+    torch.testing.assert_close(summed, torch.from_numpy(by_hand))
 
 
 def test_expert_bank_equals_a_loop_of_linear_layers():

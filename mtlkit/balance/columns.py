@@ -10,8 +10,9 @@ from torch import Tensor
 
 from mtlkit.layers import FieldEmbedding, Repeats
 
-# of every task, its gradient on every target; None where it has none
-Found = list[tuple[Tensor | None, ...]]
+# of every task, its gradient on every target; None where it has none. Of a table's lookups, the
+# first stands for all of them and holds their sum by id
+Found = list[Sequence[Tensor | None]]
 
 
 class Whole(NamedTuple):
@@ -31,16 +32,22 @@ class Touched(NamedTuple):
     start: int  # place of the first leaf among the targets
     repeats: Repeats  # of the ids of all lookups
 
-    def total(self, gradients: Sequence[Tensor | None]) -> Tensor | None:
-        """From gradients on all targets, that on the touched rows: (k, dim), or None."""
-        read = gradients[self.start : self.start + len(self.leaves)]
-        if all(g is None for g in read):
-            return None
-        rows = [
-            torch.zeros_like(leaf) if g is None else g
-            for leaf, g in zip(self.leaves, read, strict=True)
-        ]
-        return self.repeats.sum(torch.cat(rows) if len(rows) > 1 else rows[0])
+    def summed(self, gradients: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """Gradients on all targets, those on the looked-up rows added up by id.
+
+        The sum (k, dim) takes the place of the first lookup, None that of all others.
+        """
+        stop = self.start + len(self.leaves)
+        read = gradients[self.start : stop]
+        total = None
+        if any(g is not None for g in read):
+            rows = [
+                torch.zeros_like(leaf) if g is None else g
+                for leaf, g in zip(self.leaves, read, strict=True)
+            ]
+            total = self.repeats.sum(torch.cat(rows) if len(rows) > 1 else rows[0])
+        rest = [None] * (len(self.leaves) - 1)
+        return [*gradients[: self.start], total, *rest, *gradients[stop:]]
 
 
 class Columns:
@@ -69,7 +76,7 @@ class Columns:
             for part in self.whole:
                 _write(row[self.blocks[part.name]], gradients[part.place])
             for table in self.tables:
-                _write(row[self.blocks[table.name]], table.total(gradients))
+                _write(row[self.blocks[table.name]], gradients[table.start])
         return matrix
 
     def part(self, update: Tensor, part: Whole) -> Tensor:

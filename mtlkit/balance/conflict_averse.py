@@ -115,10 +115,11 @@ def _active_set(
     """The minimiser y = w n of mean^T y + radius sqrt(y^T C y), y >= 0, sum of y / n = 1."""
     y = start.copy()
     support = np.flatnonzero(y).tolist()
+    ridged = cosine + ridge * np.eye(len(norms))
     for _ in range(5 * len(norms)):
         while True:
-            block = cosine[np.ix_(support, support)]
-            inverse = np.linalg.inv(block + ridge * np.eye(len(support)))
+            block = cosine[support][:, support]
+            inverse = np.linalg.inv(ridged[support][:, support])
             ones, part = 1 / norms[support], mean[support]
             p, q = inverse @ ones, inverse @ part
             p, q = p + inverse @ (ones - block @ p), q + inverse @ (part - block @ q)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -150,7 +150,7 @@ class GradientStep:
         tables = self._touched(reads, len(self.layers))
         rows = [leaf for table in tables for leaf in table.leaves]
         targets = [*self.layers, *rows, *self.others]
-        losses, found, halves = self._task_gradients(logits, batch, targets)
+        losses, found, halves = self._task_gradients(logits, batch, targets, tables)
 
         columns = Columns(self._whole(self.layers), [t for t in tables if self._is_common(t)])
         update = self._combine(columns, losses, found, halves, lasting=columns.whole_width)
@@ -175,7 +175,7 @@ class GradientStep:
         rows = [leaf for table in tables for leaf in table.leaves]
         above = len(leaves) + len(rows)  # where layers that the heads may read begin
         targets = [*leaves, *rows, *self.layers, *self.others]
-        losses, found, halves = self._task_gradients(logits, batch, targets)
+        losses, found, halves = self._task_gradients(logits, batch, targets, tables)
 
         cut = [Whole(f"representation {i}", i, z) for i, z in enumerate(leaves)]
         layers = [
@@ -221,7 +221,7 @@ class GradientStep:
         for embedding, read in zip(self.embeddings, reads, strict=True):
             if not read:
                 continue
-            repeats = Repeats(torch.cat([ids for ids, _ in read]))
+            repeats = Repeats(torch.cat([ids for ids, _ in read]) if len(read) > 1 else read[0][0])
             leaves = [rows for _, rows in read]
             name = self.names[id(embedding.table)]
             tables.append(Touched(name, embedding, leaves, start, repeats))
@@ -250,13 +250,18 @@ class GradientStep:
         losses: Tensor,
         seeds: list[Tensor] | None,
         targets: list[Any],
+        read: Sequence[Touched] = (),
         *,
         keep_last: bool = False,
     ) -> Found:
-        """One backward pass a task: its gradient on every target, None where it has none."""
+        """One backward pass a task: its gradient on every target, None where it has none.
+
+        Gradients on looked-up rows are added up by id before the next pass: they are the largest
+        tensors of all, and the next pass finds their memory free and still in the cache.
+        """
         found: Found = []
         names = self.model.schema.task_names
-        tables = [e.table for e in self.embeddings] if not self.balancer.weighs_heads else []
+        whole = [e.table for e in self.embeddings] if not self.balancer.weighs_heads else []
         for k, name in enumerate(names):
             keep = keep_last or k + 1 < len(names)
             output, given = (losses[k], None) if seeds is None else (logits[name], seeds[k])
@@ -264,38 +269,42 @@ class GradientStep:
                 found.append((None,) * len(targets))
                 continue
             gradients = torch.autograd.grad(
-                output, [*targets, *tables], given, retain_graph=keep, allow_unused=True
+                output, [*targets, *whole], given, retain_graph=keep, allow_unused=True
             )
-            for table, beside in zip(tables, gradients[len(targets) :], strict=True):
+            for table, beside in zip(whole, gradients[len(targets) :], strict=True):
                 if beside is not None:
                     raise ValueError(
                         f"{type(self.model).__name__} reads {self.names[id(table)]} other than by "
                         f"the lookup of its FieldEmbedding (on the way to task {name!r}): "
                         "gradients of tables are taken at looked-up rows."
                     )
-            found.append(gradients[: len(targets)])
+            of_task: Sequence[Tensor | None] = gradients[: len(targets)]
+            del gradients
+            for touched in read:
+                of_task = touched.summed(of_task)
+            found.append(of_task)
         return found
 
     def _task_gradients(
-        self, logits: dict[str, Tensor], batch: Batch, targets: list[Any]
+        self, logits: dict[str, Tensor], batch: Batch, targets: list[Any], read: Sequence[Touched]
     ) -> tuple[Tensor, Found, tuple[Found, Found] | None]:
         """Losses (task,), every task's gradient on the targets, and the same of the two halves."""
         if not self.balancer.needs_halves:
             losses, seeds = self._losses(logits, batch)
-            return losses.detach(), self._walk(logits, losses, seeds, targets), None
+            return losses.detach(), self._walk(logits, losses, seeds, targets, read), None
         position = torch.arange(len(batch), device=batch.observed.device)
         first = (position % 2 == 0).unsqueeze(1)  # (batch, 1)
         both, sums, rows = [], [], []
         for chosen in (first, ~first):
             half = replace(batch, observed=batch.observed & chosen)
             losses, seeds = self._losses(logits, half)
-            both.append(self._walk(logits, losses, seeds, targets, keep_last=True))
+            both.append(self._walk(logits, losses, seeds, targets, read, keep_last=True))
             sums.append(losses.detach())
             rows.append(self.model.loss_rows(half).sum(0).to(losses.dtype))
         count = (rows[0] + rows[1]).clamp(min=1)
         shares = [r / count for r in rows]  # 2 x (task,)
         losses = shares[0] * sums[0] + shares[1] * sums[1]
-        found = [
+        found: Found = [
             tuple(
                 _weighted_sum(a, shares[0][k], b, shares[1][k])
                 for a, b in zip(both[0][k], both[1][k], strict=True)
@@ -327,7 +336,7 @@ class GradientStep:
             if self._is_common(table):
                 rows = columns.rows(update, table)
             else:
-                parts = [part for g in found if (part := table.total(g)) is not None]
+                parts = [part for g in found if (part := g[table.start]) is not None]
                 if not parts:
                     continue
                 rows = torch.stack(parts).sum(0)

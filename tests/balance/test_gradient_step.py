@@ -8,7 +8,7 @@ import torch
 
 from mtlkit.balance import Balancer
 from mtlkit.balance.gradient_step import GradientStep
-from mtlkit.balance.gramian import gramian
+from mtlkit.balance.gramian import PIECE, gramian
 from mtlkit.models import ArticleNetwork, MMoE, SharedBottom, SingleTask
 from tests import tiny
 
@@ -254,6 +254,15 @@ def test_in_float32_and_under_bfloat16_the_gramian_is_near_the_exact_one():
     step.run(batch, lambda: torch.autocast("cpu", dtype=torch.bfloat16))
     torch.testing.assert_close(balancer.gramian, truth, rtol=0.1, atol=0.02 * truth.max().item())
     assert all(p.grad.dtype == torch.float32 for p in model.parameters())
+
+
+@pytest.mark.parametrize("width", [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 5])
+def test_the_gramian_of_pieces_is_that_of_whole_rows(width):
+    generator = torch.Generator().manual_seed(width)
+    left, right = torch.randn(2, 3, width, generator=generator)
+    exact = left.double() @ right.double().T
+    torch.testing.assert_close(gramian(left, right), exact, rtol=1e-5, atol=1e-3)
+    torch.testing.assert_close(gramian(left.double(), right.double()), exact)
 
 
 def test_the_gramian_of_tiny_and_huge_gradients_keeps_its_digits():
