@@ -55,6 +55,18 @@ def forgets_the_click(a, b, clicked, bought):
     return esmm(a, b, clicked, bought) - F.binary_cross_entropy_with_logits(a, clicked)
 
 
+def no_complement(a, b, clicked, bought):
+    """Takes log P on every row, bought or not."""
+    log_p = F.logsigmoid(a) + F.logsigmoid(b)
+    return F.binary_cross_entropy_with_logits(a, clicked) - log_p.mean()
+
+
+def clamped(a, b, clicked, bought):
+    """Multiplies, and lets PyTorch's cross-entropy cut the logs off at -100."""
+    loss = F.binary_cross_entropy(a.sigmoid() * b.sigmoid(), bought)
+    return F.binary_cross_entropy_with_logits(a, clicked) + loss
+
+
 def wrong_sign(a, b, clicked, bought):
     """Forgets the minus before the mean of the logs."""
     click = F.binary_cross_entropy_with_logits(a, clicked)
@@ -92,6 +104,8 @@ def _log(rows, seed):
         (purchase_alone, "without the click"),
         (both_fail, "neither"),
         (forgets_the_click, "loss of the click"),
+        (no_complement, "not bought"),
+        (clamped, "stay in the logs"),
         (wrong_sign, "minus"),
     ],
     praise="Both losses look at all rows, and no logit is too large or too small for them.",
@@ -108,6 +122,8 @@ def loss_in_logs(answer):
             (both_fail, "The complement of 'clicked and bought' is not 'neither of the two': many "
              "rows are clicked and not bought. Use log1mexp."),
             (forgets_the_click, "The loss of the click is missing in your sum."),
+            (no_complement, "Your loss takes log_p on every row: on a row that was not bought it "
+             "needs log_q, the log of the complement."),
             (wrong_sign, "Put a minus before the mean of the logs: logs of chances are below 0, a "
              "loss is not."),
         ):  # fmt: skip
@@ -131,7 +147,8 @@ def loss_in_logs(answer):
         )
         wanted = slow_esmm(z[0], z[1], *labels).float()
         require_close(
-            found, wanted, f"Both logits at {a}: the loss should be {{wanted}}, not {{found}}.",
+            found, wanted, f"Both logits at {a}: the loss should be {{wanted}}, not {{found}}. "
+            "Multiplied chances are rounded to 0 or 1 here: stay in the logs.",
             tolerance=1e-3,
         )  # fmt: skip
 
@@ -174,6 +191,18 @@ def counts_unclicked(a, b, clicked, bought, clip=0.05):
     return (entropy / a.sigmoid().detach().clamp(min=clip)).mean()
 
 
+def one_entropy(a, b, clicked, bought, clip=0.05):
+    """Averages the cross-entropy over all rows before it weights them."""
+    entropy = F.binary_cross_entropy_with_logits(b, bought)
+    return (clicked * entropy / a.sigmoid().detach().clamp(min=clip)).mean()
+
+
+def logit_for_propensity(a, b, clicked, bought, clip=0.05):
+    """Divides by the logit instead of its sigmoid."""
+    entropy = F.binary_cross_entropy_with_logits(b, bought, reduction="none")
+    return (clicked * entropy / a.detach().clamp(min=clip)).mean()
+
+
 def detaches_all(a, b, clicked, bought, clip=0.05):
     """Detaches the whole loss, so that nothing learns."""
     return ipw(a, b, clicked, bought, clip).detach()
@@ -198,6 +227,8 @@ def slow_ipw(a, b, clicked, bought, clip):
         (divides_by_clicks, "number of clicks"),
         (multiplies, "divide"),
         (counts_unclicked, "without a click"),
+        (one_entropy, "reduction"),
+        (logit_for_propensity, "sigmoid"),
         (detaches_all, "b learns nothing"),
     ],
     praise="Clicked rows stand for all, and the propensity is a number, not something to train.",
@@ -216,6 +247,9 @@ def weighted_loss(answer):
             (divides_by_clicks, "You divide by the number of clicks; the mean goes over all rows."),
             (multiplies, "You multiply by the propensity: divide by it. A rare kind of click "
              "stands for many rows."),
+            (one_entropy, "Your cross-entropy is one number, the mean of all rows: take one a row, "
+             'with reduction="none", and weight each.'),
+            (logit_for_propensity, "You divide by the logit a; the propensity is its sigmoid."),
             (counts_unclicked, "Rows without a click count in your loss; nobody knows whether "
              "they would have been bought. Multiply by `clicked`."),
         ):  # fmt: skip
@@ -292,7 +326,7 @@ def leaking_column(answer):
     honest = {"price": random.normal(size=400), "visits": random.normal(size=400) + 1.2 * label}
     cases: tuple[tuple[dict[str, Any], list[str], str | None], ...] = (
         ({"coupon": 3 + 7 * label * (1 + random.random(400))}, ["coupon"],
-         "You miss a copy of the label on an other scale: compare the order, not the values."),
+         "You miss a copy of the label on another scale: compare the order, not the values."),
         ({"refund": -label - 0.1 * random.random(400)}, ["refund"],
          "You miss a copy with its sign turned: an AUC of 0 is as telling as one of 1."),
         ({}, [], None),
