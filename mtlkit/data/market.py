@@ -74,7 +74,8 @@ class Market:
         rating 1..5 (given purchase). `truth` holds the true value of each task for every row, also
         where the label was never seen: P(click), P(cart | click), P(purchase | click), mean dwell,
         P(return | purchase), mean rating; besides `checkout` = P(purchase | cart), `dwell_log1p` =
-        mean of log(1 + dwell) and `score_<outcome>`, the logits before the row's luck.
+        mean of log(1 + dwell) and `score_<outcome>`, the logits before the row's luck. With a
+        wish list (dial `wish_rate` above 0) there is a seventh task, wish (given click).
 
         Row r is the same in every table that holds it, whatever `start` and `chunk` were; pages of
         `page_size` rows share visitor, time and scenario. At most `chunk` rows are worked on at a

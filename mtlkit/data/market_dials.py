@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 EXPOSURES = ("random", "popular", "personal")
+TILL_SHARE = 0.5  # of the wished products, those whose visitor goes to the till without a cart
 PRESET_FOLDER = Path(__file__).resolve().parents[2] / "datasets" / "markets"
 
 
@@ -45,6 +46,7 @@ class Dials:
     buy_now: float = (
         0.15  # chance that the buy-now button (no cart needed) is there; 0: strict chain
     )
+    wish_rate: float = 0.0  # products put on the wish list a click; 0: the shop has no wish list
 
     # what distorts the log
     position_bias: float = 0.4  # a click loses position_bias * log(1 + position) logits
@@ -60,7 +62,8 @@ class Dials:
             "scenario_rates": (0, 3), "scenario_tail": (0, 5), "noise": (0, 5),
             "seasonality": (0, 3), "drift": (0, 1), "click_rate": (1e-4, 0.9),
             "cart_rate": (1e-3, 0.95), "purchase_rate": (1e-4, 0.9), "return_rate": (1e-3, 0.9),
-            "label_sparsity": (1, 1000), "buy_now": (0, 1), "position_bias": (0, 5),
+            "label_sparsity": (1, 1000), "buy_now": (0, 1), "wish_rate": (0, 0.9),
+            "position_bias": (0, 5),
             "selection_bias": (0, 5), "dirt": (0, 0.5),
         }  # fmt: skip
         for name, (low, high) in limits.items():
@@ -81,10 +84,12 @@ class Dials:
                 f"use at least {10 * self.page_size}"
             )
         possible = self.cart_rate + self.buy_now * (1 - self.cart_rate)
+        possible += TILL_SHARE * self.wish_rate * (1 - possible)
         if self.purchase_rate / self.label_sparsity > 0.9 * possible:
             raise ValueError(
                 f"dial purchase_rate: {self.purchase_rate} purchases a click cannot be reached "
-                f"when only {possible:.2f} of the clicks reach a till (cart_rate, buy_now)"
+                f"when only {possible:.2f} of the clicks reach a till (cart_rate, buy_now, "
+                "wish_rate)"
             )
 
 

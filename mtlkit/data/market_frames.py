@@ -16,7 +16,16 @@ import numpy as np
 import polars as pl
 
 from mtlkit.data.encode import Encoder
-from mtlkit.data.market_table import DENSE, TASKS, TRUTH, features, log_columns
+from mtlkit.data.market_table import (
+    DENSE,
+    TASKS,
+    TRUTH,
+    WISH_TRUTH,
+    features,
+    log_columns,
+    truth_of,
+)  # fmt: skip
+from mtlkit.data.market_wish import WISH
 
 if TYPE_CHECKING:
     from mtlkit.data.market import Market
@@ -75,8 +84,10 @@ def impressions_frame(
             "rating": _given(columns["rating"].astype(np.int8), bought),
         }
     )
+    if market.dials.wish_rate:
+        frame = frame.with_columns(wish=_given(columns["wish"].astype(np.int8), clicked))
     if truth:
-        frame = frame.with_columns([pl.Series(name, columns[name]) for name in TRUTH])
+        frame = frame.with_columns([pl.Series(n, columns[n]) for n in truth_of(market)])
     return add_faults(market, frame) if market.dials.dirt else frame
 
 
@@ -136,10 +147,13 @@ def clean_impressions(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def impression_encoder() -> Encoder:
-    """An encoder, not fitted yet, for the columns of the cleaned frame."""
+def impression_encoder(wish_list: bool = False) -> Encoder:
+    """An encoder, not fitted yet, for the columns of the cleaned frame.
+
+    ``wish_list``: the shop has one (dial ``wish_rate``), so that "wish" is a task as well.
+    """
     return Encoder(
-        tasks=TASKS,
+        tasks=(*TASKS, WISH) if wish_list else TASKS,
         categorical=[
             "user", "item", "category", "style", "seller", "price_band", "age_band",
             "favourite_category", "region", "device", "hour", "weekday", "scenario",
@@ -156,4 +170,5 @@ def impression_encoder() -> Encoder:
 
 def frame_truth(frame: pl.DataFrame) -> dict[str, np.ndarray]:
     """The truth columns of a frame made with truth=True, named as in `Table.truth`."""
-    return {name.removeprefix("true_"): frame[name].to_numpy() for name in TRUTH}
+    names = [*TRUTH, *(name for name in WISH_TRUTH if name in frame.columns)]
+    return {name.removeprefix("true_"): frame[name].to_numpy() for name in names}

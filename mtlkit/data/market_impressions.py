@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mtlkit.data.market_dials import TILL_SHARE
 from mtlkit.data.market_taste import OUTCOMES, Taste
+from mtlkit.data.market_wish import WishList
 from mtlkit.data.market_world import DEVICES, HOUR_TRAFFIC, REGIONS
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ class ImpressionLog:
         rng = market.rng("scenario rates")
         rates = rng.standard_normal((100, len(LUCK)))[: dials.scenarios]
         self.scenario_rate = (dials.scenario_rates * rates).astype(np.float32)
+        self.wish_list = WishList(market) if dials.wish_rate else None
         self.intercept = np.zeros(len(LUCK), dtype=np.float32)
         self.intercept = self._calibrate()
 
@@ -156,13 +159,20 @@ class ImpressionLog:
         pages = max(256, 32768 // dials.page_size)
         visit = self.visits(rng, pages)
         item = self._choose_pages(rng, visit)
-        score, _ = self.scores(visit, item, np.arange(dials.page_size))
+        score, utility = self.scores(visit, item, np.arange(dials.page_size))
         logits = self.add_luck(rng, score.reshape(-1, len(LUCK))).astype(np.float64)
         click_rate = dials.click_rate / dials.label_sparsity
         click = _solve(logits[:, 0], np.ones(len(logits)), click_rate)
         clicked = sigmoid(logits[:, 0] + click)
         cart = _solve(logits[:, 1], clicked, dials.cart_rate)
-        to_till = self.to_till(sigmoid(logits[:, 1] + cart))
+        wish = None
+        if self.wish_list is not None:
+            luck, _ = self.wish_list.draws("wish calibration", 0, len(logits))
+            wishes = self.wish_list.score(utility).ravel().astype(np.float64) + luck
+            shift = _solve(wishes, clicked, dials.wish_rate)
+            self.wish_list.intercept = np.float32(round(shift, 3))
+            wish = sigmoid(wishes + shift)
+        to_till = self.to_till(sigmoid(logits[:, 1] + cart), wish)
         purchase_rate = dials.purchase_rate / dials.label_sparsity
         share = purchase_rate * clicked.sum() / (clicked * to_till).sum()
         checkout = _solve(logits[:, 2], clicked * to_till, share)
@@ -170,9 +180,10 @@ class ImpressionLog:
         back = _solve(logits[:, 3], bought, dials.return_rate)
         return np.round([click, cart, checkout, back], 3).astype(np.float32)
 
-    def to_till(self, cart: np.ndarray) -> np.ndarray:
-        """P(can buy | click): through the cart, or by the buy-now button without one."""
-        return cart + self.market.dials.buy_now * (1 - cart)
+    def to_till(self, cart: np.ndarray, wish: np.ndarray | None = None) -> np.ndarray:
+        """P(can buy | click): through the cart, by the buy-now button or from the wish list."""
+        at_till = cart + self.market.dials.buy_now * (1 - cart)
+        return at_till if wish is None else at_till + TILL_SHARE * wish * (1 - at_till)
 
     def add_luck(self, rng: np.random.Generator, score: np.ndarray) -> np.ndarray:
         """Logits (row, luck outcome) with each outcome's own luck and the shared hidden appeal."""
@@ -197,20 +208,31 @@ class ImpressionLog:
         columns["position"] = np.tile(np.arange(dials.page_size), BLOCK_PAGES)
         columns["session"] = number * BLOCK_PAGES + page
         columns |= {f"score_{name}": score[:, i] for i, name in enumerate(LUCK)}
-        return columns | self.outcomes(rng, self.add_luck(rng, score), utility)
+        wishes = {}
+        if self.wish_list is not None:
+            columns["score_wish"] = self.wish_list.score(utility)
+            luck, u = self.wish_list.draws("wishes", number, len(score))
+            wish = rounded(sigmoid(columns["score_wish"] + luck))
+            wishes = {"true_wish": wish, "wish": u[0] < wish}
+            wishes["from_list"] = wishes["wish"] & (u[1] < TILL_SHARE)
+        return columns | self.outcomes(rng, self.add_luck(rng, score), utility, wishes)
 
     def outcomes(
-        self, rng: np.random.Generator, logits: np.ndarray, utility: np.ndarray
+        self,
+        rng: np.random.Generator,
+        logits: np.ndarray,
+        utility: np.ndarray,
+        wishes: dict[str, np.ndarray],
     ) -> dict[str, np.ndarray]:
         """True values (`true_<task>`) and drawn labels (`<task>`) of each row."""
         click, cart, checkout, back = rounded(sigmoid(logits)).T
-        purchase = rounded(checkout * self.to_till(cart))
+        purchase = rounded(checkout * self.to_till(cart, wishes.get("true_wish")))
         dwell = DWELL_MEAN + DWELL_SLOPE * utility[:, OUTCOMES.index("dwell")]  # of the log
         star = rounded(sigmoid(RATING_MEAN + RATING_SLOPE * utility[:, OUTCOMES.index("rating")]))
         u = rng.random((6, len(logits)), dtype=np.float32)
         did_click = u[0] < click
         did_cart = u[1] < cart
-        can_buy = did_cart | (u[2] < self.market.dials.buy_now)
+        can_buy = did_cart | (u[2] < self.market.dials.buy_now) | wishes.get("from_list", False)
         seconds = dwell + DWELL_SD * rng.standard_normal(len(logits), dtype=np.float32)
         return {
             "true_click": click,
@@ -227,7 +249,7 @@ class ImpressionLog:
             "dwell": np.maximum(np.exp(seconds) - 1, 0).round(1).astype(np.float32),
             "return": u[4] < back,
             "rating": 1 + _binomial4(u[5], star),
-        }
+        } | wishes
 
 
 def _binomial4(u: np.ndarray, p: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from mtlkit.data.market_dials import TILL_SHARE
 from mtlkit.data.market_impressions import (
     BLOCK_PAGES,
     DWELL_MEAN,
@@ -146,11 +147,13 @@ class Live:
         if goal not in GOALS:
             raise ValueError(f"goal: {goal!r} is not one of {GOALS}")
         visits, pages = self._pages(visitor, items)
-        score, _ = self.market.log.scores(visits, pages, np.zeros(pages.shape[1]))
+        log = self.market.log
+        score, utility = log.scores(visits, pages, np.zeros(pages.shape[1]))
         click, cart, checkout, _ = np.moveaxis(sigmoid(score[0]), 1, 0)
         value = click
         if goal != "click":
-            value = click * checkout * self.market.log.to_till(cart)
+            wish = None if log.wish_list is None else sigmoid(log.wish_list.score(utility[0]))
+            value = click * checkout * log.to_till(cart, wish)
         if goal == "revenue":
             value = value * self.market.items["price"][pages[0]]
         order = np.argsort(-value, kind="stable")
@@ -189,6 +192,12 @@ class Live:
         did_click = u[0] < click
         did_cart = did_click & (u[1] < cart)
         at_till = did_cart | (did_click & (u[2] < dials.buy_now))
+        wish = None
+        if log.wish_list is not None:
+            luck_of_wish = dials.noise * self._normal(number, pages, 5)
+            wish = rounded(sigmoid(log.wish_list.score(utility) + luck_of_wish))
+            wished = did_click & (self._uniform(number, pages, 24) < wish)
+            at_till |= wished & (self._uniform(number, pages, 25) < TILL_SHARE)
         mean = DWELL_MEAN + DWELL_SLOPE * utility[..., OUTCOMES.index("dwell")]
         seconds = np.expm1(mean + DWELL_SD * self._normal(number, pages, 4))
         return {
@@ -197,7 +206,7 @@ class Live:
             "purchase": at_till & (u[3] < checkout),
             "dwell": np.where(did_click, np.maximum(seconds, 0).round(1), 0.0),
             "p_click": click,
-            "sale": click * checkout * log.to_till(cart),
+            "sale": click * checkout * log.to_till(cart, wish),
         }
 
     def _uniform(self, number: np.ndarray, item: np.ndarray, kind: int) -> np.ndarray:

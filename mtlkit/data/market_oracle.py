@@ -43,7 +43,8 @@ def best_predictions(
     if knows == "features" and "score_click" in table.truth:
         scores = {
             name: table.truth[f"score_{name}"].cpu().numpy()
-            for name in ("click", "cart", "checkout", "return")
+            for name in ("click", "cart", "checkout", "return", "wish")
+            if f"score_{name}" in table.truth
         }
         means = _without_luck(market, scores, selected)
         found |= {name: value for name, value in means.items() if name in found}
@@ -60,6 +61,8 @@ def _without_luck(
     dials = market.dials
     appeal, share = _nodes(dials.selection_bias)
     parts: dict[str, list[np.ndarray]] = {n: [] for n in ("click", "cart", "purchase", "return")}
+    if "wish" in scores:
+        parts["wish"] = []
     for start in range(0, len(scores["click"]), piece):
         row = {name: value[start : start + piece] for name, value in scores.items()}
         clicks = _mean_sigmoid(row["click"][:, None] + appeal, dials.noise)  # (row, appeal)
@@ -69,7 +72,11 @@ def _without_luck(
         checkout = (weight * buys).sum(axis=1) / weight.sum(axis=1)
         parts["click"].append(clicks @ share)
         parts["cart"].append(cart)
-        parts["purchase"].append(checkout * market.log.to_till(cart))
+        wish = None
+        if "wish" in row:
+            wish = _mean_sigmoid(row["wish"], dials.noise)
+            parts["wish"].append(wish)
+        parts["purchase"].append(checkout * market.log.to_till(cart, wish))
         parts["return"].append(_mean_sigmoid(row["return"], dials.noise))
     return {name: np.concatenate(part).astype(np.float32) for name, part in parts.items()}
 

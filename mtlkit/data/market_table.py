@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from mtlkit.data.market_impressions import LUCK
+from mtlkit.data.market_wish import WISH
 from mtlkit.data.market_world import CATEGORIES
 from mtlkit.data.table import Table
 from mtlkit.schema import Categorical, Dense, Scenario, Schema, Task
@@ -33,6 +34,17 @@ TRUTH = (
     *(f"true_{name}" for name in (*(t.name for t in TASKS), "checkout", "dwell_log1p")),
     *(f"score_{name}" for name in LUCK),
 )
+WISH_TRUTH = ("true_wish", "score_wish")
+
+
+def tasks_of(market: Market) -> tuple[Task, ...]:
+    """The tasks of the impressions: ``TASKS``, and the wish where the shop has a wish list."""
+    return (*TASKS, WISH) if market.dials.wish_rate else TASKS
+
+
+def truth_of(market: Market) -> tuple[str, ...]:
+    """The truth columns of the log."""
+    return (*TRUTH, *WISH_TRUTH) if market.dials.wish_rate else TRUTH
 
 
 def log_columns(market: Market, start: int, rows: int) -> dict[str, np.ndarray]:
@@ -53,10 +65,11 @@ class TableFiller:
         self.market, self.schema = market, impression_schema(market)
         self.categorical = torch.empty(rows, len(self.schema.categorical), dtype=torch.int64)
         self.dense = torch.empty(rows, self.schema.dense_width)
-        self.labels = torch.zeros(rows, len(TASKS))
-        self.observed = torch.zeros(rows, len(TASKS), dtype=torch.bool)
+        self.labels = torch.zeros(rows, self.schema.num_tasks)
+        self.observed = torch.zeros(rows, self.schema.num_tasks, dtype=torch.bool)
         self.scenario = torch.empty(rows, dtype=torch.int64)
-        self.truth = {name.removeprefix("true_"): torch.empty(rows) for name in TRUTH}
+        self.truth_names = truth_of(market)
+        self.truth = {n.removeprefix("true_"): torch.empty(rows) for n in self.truth_names}
         self.keys = {name: torch.empty(rows, dtype=torch.int64) for name in KEYS}
 
     def fill(self, columns: dict[str, np.ndarray], at: int) -> None:
@@ -69,10 +82,10 @@ class TableFiller:
         columns = columns | {"time": columns["day"] * 24 + columns["hour"]}
         for name in KEYS:
             self.keys[name][rows] = torch.from_numpy(columns[name])
-        for name in TRUTH:
+        for name in self.truth_names:
             self.truth[name.removeprefix("true_")][rows] = torch.from_numpy(columns[name])
         seen = {"click": np.ones(len(ids), dtype=bool)}
-        for place, task in enumerate(TASKS):
+        for place, task in enumerate(self.schema.tasks):
             if task.given is not None:
                 seen[task.name] = seen[task.given] & columns[task.given].astype(bool)
             mask = seen[task.name]
@@ -101,7 +114,7 @@ def impression_schema(market: Market) -> Schema:
         "hour": 24, "weekday": 7, "scenario": dials.scenarios,
     }  # fmt: skip
     return Schema(
-        TASKS,
+        tasks_of(market),
         categorical=tuple(Categorical(name, size + 1) for name, size in sizes.items()),
         dense=tuple(Dense(name) for name in DENSE),
         scenarios=tuple(Scenario(name) for name in market.scenarios),
