@@ -30,7 +30,12 @@ class History:
     """What happened in a training run.
 
     ``rows``: one dict an epoch: "epoch" (from 0), "seconds" (training and validation), "train"
-    {task: mean loss}, "validation" {task: {metric: value}} or None, "score" or None.
+    {task: mean loss}, "weights" {task: mean weight} or None, "validation" {task: {metric: value}}
+    or None, "score" or None.
+    A mean weight is that of the steps whose batch had a labelled row of the task (NaN: no such
+    step). Under a rule that weighs losses the weights multiply the losses; under a rule of the
+    Gramian they multiply the gradients on what the tasks share. None: the rule combines gradients
+    without weights.
     ``best_epoch``: the epoch whose weights the model has now. ``steps``: optimiser steps in all.
     ``passes_per_step``: backward passes through the shared layers in each of them.
     """
@@ -51,13 +56,18 @@ class History:
         return sum(row["seconds"] for row in self.rows)
 
     def frame(self) -> Any:
-        """A polars DataFrame: epoch, part, task, metric ("loss" in part "train"), value."""
+        """A polars DataFrame: epoch, part, task, metric, value.
+
+        Part "train" has the metric "loss", "balance" has "weight", "validation" all of its own.
+        """
         import polars as pl
 
         records = []
         for row in self.rows:
             for task, loss in row["train"].items():
                 records.append((row["epoch"], "train", task, "loss", loss))
+            for task, weight in (row["weights"] or {}).items():
+                records.append((row["epoch"], "balance", task, "weight", weight))
             for task, metrics in (row["validation"] or {}).items():
                 records += [(row["epoch"], "validation", task, k, v) for k, v in metrics.items()]
         names = {"epoch": pl.Int64, "part": pl.Utf8, "task": pl.Utf8, "metric": pl.Utf8}
@@ -67,8 +77,9 @@ class History:
 class RunState:
     """Everything that ``fit`` must remember to continue a run bit for bit.
 
-    Position (epoch, batch), loss sums of the running epoch, history, best weights; together with
-    the model, the optimisers, the balancer and the random states they make up a checkpoint.
+    Position (epoch, batch), sums of losses and of loss weights over the running epoch, history,
+    best weights of the model; together with the model, the optimisers, the balancer and the random
+    states they make up a checkpoint.
     ``description`` holds the options that must agree for a resume.
     """
 
@@ -101,10 +112,16 @@ class RunState:
         self.loss_sums = torch.zeros(tasks, device=self.device)  # loss x observed rows
         self.loss_rows = torch.zeros(tasks, device=self.device)
         self._unchecked: list[Tensor] = []
+        self.weight_sums: Tensor | None = None  # over the steps with a label; None: no weights
+        self.weight_steps = torch.zeros(tasks, device=self.device)
+        self._weights: list[tuple[Tensor, Tensor]] = []  # weights, rows: not added up yet
         self._clock = time.perf_counter()
 
-    def after_step(self, losses: Tensor, observed: Tensor) -> None:
-        """Count a step: losses (task,), and the rows (batch, task) that they are means over."""
+    def after_step(self, losses: Tensor, observed: Tensor, weights: Tensor | None = None) -> None:
+        """Count a step: losses (task,), and the rows (batch, task) that they are means over.
+
+        ``weights`` (task,) are those of the balancer, None where it has none.
+        """
         rows = observed.sum(0).to(losses.dtype)
         self.loss_sums += losses * rows
         self.loss_rows += rows
@@ -114,6 +131,22 @@ class RunState:
         # reading a loss makes a GPU wait, so there it is done now and then
         if len(self._unchecked) >= (1 if losses.device.type == "cpu" else 32):
             self.check_losses()
+        if weights is not None:
+            self._weights.append((weights.clone(), rows))  # a rule may move its own in place
+            if len(self._weights) == 256:  # many at once: one step costs next to nothing
+                self._add_weights()
+
+    def _add_weights(self) -> None:
+        """Add the weights noted so far to the sums; without waiting for a GPU."""
+        if not self._weights:
+            return
+        weights, rows = (torch.stack(part) for part in zip(*self._weights, strict=True))
+        self._weights.clear()
+        labelled = rows > 0  # (step, task)
+        if self.weight_sums is None:
+            self.weight_sums = torch.zeros_like(self.loss_sums)
+        self.weight_sums += torch.where(labelled, weights, 0.0).sum(0)
+        self.weight_steps += labelled.sum(0)
 
     def check_losses(self) -> None:
         """Raise ``FloatingPointError`` for the first loss not checked yet that is not finite."""
@@ -147,11 +180,17 @@ class RunState:
     ) -> dict[str, Any]:
         """Close the epoch: add its row to the history and keep its weights if they are the best."""
         self.check_losses()
+        self._add_weights()
+        names = self.model.schema.task_names
         means = (self.loss_sums / self.loss_rows).tolist()  # NaN: no observed row in the epoch
+        weights = None
+        if self.weight_sums is not None:
+            weights = (self.weight_sums / self.weight_steps).tolist()
         row = {
             "epoch": self.epoch,
             "seconds": self.seconds_of_epoch(),
-            "train": dict(zip(self.model.schema.task_names, means, strict=True)),
+            "train": dict(zip(names, means, strict=True)),
+            "weights": weights and dict(zip(names, weights, strict=True)),
             "validation": metrics,
             "score": score,
         }
@@ -195,6 +234,9 @@ class RunState:
             "seconds_of_epoch": self.seconds_of_epoch(),
             "loss_sums": self.loss_sums,
             "loss_rows": self.loss_rows,
+            "weight_sums": self.weight_sums,
+            "weight_steps": self.weight_steps,
+            "weights": self._weights,  # not added up: sums in the same order after a resume
             "rows": self.history.rows,
             "best": [self.history.best_epoch, self.best_score],
             "best_weights": self.best_weights,
@@ -213,6 +255,10 @@ class RunState:
         self.elapsed = state["seconds_of_epoch"]
         self.loss_sums += state["loss_sums"].to(self.device)
         self.loss_rows += state["loss_rows"].to(self.device)
+        if state["weight_sums"] is not None:
+            self.weight_sums = state["weight_sums"].to(self.device)
+        self.weight_steps += state["weight_steps"].to(self.device)
+        self._weights = [(w.to(self.device), n.to(self.device)) for w, n in state["weights"]]
         self.history.rows = state["rows"]
         self.history.best_epoch, self.best_score = state["best"]
         if state["best_weights"] is not None:

@@ -144,6 +144,7 @@ def fit(
                 if gradient_step is not None:
                     with run.naming_the_batch():
                         losses = gradient_step.run(batch, forward_block)  # 2. to 5.
+                    weights = balancer.last_weights  # (task,), None for a rule without weights
                 else:
                     with forward_block():
                         logits = model(batch)  # 2. forward: {task: (batch,)}
@@ -160,7 +161,7 @@ def fit(
                         again = model(batch)
                     balancer.after_step(model.losses(again, batch).detach())
 
-                run.after_step(losses.detach(), model.loss_rows(batch))
+                run.after_step(losses.detach(), model.loss_rows(batch), weights)
                 bar.update(1)
                 stopped = run.history.steps == max_steps
                 inside = run.batch < batches_per_epoch

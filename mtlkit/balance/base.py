@@ -49,6 +49,8 @@ class Balancer:
         Names of the attributes that are {task: number}; ``bind`` refuses a task it does not know.
 
     Weights follow the sum convention: the total is the sum of w_k L_k, 1 each is equal weighting.
+    ``last_weights``, (task,), are those of the last step, for the history of a training run; None
+    for a rule that combines gradients without weights.
     """
 
     needs_gramian: ClassVar[bool] = False
@@ -61,6 +63,7 @@ class Balancer:
     parameters: tuple[str, ...] | None = None
 
     schema: Schema | None = None
+    last_weights: Tensor | None = None
     present: Tensor
     tasks: int  # of the last losses, labelled or not
 
@@ -121,7 +124,8 @@ class Balancer:
             if inner is not None:
                 inner = inner[self.present][:, self.present]  # (k, k)
             result[self.present] = self.task_weights(numbers[self.present], inner)
-        return result.to(losses.device, losses.dtype)
+        self.last_weights = result.to(losses.device, losses.dtype)
+        return self.last_weights
 
     def task_weights(self, losses: Tensor, gramian: Tensor | None) -> Tensor:
         """Weights of the tasks in ``self.present``: float64 (k,), (k, k) -> (k,)."""
@@ -129,7 +133,8 @@ class Balancer:
 
     def combine(self, losses: Tensor, gradients: TaskGradients) -> Tensor:
         """The gradient of what the tasks share, (number,): here w^T G with the rule's weights w."""
-        return self.weights(losses, gradients.gramian()) @ gradients.matrix
+        self.last_weights = self.weights(losses, gradients.gramian())
+        return self.last_weights @ gradients.matrix
 
     def trained(self, losses: Tensor, gradients: TaskGradients) -> Tensor:
         """Set ``present``, tasks with a label and a gradient (k,), and ``tasks``; for combine.
@@ -144,7 +149,14 @@ class Balancer:
             largest = gradients.matrix.abs().amax(1).to("cpu", torch.float64)
         self._check_finite(largest, "The largest gradient entry")
         self.present = ((numbers != 0) & (largest > 0)).nonzero().squeeze(1)
+        self.last_weights = None
         return self.present
+
+    def note(self, weights: Tensor) -> Tensor:
+        """Weights (k,) of the present tasks, noted as ``last_weights``; for combine."""
+        self.last_weights = weights.new_zeros(self.tasks)
+        self.last_weights[self.present.to(weights.device)] = weights
+        return weights
 
     def after_step(self, losses: Tensor) -> None:
         """The losses (task,) of the same batch after the step, where ``needs_second_pass``."""

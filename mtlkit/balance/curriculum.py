@@ -121,7 +121,8 @@ class Curriculum(Balancer):
         if gramian is not None:
             both = scale.to(gramian.device, gramian.dtype)
             gramian = both.unsqueeze(1) * gramian * both
-        return scale * self.balancer.weights(scale * losses.detach(), gramian)
+        self.last_weights = scale * self.balancer.weights(scale * losses.detach(), gramian)
+        return self.last_weights
 
     def combine(self, losses: Tensor, gradients: TaskGradients) -> Tensor:
         """What the inner rule makes of the gradients w g, (number,)."""
@@ -135,7 +136,10 @@ class Curriculum(Balancer):
             matrix=rows * gradients.matrix,
             halves=None if halves is None else (rows * halves[0], rows * halves[1]),
         )
-        return self.balancer.combine(scale * losses, scaled)
+        update = self.balancer.combine(scale * losses, scaled)
+        inner = self.balancer.last_weights
+        self.last_weights = None if inner is None else scale * inner
+        return update
 
     def task_weights(self, losses: Tensor, gramian: Tensor | None) -> Tensor:
         """Weights of the present tasks: (k,)."""

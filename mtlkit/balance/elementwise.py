@@ -102,7 +102,7 @@ class ExcessMTL(Balancer):
         logs[here] += self.rate * relative
         logs -= logs.mean()  # a common factor changes no weight
         weights = len(here) * logs[here].softmax(0)
-        return weights.to(matrix) @ matrix[place]
+        return self.note(weights.to(matrix)) @ matrix[place]
 
 
 class MetaBalance(Balancer):

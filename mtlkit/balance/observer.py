@@ -56,7 +56,9 @@ class GradientObserver(Balancer):
             cross = gramian(first, second)  # (task, task), not symmetric
             sizes = [gramian(half).diagonal().sqrt() for half in (first, second)]
             self._parts.append(_divide(cross, sizes[0], sizes[1]))
-        return self.balancer.combine(losses, gradients)
+        update = self.balancer.combine(losses, gradients)
+        self.last_weights = self.balancer.last_weights
+        return update
 
     @property
     def gramians(self) -> Tensor:

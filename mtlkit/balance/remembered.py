@@ -144,7 +144,7 @@ class SDMGrad(Balancer):
             shares = torch.as_tensor(project_simplex((shares - self.rate * slope).numpy()))
         _store(self.full("shares", self.tasks, 0.0), here, shares)
         weights = len(here) * (shares + pull) / (1 + self.strength)
-        return weights.to(matrix) @ matrix[here]
+        return self.note(weights.to(matrix)) @ matrix[here]
 
 
 def _share(name: str, value: float) -> float:

@@ -16,6 +16,7 @@ from mtlkit.plot.paths import paths
 from mtlkit.plot.points import points
 from mtlkit.plot.probabilities import calibration, roc
 from mtlkit.plot.style import COLOURS, MARKERS, Picture, canvas, style
+from mtlkit.plot.weights import loss_weights
 
 __all__ = [
     "COLOURS",
@@ -30,6 +31,7 @@ __all__ = [
     "guess_against_truth",
     "learning_curves",
     "lines",
+    "loss_weights",
     "network",
     "paths",
     "picture_grid",
