@@ -84,6 +84,31 @@ class GradientObserver(Balancer):
             raise RuntimeError("Nothing was noted by halves: GradientObserver(halves=True), fit.")
         return torch.stack(self._parts)
 
+    def disagreement(self, last: float = 1.0) -> dict[str, float]:
+        """How much the tasks disagreed in the last share ``last`` of the steps noted so far.
+
+        "conflicts": the share of pairs of tasks whose cosine is below 0, over pairs and steps;
+        "cosine": the mean size of a cosine; "norm ratio": the largest of the tasks' mean norms
+        divided by the smallest. Pairs and steps without a gradient are left out. Raises
+        ``ValueError`` for a share that is not above 0 and at most 1.
+        """
+        if not 0 < last <= 1:
+            raise ValueError(f"last must be above 0 and at most 1, not {last!r}.")
+        steps = len(self._whole)
+        late = slice(steps - max(1, round(last * steps)), None)
+        sizes, angles = (
+            self.norms[late].nanmean(0),
+            self.cosines[late],
+        )  # (task,), (step, task, task)
+        angles = angles[:, ~torch.eye(len(sizes), dtype=torch.bool)]  # (step, pair)
+        angles = angles[angles.isfinite()]
+        sizes = sizes[sizes.isfinite()]
+        return {
+            "conflicts": float((angles < 0).double().mean()),
+            "cosine": float(angles.abs().mean()),
+            "norm ratio": float(sizes.max() / sizes.min()),
+        }
+
     def end_epoch(self, losses: Tensor) -> None:
         """Passed on to the watched rule."""
         self.balancer.end_epoch(losses)

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from mtlkit.balance.base import Balancer
-from mtlkit.balance.fixed import EqualWeights
 from mtlkit.balance.gramian import TaskGradients
+from mtlkit.balance.two_tasks import Step, together
 from mtlkit.schema import Schema, Task
 
 Array = NDArray[np.float64]
@@ -38,21 +38,21 @@ def toy_gradients(x: Array, scale: float = 1.0) -> tuple[Array, Array]:
     x1, x2 = x[:, 0], x[:, 1]
     side, bend, height = np.tanh(x2 / 2), np.tanh(x2), 0.1 * (x2 + 8) ** 2
     up, down = np.maximum(side, 0), np.maximum(-side, 0)
-    up_slope = np.where(x2 >= 0, 0.5 * (1 - side**2), 0)
-    down_slope = np.where(x2 <= 0, -0.5 * (1 - side**2), 0)
-    losses, gradients = np.empty((len(x), 2)), np.empty((len(x), 2, 2))
-    inside = (-x1 - 7) / 2 + bend, (-x1 + 3) / 2 - bend + 2
-    for k, (u, sign, centre) in enumerate(zip(inside, (1, -1), (7, -7), strict=True)):
-        steep = np.abs(u) > LEAST
-        f = np.log(np.maximum(np.abs(u), LEAST)) + 6
-        f_slope = np.where(steep, 1 / np.where(steep, u, 1), 0)
-        q = ((x1 - centre) ** 2 + height) / 10 - 20
-        losses[:, k] = up * f + down * q
-        gradients[:, k, 0] = -0.5 * up * f_slope + down * (x1 - centre) / 5
-        gradients[:, k, 1] = up * f_slope * sign * (1 - bend**2) + down * 0.02 * (x2 + 8)
-        gradients[:, k, 1] += up_slope * f + down_slope * q
+    slope = 0.5 * (1 - side**2)
+    up_slope, down_slope = slope * (x2 >= 0), -slope * (x2 <= 0)
+    sign, centre = np.array([[1.0], [-1.0]]), np.array([[7.0], [-7.0]])
+    u = (-x1 + np.array([[-7.0], [3.0]])) / 2 + sign * bend + np.array([[0.0], [2.0]])
+    size = np.abs(u)  # (task, point), as all that follows
+    f = np.log(np.maximum(size, LEAST)) + 6
+    f_slope = (size > LEAST) / np.where(size > LEAST, u, 1)
+    off = x1 - centre
+    q = (off**2 + height) / 10 - 20
+    gradients = np.empty((len(x), 2, 2))
+    gradients[:, :, 0] = (-0.5 * up * f_slope + down * off / 5).T
+    along = up * f_slope * sign * (1 - bend**2) + down * 0.02 * (x2 + 8)
+    gradients[:, :, 1] = (along + (up_slope * f + down_slope * q)).T
     factor = np.array([scale, 1.0])
-    return losses * factor, gradients * factor[:, None]
+    return (up * f + down * q).T * factor, gradients * factor[:, None]
 
 
 def walk(
@@ -62,6 +62,7 @@ def walk(
     steps: int = 1_000,
     learning_rate: float = 0.02,
     scale: float = 1.0,
+    point_by_point: bool = False,
 ) -> dict[str, Array]:
     """Where each balancer walks from each start: {name: (start, steps + 1, 2)}.
 
@@ -70,32 +71,55 @@ def walk(
     none feels another. The papers take a learning rate of 0.001 and 35,000 steps or more; the
     defaults here walk as far in fewer, longer steps, and may jump over what is narrow. The
     landscape has no noise, so both halves of a "batch" are the whole.
+
+    Most rules have a closed form for two tasks (``two_tasks``), which moves all starts at once;
+    ``point_by_point=True`` asks the rules themselves, many times as slowly, for the same answer.
     """
     schema = Schema(tuple(Task(name, "regression") for name in TASKS))
-    rules = [make().bind(schema) for make in balancers.values() for _ in starts]
-    x = np.tile(np.asarray(starts, dtype=np.float64), (len(balancers), 1))  # (point, 2)
+    rules = {name: [make().bind(schema) for _ in starts] for name, make in balancers.items()}
+    forms = {
+        name: (None if point_by_point else together(mine)) or _each(mine)
+        for name, mine in rules.items()
+    }
+    places = {name: slice(i * len(starts), (i + 1) * len(starts)) for i, name in enumerate(forms)}
+    x = np.tile(np.asarray(starts, dtype=np.float64), (len(forms), 1))  # (point, 2)
     mean, square = np.zeros_like(x), np.zeros_like(x)  # of Adam
+    update = np.empty_like(x)
     paths = np.empty((len(x), steps + 1, 2))
     paths[:, 0] = x
     for step in range(1, steps + 1):
         losses, gradients = toy_gradients(x, scale)
-        update = gradients.sum(1)
-        given = torch.from_numpy(np.where(losses == 0, 1e-12, losses))  # 0 would mean: no label
-        rows = torch.from_numpy(gradients)  # (point, task, 2)
-        inner = rows @ rows.transpose(1, 2)  # (point, task, task)
-        for point, rule in enumerate(rules):
-            if rule.needs_gradients:
-                found = TaskGradients(rows[point], {"x": slice(0, 2)}, 2, (rows[point],) * 2)
-                update[point] = rule.combine(given[point], found).numpy()
-            elif rule.needs_gramian and step > 1:  # the checks of ``weights`` cost more than rules
-                weights = rule.task_weights(given[point], inner[point])
-                update[point] = weights.numpy() @ gradients[point]
-            elif not isinstance(rule, EqualWeights):
-                weights = rule.weights(given[point], inner[point])
-                update[point] = weights.numpy() @ gradients[point]
+        losses[losses == 0] = 1e-12  # 0 would mean: no label
+        for name, form in forms.items():
+            update[places[name]] = form(losses[places[name]], gradients[places[name]])
         mean += 0.1 * (update - mean)
         square += 0.001 * (update**2 - square)
         size = np.sqrt(square / (1 - 0.999**step)) + 1e-8
         x = x - learning_rate * mean / (1 - 0.9**step) / size
         paths[:, step] = x
-    return dict(zip(balancers, np.split(paths, len(balancers)), strict=True))
+    return {name: paths[place] for name, place in places.items()}
+
+
+def _each(rules: Sequence[Balancer]) -> Step:
+    """The update (point, 2) of one rule a point, asked one after the other."""
+    started = False
+
+    def step(losses: Array, gradients: Array) -> Array:
+        nonlocal started
+        update = gradients.sum(1)
+        given, rows = torch.from_numpy(losses), torch.from_numpy(gradients)  # (point, task, 2)
+        inner = rows @ rows.transpose(1, 2)  # (point, task, task)
+        for point, rule in enumerate(rules):
+            if rule.needs_gradients:
+                found = TaskGradients(rows[point], {"x": slice(0, 2)}, 2, (rows[point],) * 2)
+                update[point] = rule.combine(given[point], found).numpy()
+            elif rule.needs_gramian and started:  # the checks of ``weights`` cost more than rules
+                weights = rule.task_weights(given[point], inner[point])
+                update[point] = weights.numpy() @ gradients[point]
+            else:
+                weights = rule.weights(given[point], inner[point])
+                update[point] = weights.numpy() @ gradients[point]
+        started = True
+        return update
+
+    return step

@@ -10,6 +10,7 @@ The description (alt text) is made from the data and states the finding with num
 from mtlkit.plot.charts import distribution, learning_curves, lines, rates_by
 from mtlkit.plot.comparisons import bars_with_intervals, trade_off
 from mtlkit.plot.diagrams import course_map, network
+from mtlkit.plot.differences import differences
 from mtlkit.plot.grids import gate_heatmap, picture_grid, scenario_task_grid
 from mtlkit.plot.guesses import guess_against_truth
 from mtlkit.plot.paths import paths
@@ -26,6 +27,7 @@ __all__ = [
     "calibration",
     "canvas",
     "course_map",
+    "differences",
     "distribution",
     "gate_heatmap",
     "guess_against_truth",

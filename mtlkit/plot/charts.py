@@ -6,7 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+)
 
 from mtlkit.metrics import metric_name
 from mtlkit.plot.style import (
@@ -76,16 +82,31 @@ def lines(
         axes.set(xlabel=xlabel, ylabel=ylabel)
         if log_x:
             axes.set_xscale("log")
+            _plain_ticks(axes.xaxis, at)
         elif np.all(at == np.round(at)):
             axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         if log_y:
             axes.set_yscale("log")
+            _plain_ticks(axes.yaxis)
         left, right = axes.get_xlim()
         axes.set_xlim(left, at.max() if at.min() < at.max() else right)
         end_labels(axes, entries)
     span = f"from {say(at.min())} to {say(at.max())}"
     alt = f"Line chart: {sentence(title)} {ylabel} against {xlabel} {span}. "
     return Picture(figure, alt + "; ".join(told) + ".")
+
+
+def _plain_ticks(axis: Any, values: np.ndarray | None = None) -> None:
+    """Plain numbers on a logarithmic axis: at the values where they are few and lie well apart."""
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
+    if (
+        values is not None
+        and len(values) <= 6
+        and (np.diff(np.log10(np.sort(values))) > 0.25).all()
+    ):
+        axis.set_major_locator(FixedLocator(list(values)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: say(value)))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _told_line(name: str, x: np.ndarray, y: np.ndarray) -> str:

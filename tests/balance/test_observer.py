@@ -119,3 +119,25 @@ def test_the_ends_of_epochs_reach_the_watched_rule(table):
         progress=False,
     )  # fmt: skip
     assert rule.epochs == 3
+
+
+def test_disagreement_counts_conflicts_and_compares_sizes_in_the_last_steps():
+    observer = GradientObserver()
+    early = torch.diag(torch.tensor([1.0, 1.0, 1.0]))
+    G = torch.tensor([[1.0, 0.0], [-3.0, 4.0], [0.0, 10.0]])  # cosines -0.6, 0, 0.8
+    observer._whole = [early.double()] * 2 + [(G @ G.T).double()] * 2
+    found = observer.disagreement(last=0.5)
+    assert found == pytest.approx({"conflicts": 1 / 3, "cosine": 1.4 / 3, "norm ratio": 10.0})
+    whole = observer.disagreement()
+    assert whole == pytest.approx({"conflicts": 1 / 6, "cosine": 0.7 / 3, "norm ratio": 5.5})
+
+
+def test_disagreement_leaves_out_tasks_without_a_gradient():
+    observer = GradientObserver()
+    K = torch.tensor([[4.0, -1.0, 0.0], [-1.0, 1.0, 0.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
+    observer._whole = [K]
+    assert observer.disagreement() == pytest.approx(
+        {"conflicts": 1.0, "cosine": 0.5, "norm ratio": 2.0}
+    )
+    with pytest.raises(ValueError, match="last"):
+        observer.disagreement(last=0.0)
