@@ -37,6 +37,17 @@ def test_a_long_cell_and_a_long_line_are_found_with_their_line(findings, small):
     assert f"97_small.py:{end + 33}: warning: a line of 106 characters" in said
 
 
+def test_a_folded_cell_may_be_longer(findings):
+    said = findings('# %% tags=["hide-input"]\n' + "x = 1\n" * 36)
+    assert "a folded cell of" not in said and "a code cell of" not in said
+
+
+def test_a_folded_wall_is_found(findings, small):
+    end = len(small.read_text(encoding="utf-8").split("\n"))
+    said = findings('# %% tags=["hide-input"]\n' + "x = 1\n\n" * 37)
+    assert f"97_small.py:{end + 1}: a folded cell of 37 lines; at most 36" in said
+
+
 def test_an_answer_to_a_guess_that_is_not_folded_is_a_warning(findings):
     sentence = "warning: the answer to a guess is not folded: tag the cell hide-output"
     assert sentence in findings('# %%\nprint(guess("97.p1"))')
