@@ -40,7 +40,7 @@ def loss_weights(histories: Mapping[str, Any], *, title: str, columns: int = 3) 
     known = np.concatenate([w[np.isfinite(w)] for w in weights.values()])
     columns = min(columns, len(weights))
     rows = math.ceil(len(weights) / columns)
-    figure, grid = canvas(title, rows, columns, height=1.0 + 2.0 * rows, sharex=True, sharey=True)
+    figure, grid = canvas(title, rows, columns, height=1.2 + 1.9 * rows, sharex=True, sharey=True)
     told = []
     with style():
         for panel, (name, values) in zip(grid.flat, weights.items(), strict=False):
@@ -55,15 +55,18 @@ def loss_weights(histories: Mapping[str, Any], *, title: str, columns: int = 3) 
         first.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         if len(known) and known.min() > 0:
             first.set_yscale("log")
-            first.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=12))
+            few = (1.0, 3.0) if known.max() > 8 * known.min() else (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+            first.yaxis.set_major_locator(LogLocator(subs=few, numticks=12))
             first.yaxis.set_major_formatter(FuncFormatter(lambda value, _: say(value)))
             first.yaxis.set_minor_formatter(NullFormatter())
         for panel in list(grid.flat)[len(weights) :]:
             panel.set_visible(False)
-        figure.supxlabel("epoch", fontsize=9.5)
+        for panel in list(grid.flat)[max(0, len(weights) - columns) : len(weights)]:
+            panel.set_xlabel("epoch")
+            panel.tick_params(labelbottom=True)
         figure.supylabel("mean weight (dotted: 1)", fontsize=9.5)
         handles, labels = first.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper right", ncols=len(tasks), fontsize=9)
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(tasks), fontsize=9)
     alt = f"{sentence(title)} Weights in the last epoch: {'; '.join(told)}."
     return Picture(figure, alt)
 

@@ -44,6 +44,12 @@ def without_a(s, losses, a, rate):
     return step(s, losses, torch.ones_like(a), rate)
 
 
+def weights_after(s, losses, a, rate):
+    """Returns the weights after the step, not those that the step was made with."""
+    new = step(s, losses, a, rate)[1]
+    return torch.exp(-new) * a, new
+
+
 def rises_with_s(s, losses, a, rate):
     """Takes e^s for the weight: the noisier, the louder."""
     return step(-s, losses, a, rate)
@@ -60,6 +66,7 @@ def rises_with_s(s, losses, a, rate):
         (whole_brake, "s / 2"),
         (without_a, "forgot a"),
         (rises_with_s, "exp(-s)"),
+        (weights_after, "before s moves"),
     ],
     praise="At rest every weight is 1 / (2 × loss): half the sum of log losses, and no units left.",
 )
@@ -70,7 +77,7 @@ def uncertainty_step(answer):
         losses = 0.2 + torch.rand(count, generator=generator).double()
         a = torch.tensor([1.0, 0.5, 1.0, 0.5]).double()[-count:]
         given = (s, losses, a, 0.1)
-        found = answer(*given)
+        found = answer(s.clone(), losses.clone(), a.clone(), 0.1)  # may work in place
         require(
             isinstance(found, tuple | list) and len(found) == 2,
             "Two things are asked for: the weights, then the new s.",
@@ -87,7 +94,7 @@ def uncertainty_step(answer):
         )
     loss, s = torch.tensor([0.25]).double(), torch.zeros(1).double()
     for _ in range(400):
-        weights, s = answer(s, loss, torch.ones(1).double(), 0.2)
+        weights, s = answer(s.clone(), loss.clone(), torch.ones(1).double(), 0.2)
     require(
         float(weights[0]) > 1.01,
         "A loss of 0.25 should end at weight 2, yours stays at {found}: do not keep s from falling "
@@ -105,6 +112,7 @@ def _name_the_slip(found, given):
 
     a = given[2]
     require(not same(rises_with_s, 0), "The weight is a * exp(-s): more noise, less weight.")
+    require(not same(weights_after, 0), "Return the weights of this step, before s moves.")
     require(bool((a == 1).all()) or not same(without_a, 0), "You forgot a in the weights.")
     require(not same(no_brake, 1), "The second term is missing: with it s cannot run away.")
     require(not same(uphill, 1), "You walk uphill: subtract rate times the slope.")
@@ -157,6 +165,12 @@ def sign_only(weights, norms, losses, start, alpha):
     return torch.sign(gradnorm(weights, norms, losses, start, alpha))
 
 
+def gap_itself(weights, norms, losses, start, alpha):
+    """Differentiates half the square of the gap in place of its size."""
+    pull, progress = weights * norms, losses / start
+    return (pull - pull.mean() * (progress / progress.mean()) ** alpha) * norms
+
+
 def moving_target(weights, norms, losses, start, alpha):
     """Lets the gradient flow into the targets."""
     w = weights.clone().requires_grad_()
@@ -177,6 +191,7 @@ def moving_target(weights, norms, losses, start, alpha):
         (unscaled_progress, "by its mean"),
         (sign_only, "norm"),
         (moving_target, "held fixed"),
+        (gap_itself, "not its size"),
     ],
     praise="A task that lags gets a slope below 0, so its weight rises.",
 )
@@ -188,7 +203,7 @@ def gradnorm_step(answer):
         cases.append((*drawn, 1.5))
     one = torch.ones(3).double()
     cases.append((one, one, one, one * 2, 0.12))  # all alike: slope 0
-    answers = [answer(*case) for case in cases]
+    answers = [answer(*[x.clone() for x in case[:4]], case[4]) for case in cases]  # in place?
     for found in answers:
         require_shape(found, (3,), "One number a task is asked for: {wanted}, not {found}.")
 
@@ -207,6 +222,7 @@ def gradnorm_step(answer):
         (unscaled_progress, "Divide the progress by its mean: r is 1 for the average task."),
         (sign_only, "G changes with w by the norm: multiply the sign by `norms`."),
         (moving_target, "The targets must be held fixed; in yours they move with w."),
+        (gap_itself, "The derivative of |G - target| by G is its sign, not its size."),
     ):  # fmt: skip
         require(not same(mistake), sentence)
     for found, case in zip(answers, cases, strict=True):
