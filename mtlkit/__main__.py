@@ -1,4 +1,5 @@
-"""The command line: ``python -m mtlkit lab | course | test | doctor | data | build | bench``.
+"""The command line: ``python -m mtlkit lab``, ``course``, ``test``, ``doctor``, ``data``, ``build``,
+``slides`` and ``bench``.
 
 Heavy packages are imported by the command that needs them, so that help comes at once and
 ``doctor`` works on a broken installation.
@@ -24,6 +25,7 @@ usage: mtlkit COMMAND [options]      (python3 run.py COMMAND ..., on Windows: py
   doctor   look at this machine: what works, and what to mend
   data     list the real data sets, where each was found, and how to get the others
   build    make the notebooks anew from notebooks/src (for authors)
+  slides   check the slide decks and make them anew (for authors)
   bench    measure speed and memory
 
 mtlkit COMMAND --help says more about one of them.
@@ -170,6 +172,13 @@ def build(argv: Sequence[str]) -> int:
     return make(list(argv))
 
 
+def slides(argv: Sequence[str]) -> int:
+    """Check the slide decks and make them anew."""
+    from mtlkit.course.slides import main as make
+
+    return make(list(argv))
+
+
 def bench(argv: Sequence[str]) -> int:
     """Measure speed and memory."""
     from mtlkit.bench import main as measure
@@ -184,6 +193,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "doctor": doctor,
     "data": data,
     "build": build,
+    "slides": slides,
     "bench": bench,
 }
 
