@@ -311,8 +311,8 @@ check("2.1", count_parameters)
 #
 # ### Size, time, one model to serve
 #
-# The figure shows how much the shared network saves, in percent of the two separate ones. Times
-# depend on the machine: read them as rough.
+# The figure shows what the shared network saves, in percent of two separate ones. Times depend on the
+# machine: read them as rough.
 
 
 # %% tags=["hide-input", "hide-output"]
