@@ -461,8 +461,8 @@ Markdown(
 # ---
 # No table shows the slip: the score does not fall. A test on a case whose answer you know does.
 #
-# You get some `slope(weights, norms, losses, start, alpha)`. Call it on a case of your own with a
-# task that lags. Return true if the weight of that task does **not** rise.
+# You get some `slope(weights, norms, losses, start, alpha)`. Call it on tensors of your own, a case
+# with a task that lags. Return true if the weight of that task does **not** rise.
 
 
 # %% tags=["exercise-code"]
