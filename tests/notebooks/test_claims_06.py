@@ -39,16 +39,16 @@ def test_a_task_with_a_label_in_each_row_agrees_with_itself_in_large_batches(sha
     assert large < 5
 
 
-@pytest.mark.parametrize("pair", ["click and dwell", "cart and random labels"])
-def test_random_labels_are_no_worse_a_partner_than_real_ones(shares, pair):
+@pytest.mark.parametrize("pair", ["click and cart", "cart and random labels"])
+def test_real_and_random_partners_of_cart_are_near_a_coin_in_small_batches(shares, pair):
     for batch in (64, 512):
         assert 35 < shares[pair, batch]["percent"] < 65
 
 
 def test_directions_are_nearly_at_right_angles_and_sizes_are_not_alike(found):
     row = found["through training"]
-    assert 30 < row["conflicts"]["mean"] < 70
-    assert row["mean absolute cosine"]["high"] < 0.2
+    assert 0.3 < row["conflicts"]["mean"] < 0.7
+    assert row["cosine"]["high"] < 0.2
     assert row["norm ratio"]["mean"] > 10
     assert row["norm ratio"]["low"] > 3
 
@@ -73,8 +73,9 @@ def test_the_rules_weigh_one_gramian_as_the_text_says(found):
 
 def test_equal_weights_stay_in_the_valley_and_mgda_leaves_it(found):
     through = found["through the valley"]
-    assert through["equal"] == 0
-    assert through["mgda"] == 2
+    assert len(through) == 16
+    assert through["equal"] == 3
+    assert through["mgda"] == 5
 
 
 def test_longer_steps_jump_out_of_the_valley(found):
@@ -135,3 +136,13 @@ def test_no_candidate_is_first_in_every_task(found):
             best[row["task"]] = (row["candidate"], row["mean"])
     assert len(best) == 6
     assert len({name for name, _ in best.values()}) > 1
+
+
+def test_return_pays_for_the_constant(found):
+    assert found["return, tuned constant minus equal weights"]["high"] < 0
+
+
+def test_some_rules_stay_in_the_valley_and_others_pass_it(found):
+    through = found["through the valley"]
+    assert sum(number == 3 for number in through.values()) >= 4
+    assert sum(number == 5 for number in through.values()) >= 4
