@@ -40,6 +40,16 @@ def averaged(v, a, for_v, for_heads, weights, rate):
     return v - rate * weights @ for_v / len(weights), a - rate * weights * for_heads
 
 
+def along_the_inputs(v, a, for_v, for_heads, weights, rate):
+    """Multiplies the weights along the inputs of `for_v`, not along its tasks."""
+    return v - rate * (weights * for_v).sum(dim=0), a - rate * weights * for_heads
+
+
+def summed_over_the_inputs(v, a, for_v, for_heads, weights, rate):
+    """Adds up the inputs of `for_v`, not its tasks."""
+    return v - rate * for_v @ weights, a - rate * weights * for_heads
+
+
 @checker(
     "3.1",
     solution=step,
@@ -50,6 +60,8 @@ def averaged(v, a, for_v, for_heads, weights, rate):
         (shared_unweighted, "without their weights"),
         (uphill, "uphill"),
         (averaged, "a sum, not a mean"),
+        (along_the_inputs, "weight k belongs to row k"),
+        (summed_over_the_inputs, "weight k belongs to row k"),
     ],
     praise="The shared layer hears the weighted sum, each head its own weighted loss.",
 )
@@ -67,7 +79,7 @@ def weighted_update(answer):
         for_heads = torch.stack([part[1][k] for k, part in enumerate(own)])  # (task,)
         of_total = torch.autograd.grad(weights @ losses, (v, a))
         given = (v.detach(), a.detach(), for_v, for_heads, weights, rate)
-        found = answer(*given)
+        found = answer(*(x.clone() if isinstance(x, torch.Tensor) else x for x in given))
         require(
             isinstance(found, tuple | list) and len(found) == 2,
             "Two things are asked for: the new v, then the new a.",
@@ -89,6 +101,13 @@ def _name_the_mistake(found, given):
 
     require(not same(uphill, 0), "You walk uphill: subtract the gradient.")
     require(not same(uphill, 1), "Your heads walk uphill: subtract the gradient.")
+    if found[0].shape == given[4].shape:  # as many inputs as tasks: nothing else warns
+        for mistake in (along_the_inputs, summed_over_the_inputs):
+            require(
+                not same(mistake, 0),
+                "The rows of `for_v` are the tasks and its columns the inputs: weight k belongs to "
+                "row k, and the sum goes over the rows.",
+            )
     require(not same(shared_unweighted, 0), "You add the gradients for v without their weights.")
     require(not same(averaged, 0), "The total loss is a sum, not a mean: do not divide.")
     require(
