@@ -9,15 +9,13 @@
 # - Exercise 4.3 (8 minutes); tell the story of the leak instead.
 # ---
 # A purchase needs a click. You use this order in the loss, in the network and over the time of
-# training, and test it against a truth that only a made-up shop can show: on products that nobody
-# clicked.
+# training, and test it where only a made-up shop knows the truth: on rows that nobody clicked.
 
 # %% [markdown] tags=["goals"]
 # ## You will be able to
 #
-# - write ESMM's loss in log space (exercise 4.1),
-# - write a loss in which clicked rows stand for all rows, and stop its leaking gradient
-#   (exercise 4.2),
+# - write the loss of "clicked and bought" in log space (exercise 4.1),
+# - make clicked rows stand for all rows, and stop the leaking gradient (exercise 4.2),
 # - find the column that gives the label away (exercise 4.3).
 
 # %% [markdown] tags=["recall"]
@@ -32,7 +30,7 @@ quiz("4.recall")
 # ## Set-up
 
 # %%
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import polars as pl
@@ -41,14 +39,24 @@ import torch.nn.functional as F
 from IPython.display import Markdown, display
 
 import mtlkit
-from mtlkit import ESMM, SharedBottom, SingleTask, metrics, plot
+from mtlkit import AITM, DBMTL, ESCM2, ESM2, ESMM, SharedBottom, SingleTask, metrics, plot
 from mtlkit.chain import log1mexp
+from mtlkit.comparison import verdict
 from mtlkit.course import check, guess, mode, predict, record, sizes
 from mtlkit.data.market_oracle import best_predictions
 from mtlkit.propensity import inverse_propensity
 from mtlkit.train import seeded
 
 torch.set_num_threads(1)  # quicker for networks as small as these
+bare = {"tbl_hide_dataframe_shape": True, "tbl_hide_column_data_types": True}
+bare |= {"tbl_rows": -1, "tbl_cols": -1, "fmt_str_lengths": 99, "tbl_width_chars": 999}
+
+
+def shown(rows):
+    # a table without quotes, from a list of dictionaries
+    with pl.Config(tbl_formatting="MARKDOWN", **bare):
+        return Markdown(str(pl.DataFrame(rows)))
+
 
 # %% tags=["parameters"]
 MODE = mode()
@@ -56,11 +64,11 @@ MODE = mode()
 # %% [markdown] tags=["story"]
 # ## First the click, then the rest
 #
-# Cart and purchase both need a click. (A few buy straight from the product's page, without the
-# cart.) Three chances matter, each with a name in the trade:
+# Cart and purchase both need a click (but a purchase needs no cart). Three chances have names in
+# the trade:
 #
-# - **pCTR**: that a shown product is clicked,
-# - **pCVR**: that a *clicked* product is bought,
+# - **pCTR**, the click-through rate: that a shown product is clicked,
+# - **pCVR**, the conversion rate: that a *clicked* product is bought,
 # - **pCTCVR**: that a shown product is clicked *and* bought, pCTR × pCVR.
 #
 # The shop has a dial. It sets how much **hidden appeal** differs among products on a page: a
@@ -100,14 +108,13 @@ predict("4.p2")
 # ## A product of chances, by hand
 #
 # A loss needs $\log P$ where the event happened, and $\log (1 - P)$ where it did not. $P$ is a
-# product of sigmoids, one a step. The direct way is to multiply, then take the log. The careful way
-# never leaves the logs:
+# product of sigmoids, one a step. You could multiply, then take the log. Or never leave the logs:
 #
 # $$\log P = \log \sigma(z_1) + \log \sigma(z_2) + \dots \qquad \log (1 - P) = \text{log1mexp}
 # (\log P)$$
 #
 # $z_k$ is the logit of step $k$, $\sigma$ the sigmoid, and $\text{log1mexp}(x) = \log (1 - e^x)$,
-# computed with care. Three steps, such as click, purchase, return:
+# computed with care. Three steps:
 
 
 # %%
@@ -129,31 +136,26 @@ for value in (-2.0, -40.0, 20.0):
         slope = torch.autograd.grad(yes, z)[0][0]
         row = {"each logit": value, "way": way.__name__, "log P": yes.item()}
         rows.append(row | {"log(1 - P)": no.item(), "slope of log P": slope.item()})
-in_logs = pl.DataFrame(rows)
-record("log space", in_logs)
-in_logs
+record("log space", pl.DataFrame(rows))
+shown(rows)
 
 # %% [markdown]
 # At −40 the product underflows: float32 has no number that small, so it says 0. The log is minus
 # infinity, the slope is not a number, and one such row ends the training. At 20 the sigmoid is
 # rounded to 1, and nothing is left of $1 - P$.
 #
-# The sum has a second gift: each $\log \sigma$ is below 0, so a child is never more likely than its
-# parent.
+# And each $\log \sigma$ is below 0, so a step (the **child**) is never more likely than the step it
+# needs (its **parent**).
 
 # %% [markdown] tags=["observe"]
 # ## Who stands behind a conversion rate?
 #
-# pCVR is learned from clicked rows. Our shop also knows the truth for every other row: the chance
+# pCVR is learned from clicked rows. Our shop knows the truth for every other row, too: the chance
 # of a purchase *if* it were clicked. No real log holds that.
 
 
 # %% tags=["hide-input", "hide-output"]
 # The answer to your guess: run this cell.
-plain = {"tbl_hide_dataframe_shape": True, "tbl_hide_column_data_types": True, "tbl_rows": 20}
-tables = pl.Config(tbl_width_chars=120, **plain)
-
-
 def true_rates(dial):
     """True mean chance of purchase, if clicked: on clicked, all and never clicked rows."""
     table = fresh(dial)(0).train
@@ -175,43 +177,41 @@ plot.lines(
 )  # fmt: skip
 
 # %% [markdown]
-# Two causes are in this gap. At 0 it is all in the *columns*: shoppers open what suits them, and a
-# model sees taste and price. From there on *luck* is added: a click tells that the hidden appeal
-# was high, and high appeal also sells.
+# The gap has two causes. At 0 it is all in the *columns*: shoppers open what suits them. Then
+# *luck* is added: a click tells that the hidden appeal was high, and high appeal also sells. (The
+# shop is set so that clicked products sell alike at every dial.)
 #
-# Four ways to train pCVR, all with one linear layer on a shared embedding:
+# Five ways to train pCVR, all with one linear layer on a shared embedding:
 #
 # - **naive**: the loss of purchase over clicked rows.
-# - **ESMM**: no loss for pCVR itself; the loss of "clicked and bought" over *all* rows. pCVR is the
-#   factor that is left.
-# - **ESCM2-IPW**: ESMM plus the naive loss with weights: a clicked row stands for $1 / e$ rows like
-#   it, where the **propensity** $e$ is the model's own pCTR.
-# - **ESCM2-DR**: as IPW, but a further head guesses the missing purchases (the paper's guesses the
-#   losses), and the weights only mend that guess.
+# - **ESMM** (entire space): no loss for pCVR itself; the loss of "clicked and bought" over *all*
+#   rows. pCVR is the factor that is left.
+# - **ESCM2-IPW** (inverse propensity weighting): ESMM plus the naive loss with weights: a clicked
+#   row stands for $1 / e$ rows like it, where the **propensity** $e$ is the model's own pCTR.
+# - **ESCM2-DR** (doubly robust): one more head guesses every row's *loss*, and the weights only
+#   mend that guess.
+# - **ESCM2-DR, label** (our form): the head guesses the *label* instead.
 #
-# We divide the mean pCVR by the true mean: 1 is right, 2 is twice too high.
+# We divide the mean pCVR by the true mean: 1 is right, 2 is double.
 
 
 # %%
 def judge(model, table, group=None):
-    # against labels, and against the truth
-    p, truth = mtlkit.predict(model, table), table.truth["purchase"].numpy()
-    click, bought = table.label("click").numpy(), table.label("purchase").numpy()
-    seen, buy = click == 1, p["purchase"]
-    found = {"auc": metrics.auc(bought, p["click"] * buy), "error": np.abs(buy - truth).mean()}
-    for name, part in (("clicked", seen), ("never clicked", ~seen), ("all", seen | ~seen)):
-        found[name] = buy[part].mean() / truth[part].mean()
-    steps = {"pCTR": (click, p["click"]), "pCVR": (bought[seen], buy[seen])}
-    steps["pCTCVR"] = (bought, p["click"] * buy)
-    for step, pair in steps.items():
-        found |= {f"{step} PCOC": metrics.pcoc(*pair), f"{step} ECE": metrics.ece(*pair)}
-    return {"click": {"auc": metrics.auc(click, p["click"])}, "purchase": found}
+    # against labels, those of "clicked and bought" too (joint), and against the truth
+    found, chances = mtlkit.evaluate(model, table, joint=True), mtlkit.predict(model, table)
+    clicked = table.label("click").numpy() == 1
+    parts = {"clicked": clicked, "never clicked": ~clicked, "all": clicked | ~clicked}
+    for task in ("click", "purchase"):
+        chance, truth = chances[task], table.truth[task].numpy()
+        ratios = {n: chance[rows].mean() / truth[rows].mean() for n, rows in parts.items()}
+        found[task] |= ratios | {"error": 100 * np.abs(chance - truth).mean()}
+    return found
 
 
 def contest(kinds, split, shape, seeds=size.seeds, **options):
-    # kinds: {name: (class, its options)}; new rows for each seed, equal budgets
+    # new rows for each seed, equal budgets
     schema = split(0).train.schema
-    makers = {n: lambda seed, k=k, o=o: k(schema, **o, **shape) for n, (k, o) in kinds.items()}
+    makers = {name: lambda seed, kind=kind: kind(schema, **shape) for name, kind in kinds.items()}
     budget = {"epochs": size.epochs, "batch_size": 512, "learning_rate": 0.003}
     return mtlkit.compare(
         makers, split, seeds=range(seeds), fit_options=budget, evaluator=judge,
@@ -219,116 +219,91 @@ def contest(kinds, split, shape, seeds=size.seeds, **options):
     )  # fmt: skip
 
 
+robust = partial(ESCM2, method="dr")
+ways = {"naive": SharedBottom, "ESMM": ESMM, "ESCM2-IPW": ESCM2, "ESCM2-DR": robust}
+ours = {"ESCM2-DR, label": partial(robust, imputation="label")}
 linear = {"embedding_dim": 4, "hidden": (), "tower": ()}
-ways = {"naive": (SharedBottom, {}), "ESMM": (ESMM, {})}
-ways["ESCM2-IPW"] = (mtlkit.ESCM2, {"method": "ipw"})
-ways["ESCM2-DR"] = (mtlkit.ESCM2, {"method": "dr", "imputation": "label"})
-turned = {dial: contest(ways, fresh(dial), linear) for dial in (0.0, 1.0, 2.0)}
+turned = {dial: contest(ways | ours, fresh(dial), linear) for dial in (0.0, 1.0, 2.0)}
 
 
 # %% tags=["hide-input", "hide-output"]
 # The answer to your guess: run this cell.
-def values(found, name, metric, task="purchase"):
-    """One value a seed."""
-    chosen = (pl.col("candidate") == name) & (pl.col("metric") == metric)
-    return found.runs.filter(chosen & (pl.col("task") == task)).sort("seed")["value"].to_numpy()
+def perfect(dial):
+    """Mean chance on all rows of a model that is perfect on clicked rows, over the true mean."""
+    logs = [fresh(dial)(seed).validation for seed in range(size.seeds)]
+    best = [best_predictions(shop(dial), log)["purchase"].mean() for log in logs]
+    return float(np.mean([b / log.truth["purchase"].mean().item() for b, log in zip(best, logs)]))
 
 
-def spread(found, name, metric, task="purchase"):
-    """Mean over the seeds, with its interval."""
-    return mtlkit.paired_interval(values(found, name, metric, task))
-
-
-def against(found, name, metric, other="naive"):
-    """Paired difference of two candidates."""
-    return mtlkit.paired_interval(values(found, name, metric) - values(found, other, metric))
-
-
-def told(interval, digits=2):
-    return f"{interval.mean:.{digits}f} ({interval.low:.{digits}f} to {interval.high:.{digits}f})"
-
-
-def ceiling(dial):
-    """What the columns could tell at best about clicked rows, asked on all rows."""
-    ratios = []
-    for seed in range(size.seeds):
-        table = fresh(dial)(seed).validation
-        best = best_predictions(shop(dial), table, "features")["purchase"]
-        ratios.append(best.mean() / table.truth["purchase"].mean().item())
-    return float(np.mean(ratios))
-
-
-groups = ("clicked", "never clicked", "all")
-kept = {
-    f"{dial:g}": {
-        name: {m: spread(found, name, m)._asdict() for m in (*groups, "error", "auc")}
-        for name in ways
-    }
-    for dial, found in turned.items()
+parts, names = ("clicked", "never clicked", "all"), [*ways, *ours]
+ratio = {
+    f"{dial:g}": {n: {p: run.interval(n, p, "purchase")._asdict() for p in parts} for n in names}
+    for dial, run in turned.items()
 }
-best = {dial: ceiling(dial) for dial in turned}
-record("predicted / true", kept)
-record("best from columns / true", {f"{dial:g}": value for dial, value in best.items()})
+limit = {f"{dial:g}": perfect(dial) for dial in turned}
+record("predicted / true", ratio)
+record("perfect on clicked rows / true", limit)
 display(plot.guess_against_truth(
-    guess("4.p2"), kept["2"]["ESMM"]["all"]["mean"], "ESMM's mean pCVR, in multiples of the truth",
-    title="The same loss on all rows, the dial at 2", unit="times",
+    guess("4.p2"), ratio["2"]["ESMM"]["all"]["mean"], "mean pCVR of ESMM / true mean, all rows",
+    title="The same loss on all rows, the dial at 2",
 ))  # fmt: skip
+unseen = [ratio["0"][name]["never clicked"] for name in names]
 display(plot.rates_by(
-    list(ways), [kept["0"][n]["never clicked"]["mean"] for n in ways],
-    [(kept["0"][n]["never clicked"]["low"], kept["0"][n]["never clicked"]["high"]) for n in ways],
+    names, [u["mean"] for u in unseen], [(u["low"], u["high"]) for u in unseen],
     ordered=False, overall=1.0, overall_label="right", category_label="training",
     title=f"Dial at 0, never clicked rows ({size.seeds} seeds, 95 % intervals)",
-    label="mean pCVR, in multiples of the truth",
+    label="mean pCVR / true mean",
 ))  # fmt: skip
-display(plot.lines(
-    list(turned),
-    {n: [k[n]["all"]["mean"] for k in kept.values()] for n in ways}
-    | {"best from columns": list(best.values())},
+heights = {name: [ratio[dial][name]["all"]["mean"] for dial in ratio] for name in ways}
+plot.lines(
+    list(turned), heights | {"perfect on clicked rows": list(limit.values())},
     levels={"right": 1.0}, title="No training sees what no column holds",
     xlabel="dial: spread of the hidden appeal (logits)", ylabel="mean pCVR / true mean, all rows",
-))  # fmt: skip
-rows = [
-    {"dial": dial, "training": name}
-    | {group: told(spread(found, name, group)) for group in groups}
-    | {"error, points": told(mtlkit.paired_interval(100 * values(found, name, "error")), 1)}
-    for dial, found in turned.items()
-    for name in ways
-]
-with pl.Config(tbl_rows=12, fmt_str_lengths=30):
-    display(pl.DataFrame(rows))
+)  # fmt: skip
 
-
-def word(interval):
-    if interval.low > 0:
-        return "larger"
-    return "smaller" if interval.high < 0 else "not visibly different"
-
-
-errors = {
-    (dial, name): against(found, name, "error") for dial, found in turned.items()
-    for name in ways if name != "naive"
-}  # fmt: skip
-record("error minus naive", {f"{d:g} {n}": e._asdict() for (d, n), e in errors.items()})
-lines = [
-    f"- dial {dial:g}: " + ", ".join(f"{n} {word(errors[dial, n])}" for n in list(ways)[1:])
-    for dial in turned
-]
+# %% tags=["hide-input", "hide-output"]
+# The numbers behind the figures: run this cell.
+rows, errors, forms = [], {}, {}
+for dial, found in turned.items():
+    at = f"{dial:g}"
+    errors[at] = {n: found.interval(n, "error", "purchase", "naive") for n in names}
+    for name, gap in errors[at].items():
+        row = {"dial": at, "training": name}
+        row |= {m: f"{found.interval(name, m, 'purchase'):.2f}" for m in parts[:2]}
+        row["error, points"] = f"{found.interval(name, 'error', 'purchase').mean:.1f}"
+        rows.append(row | {"minus naive": "" if name == "naive" else f"{gap:+.1f}"})
+    pairs = (("ESCM2-DR", "ESCM2-IPW"), ("ESCM2-DR, label", "ESCM2-DR"))
+    forms[at] = {a: found.interval(a, "error", "purchase", minus=b) for a, b in pairs}
+for name, table in (("error minus naive", errors), ("what the robust form adds", forms)):
+    record(name, {d: {n: gap._asdict() for n, gap in row.items()} for d, row in table.items()})
+display(shown(rows))
+paper, form = ([f"{forms[d][n]:+.2f}" for d in forms] for n in ("ESCM2-DR", "ESCM2-DR, label"))
+low = turned[0.0].interval("ESMM", "clicked", "click")
+record("ESMM's click on clicked rows / true", low._asdict())
 Markdown(
-    "The **error** is the mean distance of pCVR to the truth, over all rows. Against the naive "
-    "training, with the same seeds:\n\n" + "\n".join(lines) + "\n\n"
-    f"At 2, even the best that the columns can tell is {best[2.0]:.1f} times too high."
+    "The **error** is the mean distance of pCVR to the truth over all rows, in percentage points. "
+    f"With the dial at 0, 1, 2: ESCM2-DR minus ESCM2-IPW {'; '.join(paper)}. Our form minus "
+    f"ESCM2-DR: {'; '.join(form)}.\n\nOn clicked rows, the dial at 0, ESMM's pCTR is {low:.2f} of "
+    f"the truth. At 2, even a model that is perfect on clicked rows says {limit['2']:.1f} times "
+    "the truth."
 )
 
 # %% [markdown]
 # Read the dial at 0 first. There the columns hold all that matters, and weighting does what it
-# promises: a straight line cannot fit clicked and never clicked rows at once, and the weights decide
-# for the many. The price: on clicked rows pCVR is now too low. ESMM is too high on both.
+# promises: a straight line cannot fit clicked and never clicked rows at once, and the weights
+# decide for the many. The price: pCVR is too low on clicked rows. ESMM is too high on both: its
+# line puts pCTR too low where the clicks are, and pCVR makes up for it in the product.
+#
+# What should DR guess? A guessed *loss*, as in the paper, does not depend on pCVR: the purchase
+# head gets IPW's gradient, and only the embedding feels the guess. With a guessed *label* the head
+# learns on rows without a click, too. We see no difference among the three.
 #
 # Then turn the dial. ESMM is *exact* only if, given the columns, a purchase does not depend on what
 # made you click: the **independence assumption**. It learns $P(\text{bought} \mid \text{clicked})$,
 # and hidden appeal makes that higher than the chance for a row that *we* would click. The weights
-# still lower the error, by the part that columns show, and still end about twice too high: they read
-# columns, too. More rows would not help. An experiment would, such as pages filled at random.
+# still lower the error, by the part that columns show, and end about twice too high. (They stay
+# below the perfect model, being low on clicked rows, too.) More rows would not help. An experiment
+# would: pages filled at random.
 
 # %% [markdown] tags=["exercise"]
 # id: 4.1
@@ -367,90 +342,71 @@ check("4.1", esmm_loss)
 # %% [markdown] tags=["compare"]
 # ## A network that can bend
 #
-# Was it the straight line that IPW mended? Stay at dial 0 and give each network a hidden layer. And
-# meet the rest of the family (the cart joins as a task):
+# Was it the straight line that IPW mended? Stay at dial 0, add a hidden layer, and meet the rest of
+# the family (the cart joins as a task):
 #
-# - **ESM2** goes through the cart: buy with it, or without it.
+# - **ESM2** goes through the cart: buy with it, or without it (and with a wish list, where the dial
+#   `wish_rate` adds one).
 # - **AITM** hands the click's hidden values on to the next step; a **calibrator** in the loss
 #   punishes a child that is more likely than its parent.
 # - **DBMTL** lets the purchase's head read the click's hidden values.
 #
-# The reference is a trained network for each task. Change `deep`, and see who profits.
+# The reference is a trained network for each task. Change `deep`: who profits?
 
 # %%
 deep = {"embedding_dim": 8, "hidden": (32,), "tower": (16,)}
-family = {"single task": (SingleTask, {})} | ways
-family |= {"AITM": (mtlkit.AITM, {}), "DBMTL": (mtlkit.DBMTL, {})}
-family["ESM2"] = (mtlkit.ESM2, {"via": {"purchase": "cart"}})
+family = {"single task": SingleTask} | ways | {"AITM": AITM, "DBMTL": DBMTL}
+family["ESM2"] = partial(ESM2, via={"purchase": "cart"})
 bent = contest(family, fresh(0.0, chain), deep, size.tries)
 
 # %% tags=["hide-input"]
-auc_table = bent.table().filter(pl.col("task") == "purchase")
-record("family", auc_table.select(pl.exclude("scenario", "sign")))
-record("family cost", bent.cost())
-rows = []
-for row, cost in zip(auc_table.rows(named=True), bent.cost().rows(named=True)):
-    gap = (
-        mtlkit.comparison.Interval(row["difference"], row["low"], row["high"])
-        if row["low"]
-        else None
-    )
-    rows.append({
-        "model": row["candidate"], "AUC of pCTCVR": round(row["mean"], 3),
-        "minus single task": told(gap, 3) if gap else "reference",
-        "pCVR / truth, never clicked": told(spread(bent, row["candidate"], "never clicked")),
-        "parameters": cost["parameters"], "time": f"× {cost['seconds_ratio']:.1f}",
-    })  # fmt: skip
-with pl.Config(tbl_rows=12, fmt_str_lengths=40):
-    display(pl.DataFrame(rows))
-bent_errors = {n: against(bent, n, "error") for n in list(ways)[1:]}
-record("error minus naive, deep", {n: e._asdict() for n, e in bent_errors.items()})
-
-
-def best_auc(seed):
-    """AUC of pCTCVR of the best that columns allow, on the same rows."""
+# The table, and the best that columns allow.
+oracle = []
+for seed in range(size.tries):
     table = fresh(0.0, chain)(seed).validation
-    best = best_predictions(shop(0.0), table, "features")
-    return metrics.auc(table.label("purchase").numpy(), best["click"] * best["purchase"])
-
-
-oracle = float(np.mean([best_auc(seed) for seed in range(size.tries)]))
-record("best auc from columns", oracle)
-verdicts = dict(zip(auc_table["candidate"], auc_table["verdict"]))
-better = [name for name, verdict in verdicts.items() if verdict == "better"]
-record(
-    "deep, never clicked / true",
-    {n: spread(bent, n, "never clicked")._asdict() for n in family},
-)
-order = {n: against(bent, n, "auc") for n in family if n not in ("naive", "single task")}
-record("family minus naive, auc", {n: gap._asdict() for n, gap in order.items()})
+    best = best_predictions(shop(0.0), table)
+    oracle.append(metrics.auc(table.label("purchase").numpy(), best["click"] * best["purchase"]))
+costs, rows, sorts, misses, unseen = bent.cost(), [], {}, {}, {}
+for name, cost in zip(family, costs.rows(named=True)):
+    auc = bent.interval(name, "joint_auc", "purchase")
+    row = {"model": name, "AUC of pCTCVR": f"{auc.mean:.3f}"}
+    for other in ("single task", "naive"):
+        gap = sorts[f"{name} - {other}"] = bent.interval(name, "joint_auc", "purchase", other)
+        row[f"minus {other}"] = "" if name == other else f"{gap:+.3f}"
+    unseen[name] = bent.interval(name, "never clicked", "purchase")
+    misses[name] = bent.interval(name, "error", "purchase", minus="naive")
+    row |= {"pCVR / truth, never clicked": f"{unseen[name]:.2f}", "parameters": cost["parameters"]}
+    rows.append(row | {"time": f"× {cost['seconds_ratio']:.1f}"})
+record("family cost", costs)
+record("best auc from columns", float(np.mean(oracle)))
+kept = {"auc, differences": sorts, "error minus naive": misses, "never clicked / true": unseen}
+record("family", {what: {n: v._asdict() for n, v in found.items()} for what, found in kept.items()})
+display(shown(rows))
+words = {n: verdict(*sorts[f"{n} - single task"][1:], 1) for n in list(family)[1:]}
+told = {w: ", ".join(n for n in words if words[n] == w) or "nobody" for w in ("better", "worse")}
+weighted = ", ".join(f"{n} {misses[n]:+.1f}" for n in ways if n.startswith("ESCM2"))
 Markdown(
-    "Error against the naive training, now deep: "
-    + ", ".join(f"{n} {word(e)}" for n, e in bent_errors.items())
-    + ".\n\nAUC of pCTCVR better than single task: "
-    + (", ".join(better) if better else "nobody")
-    + f" (the best that columns allow: {oracle:.3f}). Against the naive network, which shares its "
-    "embedding just as they do: "
-    + ", ".join(f"{n} {told(gap, 3)}" for n, gap in order.items())
-    + "."
+    f"By AUC better than separate networks: {told['better']}. Worse: {told['worse']}. The best "
+    f"that columns allow is {np.mean(oracle):.3f}.\n\nError of pCVR minus naive: {weighted}."
 )
 
 # %% [markdown]
 # With a hidden layer that click and purchase share, the naive training is about right on never
-# clicked rows, and the weights have nothing visible left to mend: they correct a network that is too
-# simple for its rows. (The separate purchase network has a layer that never saw those rows. Look at
-# its number.)
+# clicked rows, and the weights have nothing visible to mend: they help a network that is too
+# simple. (The separate purchase network has a layer that never saw those rows.)
 #
-# As to the order of the products: separate networks, with nearly three times the parameters, are
-# not beaten, and ESMM does as well as its larger relatives. A null result, on a small shop.
+# As to the order of the products: nobody beats separate networks, which have nearly three times the
+# parameters; some sort worse. ESMM does as well as its larger relatives. A null result, on a small
+# shop.
 
 # %% [markdown] tags=["exercise"]
 # id: 4.2
 # level: write
 # minutes: 10
-# goal: write a loss in which clicked rows stand for all rows, and stop its leaking gradient
+# goal: make clicked rows stand for all rows, and stop the leaking gradient
 # hints:
-# - Rows without a click count 0. By what do you divide the others, and by what the sum?
+# - "`F.binary_cross_entropy_with_logits(..., reduction=\"none\")` gives one number a row. Rows
+#   without a click count 0. By what do you divide the others, and by what the sum?"
 # - The propensity is `a.sigmoid()`, at least `clip`. Divide by the number of *all* rows.
 # - How could the network make this loss small without a better pCVR? `.detach()` forbids it.
 # ---
@@ -478,8 +434,8 @@ check("4.2", ipw_loss)
 # or wrong: without it, "everything is clicked" makes the loss small.
 
 # %% [markdown]
-# What is that one word worth? One published port lost it: no error, no warning, but a click head
-# that is paid for exaggerating. The loop with six labels, both ways:
+# What is `.detach()` worth? One published port lost it: no error, no warning, but a click head
+# that is paid for exaggerating. The loop, both ways:
 
 
 # %%
@@ -509,38 +465,34 @@ levels = {
     for name, stop in (("with detach", True), ("without detach", False))
 }
 record("clicks predicted / observed", {n: level._asdict() for n, level in levels.items()})
-pl.DataFrame([{"clicks": "predicted / observed"} | {n: told(v) for n, v in levels.items()}])
+shown([{"clicks": "predicted / observed"} | {n: f"{v:.2f}" for n, v in levels.items()}])
 
 # %% [markdown] tags=["trap"]
 # ## A trap: too good to be true
 #
-# A colleague adds a column to the log and reports the best purchase model that the shop ever had.
+# A colleague adds a column to the log and reports the shop's best purchase model ever.
 
 
 # %% tags=["hide-input"]
-# How the colleague joined the column (folded, for it gives the answer away).
-def column_names(table):
-    """The dense columns of a table."""
-    return [name for field in table.schema.dense for name in [field.name] * field.width]
-
-
+# The colleague's result (the code is folded, for it gives the answer away).
 def with_points(table):
     """The log with one more column, standardised like all others."""
     noise = torch.rand(len(table), generator=torch.Generator().manual_seed(4))
     points = table.label("purchase") * (1 + noise)
     points = (points - points.mean()) / points.std()
-    dense = (*table.schema.dense, mtlkit.Dense("points"))
-    schema = mtlkit.Schema(table.schema.tasks, table.schema.categorical, dense,
-                           table.schema.sequences, table.schema.scenarios)  # fmt: skip
-    columns = {n: value for n, value in vars(table).items() if n != "schema"}
+    old = table.schema
+    dense = (*old.dense, mtlkit.Dense("points"))
+    schema = mtlkit.Schema(old.tasks, old.categorical, dense, old.sequences, old.scenarios)
+    columns = {name: value for name, value in vars(table).items() if name != "schema"}
     columns["dense"] = torch.cat([table.dense, points[:, None]], dim=1)
     return mtlkit.Table(schema, **columns)
 
 
-# %%
 leaky = mtlkit.Split(*map(with_points, fresh(0.0)(0)))
-wonder = contest({"wonder": (ESMM, {})}, lambda seed: leaky, deep, 1)
-print(f"AUC of pCTCVR: {wonder.means()['purchase']:.3f}")
+wonder = contest({"wonder": ESMM}, lambda seed: leaky, deep, 1)
+wonder = wonder.interval("wonder", "joint_auc", "purchase").mean
+record("wonder", wonder)
+print(f"AUC of pCTCVR: {wonder:.3f}")
 
 # %% [markdown] tags=["exercise"]
 # id: 4.3
@@ -550,10 +502,10 @@ print(f"AUC of pCTCVR: {wonder.means()['purchase']:.3f}")
 # hints:
 # - Let every column predict the label alone. What AUC would a copy of the label have?
 # - A copy with its sign turned has an AUC of 0. Look at both ends.
-# - "`area = metrics.auc(label, column)`; suspicious if `max(area, 1 - area)` is at least `limit`."
+# - "`area = metrics.auc(label, values)`; suspicious if `max(area, 1 - area)` is at least `limit`."
 # ---
 # `columns` is {name: values (row,)}, `label` is 0 or 1 (row,). Return the list of the names of all
-# columns that alone order the rows by the label (nearly) perfectly, in either direction.
+# columns whose `metrics.auc(label, values)` is (nearly) perfect, in either direction.
 
 
 # %% tags=["exercise-code"]
@@ -576,13 +528,11 @@ check("4.3", leaks)
 # %% tags=["hide-input", "hide-output"]
 # Each column alone, on the colleague's log.
 bought = leaky.train.label("purchase").numpy()
-alone = [
-    metrics.auc(bought, leaky.train.dense[:, i].numpy()) for i in range(leaky.train.dense.shape[1])
-]
-record("wonder", wonder.means()["purchase"])
-record("columns alone", dict(zip(column_names(leaky.train), alone)))
+names = [f.name for f in leaky.train.schema.dense for _ in range(f.width)]
+alone = [metrics.auc(bought, column.numpy()) for column in leaky.train.dense.T]
+record("columns alone", dict(zip(names, alone)))
 plot.rates_by(
-    column_names(leaky.train), alone, overall=0.5, overall_label="no information",
+    names, alone, overall=0.5, overall_label="no information",
     title="One column knows the future", label="AUC for purchase, the column alone",
     category_label="column",
 )  # fmt: skip
@@ -591,47 +541,25 @@ plot.rates_by(
 # ## In practice: calibrated, and still wrong
 #
 # A **curriculum** moves the weights of losses over training: coarse first (click, then cart and
-# purchase come in), or the other way round. Levels can also fade out again. Does the order help? A
-# purchase that comes in late also counts *less* in total. So a control gets half its weight at all
-# times.
+# purchase come in), or the other way round. Does the order help? A purchase that comes in late also
+# counts *less*. So a control gets half the weight, the mean of 0, ½ and 1, at all times.
 #
-# At last, the test days, with the dial at 1. **PCOC** is predicted / observed (1 is right), **ECE**
-# the mean gap between chance and share, in bins. A step of the chain is measured where its label
-# exists: pCVR on clicked rows.
+# At last, the test days, the dial at 1. **PCOC** is predicted / observed (1 is right), **ECE** the
+# mean gap of notebook 01. A step is measured where its label exists: pCVR on clicked rows.
 
 # %%
-fine_first = mtlkit.Curriculum([("cart", "purchase"), ("click",)], length=2)
-plans = {
-    "ESMM, coarse first": {"balancer": mtlkit.Curriculum(length=2)},
-    "ESMM, half weight": {"balancer": mtlkit.FixedWeights({"cart": 0.5, "purchase": 0.5})},
-    "ESMM, fine first": {"balancer": fine_first},
-}
-kinds = {"single task": (SingleTask, {})} | ways | dict.fromkeys(plans, (ESMM, {}))
+coarse = {"balancer": mtlkit.Curriculum(length=2)}
+fine = {"balancer": mtlkit.Curriculum([("cart", "purchase"), ("click",)], length=2)}
+half = {"balancer": mtlkit.FixedWeights({"cart": 0.5, "purchase": 0.5})}
+plans = {"ESMM, coarse first": coarse, "ESMM, half weight": half, "ESMM, fine first": fine}
+kinds = {"single task": SingleTask} | ways | dict.fromkeys(plans, ESMM)
 test = {"split": fresh(1.0, chain), "seeds": size.tries, "on": "test"}
 final = contest(kinds, shape=linear, fit_options_for=plans, **test)
-twice = {"ESMM": (ESMM, {}), "ESMM, coarse first": (ESMM, {})}
-coarse_only = {"ESMM, coarse first": plans["ESMM, coarse first"]}
-final_deep = contest(twice, shape=deep, fit_options_for=coarse_only, **test)
+twice = dict.fromkeys(["ESMM", "ESMM, coarse first"], ESMM)
+final_deep = contest(twice, shape=deep, fit_options_for={"ESMM, coarse first": coarse}, **test)
 
 # %% tags=["hide-input"]
-steps = ("pCTR", "pCVR", "pCTCVR")
-record("calibration", pl.DataFrame([
-    {"model": name, "metric": f"{step} {kind}"} | spread(final, name, f"{step} {kind}")._asdict()
-    for name in kinds for step in steps for kind in ("PCOC", "ECE")
-]))  # fmt: skip
-record("curriculum", {
-    n: against(final, n, "auc", "ESMM")._asdict() for n in plans
-})  # fmt: skip
-record("final, all rows / true", {n: spread(final, n, "all")._asdict() for n in kinds})
-rows = []
-for name, cost in zip(kinds, final.cost().rows(named=True)):
-    row = {"model": name}
-    for step in steps:
-        pcoc, ece = (spread(final, name, f"{step} {kind}").mean for kind in ("PCOC", "ECE"))
-        row[step] = f"{pcoc:.2f}, {100 * ece:.1f} %"
-    row["pCVR / truth, all"] = told(spread(final, name, "all"))
-    row["AUC of pCTCVR"] = f"{spread(final, name, 'auc').mean:.3f}"
-    rows.append(row | {"time": f"× {cost['seconds_ratio']:.1f}"})
+# The weights of the curriculum, and the table.
 ladder = mtlkit.Curriculum([("click",), ("cart", "purchase")], length=2)
 time = range(size.epochs)
 lifted = zip(*(ladder.level_weights(t) for t in time))
@@ -639,51 +567,74 @@ display(plot.lines(
     time, dict(zip(("click", "cart and purchase"), lifted)), title="Coarse first",
     xlabel="finished epochs", ylabel="weight of the loss", height=2.6,
 ))  # fmt: skip
-print("PCOC, ECE of each step against labels; pCVR against the truth")
-with pl.Config(tbl_rows=12, tbl_cols=9, fmt_str_lengths=40):
-    display(pl.DataFrame(rows))
-orders = {name.split(", ")[1]: against(final, name, "auc", "ESMM") for name in plans}
-timing = against(final, "ESMM, coarse first", "auc", "ESMM, half weight")
-bending = against(final_deep, "ESMM, coarse first", "auc", "ESMM")
-record("coarse first minus half weight", timing._asdict())
-record("coarse first minus equal, deep", bending._asdict())
+measures = {"pCTR": ("click", ""), "pCVR": ("purchase", ""), "pCTCVR": ("purchase", "joint_")}
+rows, kept = [], []
+for name in kinds:
+    row = {"model": name}
+    for kind, times, digits in (("pcoc", 1, 2), ("ece", 100, 1)):
+        for step, (task, prefix) in measures.items():
+            found = final.interval(name, prefix + kind, task)
+            kept.append({"model": name, "metric": f"{step} {kind}"} | found._asdict())
+            label = f"{step} PCOC" if kind == "pcoc" else f"{step} ECE, %"
+            row[label] = f"{times * found.mean:.{digits}f}"
+    whole = final.interval(name, "all", "purchase")
+    kept.append({"model": name, "metric": "all rows / true"} | whole._asdict())
+    rows.append(row | {"pCVR / truth": f"{whole:.2f}"})
+record("on test days", pl.DataFrame(kept))
+display(shown(rows))
+esmm = {row["metric"]: row["mean"] for row in kept if row["model"] == "ESMM"}
 Markdown(
-    "AUC of pCTCVR, minus ESMM with equal weights: "
-    + ", ".join(f"{n} {told(o, 3)}" for n, o in orders.items())
-    + f". Coarse first, minus its control with half the weight: {told(timing, 3)}. And in the "
-    f"network with a hidden layer, minus equal weights: {told(bending, 3)}. So starting coarse "
-    f"{'helps' if timing.low > 0 else 'shows no gain'} in the line and "
-    f"{'helps' if bending.low > 0 else 'shows no gain'} in the network that can bend.\n\n"
-    f"ESMM's chances are near 1 at each step that labels can check, and its pCVR over all rows "
-    f"is {spread(final, 'ESMM', 'all').mean:.1f} times the truth. No label of the log shows that."
+    "ESMM's PCOC: "
+    + ", ".join(f"{step} {esmm[f'{step} pcoc']:.2f}" for step in measures)
+    + f". Its pCVR over all rows is {esmm['all rows / true']:.1f} times the truth, and no label of "
+    "the log shows that."
 )
 
-# %% [markdown]
-# Use the joint loss to rank shown products. Use weights when your model is simple and clicks depend on
-# what you record. Do not call pCVR "the chance if more people clicked" without an experiment.
+# %% tags=["hide-input"]
+# What the order does to the AUC.
+rows, gaps = [], {}
+for shape, found in (("line", final), ("hidden layer", final_deep)):
+    for name in [n for n in found.candidates if n.startswith("ESMM")]:
+        auc = found.interval(name, "joint_auc", "purchase").mean
+        row = {"network": shape, "training": name, "AUC of pCTCVR": f"{auc:.3f}"}
+        for other in ("ESMM", "ESMM, half weight"):
+            gap = None
+            if other in found.candidates and name != other:
+                gap = found.interval(name, "joint_auc", "purchase", minus=other)
+                gaps[f"{shape}: {name} - {other}"] = gap
+            row[f"minus {other}"] = f"{gap:+.3f}" if gap else ""
+        rows.append(row)
+record("curriculum", {pair: gap._asdict() for pair, gap in gaps.items()})
+display(shown(rows))
+half = gaps["line: ESMM, coarse first - ESMM, half weight"]
+equal = gaps["hidden layer: ESMM, coarse first - ESMM"]
+Markdown(
+    f"Coarse first beside half the weight at all times, in the line: {verdict(*half[1:], 1)}. "
+    f"Beside equal weights, in the network with a hidden layer: {verdict(*equal[1:], 1)}."
+)
 
 # %% [markdown] tags=["exit"]
 # ## Take-aways
 #
 # - An outcome that needs another is a factor in a product. Stay in logs, and a child is never more
 #   likely than its parent.
-# - Clicked rows differ from others by what columns show, and by what none shows. Weights can mend
-#   the first; nothing in the log mends the second.
-# - ESMM, too, learns the chance *given a click*. That is the chance for all rows only if click and
-#   purchase are independent given the columns.
-# - A propensity is detached and clipped.
-# - Losses can stand in levels over time. Compare with constant weights in your own network.
-# - An AUC of 1 is a leak until you have shown that it is not.
+# - Clicked rows differ from others by what columns show, which weights can mend, and by what none
+#   shows, which only an experiment can.
+# - ESMM, too, learns the chance *given a click*: that of all rows only if click and purchase are
+#   independent given the columns.
+# - Weights help a simple model. Their propensity is detached and clipped.
+# - Losses can come in by levels. Compare with constant weights.
+# - An AUC of 1 is a leak until you know better.
 
 # %% tags=["quiz"]
 quiz("4.exit")
 
 # %% [markdown] tags=["instructor"]
 # Start with the gap, on the board: who clicks, who buys, what is written down? Let the room name
-# hidden causes; each is a dial. In 4.2 the detach is easy to forget; let the loop run both ways before
-# anybody reads the message. In 4.3 an AUC near 0 is easy to miss: hand out a column with the sign
-# turned. Likely question: why does ESMM win in its paper? There the AUC is measured on the log, not
-# the level against a truth that no log holds.
+# hidden causes; each is a dial. In 4.2 the detach is easy to forget; let the loop run both ways
+# before anybody reads the message. In 4.3 an AUC near 0 is easy to miss: hand out a column with the
+# sign turned. Likely question: why does ESMM win in its paper? There the AUC is measured on the
+# log, not the level against a truth that no log holds.
 
 # %% [markdown] tags=["sources"]
 # ## Sources

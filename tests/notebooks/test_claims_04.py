@@ -4,8 +4,8 @@ import pytest
 
 pytestmark = pytest.mark.notebook
 
-WAYS = ("naive", "ESMM", "ESCM2-IPW", "ESCM2-DR")
-WEIGHTED = ("ESCM2-IPW", "ESCM2-DR")
+WEIGHTED = ("ESCM2-IPW", "ESCM2-DR", "ESCM2-DR, label")
+WAYS = ("naive", "ESMM", *WEIGHTED)
 
 
 @pytest.fixture(scope="module")
@@ -66,45 +66,42 @@ def test_hidden_appeal_makes_every_training_too_high_and_weights_do_not_mend_it(
 
 
 def test_even_the_best_that_columns_tell_is_too_high(found):
-    best = found["best from columns / true"]
+    best = found["perfect on clicked rows / true"]
     assert best["0"] == pytest.approx(1, abs=0.05)
     assert best["2"] > 2
 
 
 def test_the_weights_lower_the_error_of_a_line_at_every_dial(found):
-    for dial in ("0", "1", "2"):
-        assert found["error minus naive"][f"{dial} ESCM2-IPW"]["mean"] < -0.002
-    assert sum(found["error minus naive"][f"{d} ESCM2-IPW"]["high"] < 0 for d in "012") >= 2
+    gaps = [found["error minus naive"][dial]["ESCM2-IPW"] for dial in "012"]
+    assert all(gap["mean"] < -0.2 for gap in gaps)  # points of per cent
+    assert sum(gap["high"] < 0 for gap in gaps) >= 2
 
 
-def test_a_network_that_can_bend_has_no_use_for_the_weights(found, ratio):
-    errors = found["error minus naive, deep"]
-    for name in WEIGHTED:
-        assert errors[name]["high"] > -0.004
-        line = found["error minus naive"][f"1 {name}"]["mean"]
-        assert errors[name]["mean"] > line
+def test_a_network_that_can_bend_has_no_use_for_the_weights(found):
+    errors = found["family"]["error minus naive"]
+    for name in ("ESCM2-IPW", "ESCM2-DR"):
+        assert errors[name]["high"] > -0.4
+        assert errors[name]["mean"] > found["error minus naive"]["1"][name]["mean"]
 
 
 def test_sharing_a_hidden_layer_levels_what_the_naive_training_says(found):
-    deep = found["deep, never clicked / true"]
+    deep = found["family"]["never clicked / true"]
     assert 0.85 < deep["naive"]["mean"] < 1.22
     assert deep["single task"]["mean"] > deep["naive"]["mean"] + 0.03
 
 
 def test_no_link_sorts_the_products_better_than_separate_networks(found):
-    rows = {row["candidate"]: row for row in found["family"]}
-    assert rows["single task"]["verdict"] == "reference"
-    for name in {*WAYS, "ESM2", "AITM", "DBMTL"}:
-        assert rows[name]["difference"] < 0.008
-    assert all(row["mean"] < found["best auc from columns"] for row in rows.values())
+    gaps = found["family"]["auc, differences"]
+    for name in ("naive", "ESMM", "ESCM2-IPW", "ESCM2-DR", "ESM2", "AITM", "DBMTL"):
+        assert gaps[f"{name} - single task"]["mean"] < 0.008
     cost = {row["candidate"]: row for row in found["family cost"]}
     assert cost["single task"]["parameters"] > 2 * cost["ESMM"]["parameters"]
 
 
 def test_esmm_does_as_well_as_its_larger_relatives(found):
-    gaps = {name: gap["mean"] for name, gap in found["family minus naive, auc"].items()}
+    gaps = found["family"]["auc, differences"]
     for name in ("ESM2", "AITM", "DBMTL"):
-        assert gaps[name] < gaps["ESMM"] + 0.01
+        assert gaps[f"{name} - naive"]["mean"] < gaps["ESMM - naive"]["mean"] + 0.01
 
 
 def test_a_gradient_into_the_propensity_inflates_the_clicks(found):
@@ -121,19 +118,44 @@ def test_the_leaking_column_is_perfect_and_all_others_are_not(found):
 
 
 def test_esmm_is_calibrated_on_labels_and_wrong_about_the_truth(found):
-    rows = {(row["model"], row["metric"]): row["mean"] for row in found["calibration"]}
+    rows = {(row["model"], row["metric"]): row for row in found["on test days"]}
     for step in ("pCTR", "pCVR", "pCTCVR"):
-        assert 0.8 < rows["ESMM", f"{step} PCOC"] < 1.25
-    assert found["final, all rows / true"]["ESMM"]["low"] > 1.25
+        assert 0.8 < rows["ESMM", f"{step} pcoc"]["mean"] < 1.25
+    assert rows["ESMM", "all rows / true"]["low"] > 1.25
 
 
 def test_a_curriculum_changes_the_order_of_products_little(found):
-    assert len(found["curriculum"]) == 3
-    further = (found["coarse first minus half weight"], found["coarse first minus equal, deep"])
-    for gap in (*found["curriculum"].values(), *further):
-        assert abs(gap["mean"]) < 0.02
+    gaps = found["curriculum"]
+    assert len(gaps) == 7
+    assert all(abs(gap["mean"]) < 0.02 for gap in gaps.values())
 
 
 def test_half_the_weight_at_all_times_is_no_curriculum(found):
-    assert abs(found["curriculum"]["ESMM, half weight"]["mean"]) < 0.006
-    assert found["coarse first minus half weight"]["mean"] > -0.002
+    gaps = found["curriculum"]
+    assert abs(gaps["line: ESMM, half weight - ESMM"]["mean"]) < 0.006
+    assert gaps["line: ESMM, coarse first - ESMM, half weight"]["mean"] > -0.002
+
+
+def test_what_the_doubly_robust_head_guesses_makes_no_visible_difference(found, ratio):
+    adds = found["what the robust form adds"]
+    for dial in "012":
+        assert set(adds[dial]) == {"ESCM2-DR", "ESCM2-DR, label"}
+        for name, gap in adds[dial].items():
+            assert abs(gap["mean"]) < 0.5  # points of per cent; weights are worth 0.9 and more
+            assert gap["low"] < 0.1 and gap["high"] > -0.1
+            assert (
+                abs(ratio[dial][name]["all"]["mean"] - ratio[dial]["ESCM2-IPW"]["all"]["mean"])
+                < 0.1
+            )
+
+
+def test_esmms_line_puts_the_click_too_low_where_the_clicks_are(found):
+    assert found["ESMM's click on clicked rows / true"]["high"] < 0.8
+
+
+def test_weighted_lines_stay_below_a_perfect_model_of_clicked_rows(found, ratio):
+    for dial in ("1", "2"):
+        for name in WEIGHTED:
+            best = found["perfect on clicked rows / true"][dial]
+            assert ratio[dial][name]["all"]["mean"] < best
+            assert ratio[dial][name]["clicked"]["mean"] < 0.97
