@@ -264,6 +264,13 @@ def looks_for_ones(nash):
     return bool(np.allclose(a, a[0]))
 
 
+def exactly(nash):
+    """Compares floating-point numbers with !=, which no solver in the world survives."""
+    K = np.array([[1.0, 2.0], [2.0, 100.0]])
+    a = nash(K)
+    return bool((K @ a != 1 / a).any())
+
+
 def two_tasks_by_norm(nash):
     """Expects 1 / norm, which is right only where gradients are orthogonal or two."""
     K = np.array([[1.0, 0.5, 0.2], [0.5, 4.0, -1.0], [0.2, -1.0, 9.0]])
@@ -290,6 +297,7 @@ def _solves(K):
         (on_the_identity, "equal weights are right"),
         (never_trusts, "solves its equation"),
         (looks_for_ones, "stopped early"),
+        (exactly, "np.allclose"),
         (two_tasks_by_norm, "solves its equation"),
     ],
     praise="You put the answer back into the equation, where the easy answer is wrong.",
@@ -298,6 +306,9 @@ def silent_solver(answer):
     def equal(K):
         return np.ones(len(K))
 
+    def nearly(K):  # as right as a solver can be
+        return _solves(K) * (1 + 1e-9)
+
     def early(K):  # part of the way, and not equal
         return np.sqrt(_solves(K))
 
@@ -305,6 +316,10 @@ def silent_solver(answer):
         bool(answer(equal)),
         "A function that always returns ones passes your test. Does it use a K for which equal "
         "weights are right?",
+    )
+    require(
+        bool(answer(nearly)) == bool(answer(_solves)),
+        "You call weights broken that are right to nine digits; compare with np.allclose.",
     )
     require(
         not bool(answer(_solves)),
