@@ -1,6 +1,7 @@
 """What a learner calls in a notebook: checks, quizzes, guesses, hints, progress, modes, sizes."""
 
 from mtlkit.course.check import NotAttempted, check
+from mtlkit.course.display import plain_tables
 from mtlkit.course.doctor import doctor
 from mtlkit.course.hint import hint
 from mtlkit.course.modes import mode, sizes
@@ -16,6 +17,7 @@ __all__ = [
     "guess",
     "hint",
     "mode",
+    "plain_tables",
     "predict",
     "progress",
     "quiz",

@@ -268,7 +268,7 @@ def _watched(answer: Any) -> Any:
 
 def _explain(error: BaseException, answer: Any) -> Verdict:
     """Put an exception from the learner's code into one sentence with its type and line."""
-    text = str(error).split("\n")[0]
+    text = str(error).split("\n")[0].rstrip(". ")  # the sentence brings its own full stop
     if "ellipsis" in text.lower() or isinstance(error, NotAttempted):
         return Verdict("not attempted", "not finished yet: there is still a `...` to replace.")
     own = None

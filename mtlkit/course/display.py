@@ -2,7 +2,12 @@
 
 import html
 import os
+import re
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def live() -> bool:
@@ -42,3 +47,25 @@ def label(text: str) -> object:
     import ipywidgets
 
     return ipywidgets.HTML(f"<b>{html.escape(text)}</b>")
+
+
+def plain_tables(**options: Any) -> "pl.Config":
+    """From here on show polars tables as one would write them on paper.
+
+    No quotes around text, a dash where a value is missing, no types and no shape. ``options`` are
+    those of ``polars.Config`` (``tbl_rows=20``, ``float_precision=3``); returns that Config.
+    """
+    import polars as pl
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if shell is not None:
+        shell.display_formatter.formatters["text/html"].for_type(pl.DataFrame, table_html)
+    bare = {"tbl_hide_dataframe_shape": True, "tbl_hide_column_data_types": True}
+    return pl.Config(**{**bare, **options})
+
+
+def table_html(frame: "pl.DataFrame") -> str:
+    """A table as HTML, without the quotes and "null" of polars' own."""
+    cells = re.sub(r"<td>&quot;(.*?)&quot;</td>", r"<td>\1</td>", frame._repr_html_(), flags=re.S)
+    return cells.replace("<td>null</td>", "<td>–</td>")

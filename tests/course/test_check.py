@@ -105,6 +105,13 @@ def test_an_exception_is_one_sentence_with_type_and_line():
     assert message == f"Line {line} of your code {quoted} stopped with KeyError: 'price'."
 
 
+def test_a_message_that_ends_in_a_full_stop_gets_no_second_one():
+    def answer(x):
+        raise ValueError("Give a number.")
+
+    assert judge("98.1", answer).message.endswith("stopped with ValueError: Give a number.")
+
+
 def test_the_line_is_the_learners_even_if_a_library_raised():
     def answer(x):
         return torch.stack([x, x[:1]])
