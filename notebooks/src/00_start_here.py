@@ -36,10 +36,23 @@ import polars as pl
 import torch
 
 from mtlkit import Market, SharedBottom, evaluate, fit, paired_interval, plot, split_random
-from mtlkit.course import check, guess, hint, mode, predict, progress, quiz, record, sizes
+from mtlkit.course import (
+    check,
+    guess,
+    hint,
+    mode,
+    plain_tables,
+    predict,
+    progress,
+    quiz,
+    record,
+    sizes,
+)
 from mtlkit.course.doctor import doctor
 from mtlkit.data.pictures import draw_many, pixels
 from mtlkit.train import seeded
+
+tables = plain_tables()
 
 # %% tags=["parameters"]
 MODE = mode()
@@ -88,7 +101,7 @@ plot.picture_grid(pixels(pictures), titles, title=f"One page, shown in: {place}"
 # **labels** say what the visitor did: 1 for yes, 0 for no. What you want to predict is a **task**;
 # so far there are two, click and purchase.
 #
-# Here is the same page as a table. Look at the last column: `null` means *not known*.
+# Here is the same page as a table. Look at the last column: a dash means *not known*.
 
 # %%
 pl.DataFrame({

@@ -42,14 +42,14 @@ from IPython.display import Markdown, display
 
 import mtlkit
 from mtlkit import Market, SingleTask, Split, evaluate, fit, paired_interval, plot, split_time
-from mtlkit.course import check, guess, mode, predict, record, sizes
+from mtlkit.course import check, guess, mode, plain_tables, predict, record, sizes
 from mtlkit.data.market_frames import clean_impressions, frame_truth, impression_encoder
 from mtlkit.metrics import precision, recall
 from mtlkit.models import Constant
 from mtlkit.search import search_rate
 from mtlkit.train import main_metric, seeded
 
-tables = pl.Config(tbl_cols=9, tbl_rows=6, float_precision=3, tbl_hide_column_data_types=True)
+tables = plain_tables(tbl_cols=9, tbl_rows=6, float_precision=3)
 
 # %% tags=["parameters"]
 MODE = mode()
@@ -58,7 +58,7 @@ MODE = mode()
 # ## A tour of the shop
 #
 # The shop sells clothes, shoes and bags. Its log has one row for each **impression**: a product
-# shown to a visitor. What happened next is written beside it; `null` means that nobody can know.
+# shown to a visitor. What happened next is written beside it; a dash means that nobody can know.
 
 # %%
 size = sizes("01", MODE)

@@ -41,7 +41,7 @@ from IPython.display import Markdown, display
 
 from mtlkit import ArticleNetwork, FixedWeights, SharedBottom, concatenate, evaluate, fit, plot
 from mtlkit.comparison import paired_interval, verdict
-from mtlkit.course import check, guess, mode, predict, record, sizes
+from mtlkit.course import check, guess, mode, plain_tables, predict, record, sizes
 from mtlkit.data.augment import augment
 from mtlkit.data.product_pictures import (
     CATEGORIES,
@@ -53,7 +53,7 @@ from mtlkit.data.product_pictures import (
 from mtlkit.train import seeded
 
 torch.set_num_threads(1)  # quicker for networks as small as these
-pl.Config(tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True)  # plain tables
+tables = plain_tables()
 
 # %% tags=["parameters"]
 MODE = mode()
