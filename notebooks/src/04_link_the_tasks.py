@@ -301,9 +301,9 @@ Markdown(
 # Then turn the dial. ESMM is *exact* only if, given the columns, a purchase does not depend on what
 # made you click: the **independence assumption**. It learns $P(\text{bought} \mid \text{clicked})$,
 # and hidden appeal makes that higher than the chance for a row that *we* would click. The weights
-# still lower the error, by the part that columns show, and end about twice too high. (They stay
-# below the perfect model, being low on clicked rows, too.) More rows would not help. An experiment
-# would: pages filled at random.
+# still lower the error, by the part that columns show, and end about twice too high. (They even end
+# below the perfect model of clicked rows.) More rows would not help. An experiment would: pages
+# filled at random.
 
 # %% [markdown] tags=["exercise"]
 # id: 4.1
