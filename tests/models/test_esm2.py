@@ -6,9 +6,11 @@ from decimal import Decimal, localcontext
 import pytest
 import torch
 
+from mtlkit import Market, evaluate, fit
 from mtlkit.models import ESM2
 from mtlkit.models.esm2 import through
 from mtlkit.schema import SchemaError, Task
+from mtlkit.train import seeded
 from tests import chains, tiny
 from tests.chains import SIZES, moved
 
@@ -87,6 +89,28 @@ def test_several_actions_are_named_in_the_outputs():
     batch = tiny.all_rows(chains.table(schema))
     assert "purchase without cart or wish" in model(batch)
     assert model.losses(model(batch), batch).isfinite().all()
+
+
+def test_cart_and_wish_list_of_the_shop_are_summed_over_all_four_cases():
+    """The shop's own wish list; after training, conversions are as frequent as in the log."""
+    shop = Market("tiny", seed=0, wish_rate=0.3, click_rate=0.4, purchase_rate=0.2)
+    table = shop.impressions(6000).select_tasks(["click", "cart", "purchase", "wish"])
+    with seeded(0):
+        model = ESM2(table.schema, via={"purchase": ("cart", "wish")}, **SIZES)
+    before = evaluate(model, table, joint=True)["purchase"]
+    fit(model, table, epochs=3, batch_size=256, learning_rate=0.01, progress=False)
+    batch = table.batch(torch.arange(500))
+    chance = {name: logit.double().sigmoid() for name, logit in model(batch).items()}
+    total = 0
+    for cart, wish in itertools.product((True, False), repeat=2):
+        path = chance["cart"] if cart else 1 - chance["cart"]
+        path = path * (chance["wish"] if wish else 1 - chance["wish"])
+        end = "purchase with cart or wish" if cart or wish else "purchase without cart or wish"
+        total = total + path * chance[end]
+    torch.testing.assert_close(chance["purchase"], total, rtol=1e-5, atol=1e-7)
+    after = evaluate(model, table, joint=True)["purchase"]
+    assert after["joint_log_loss"] < 0.75 * before["joint_log_loss"]
+    assert after["joint_pcoc"] == pytest.approx(1, abs=0.15)
 
 
 @pytest.mark.parametrize(
