@@ -36,18 +36,8 @@ import polars as pl
 import torch
 
 from mtlkit import Market, SharedBottom, evaluate, fit, paired_interval, plot, split_random
-from mtlkit.course import (
-    check,
-    guess,
-    hint,
-    mode,
-    plain_tables,
-    predict,
-    progress,
-    quiz,
-    record,
-    sizes,
-)
+from mtlkit.course import check, guess, hint, mode, predict, progress, quiz, record, sizes
+from mtlkit.course.display import plain_tables
 from mtlkit.course.doctor import doctor
 from mtlkit.data.pictures import draw_many, pixels
 from mtlkit.train import seeded
