@@ -145,6 +145,15 @@ gradients = pl.concat(parts)
 record("gradients by hand", gradients)
 display(gradients.with_columns(pl.selectors.float().round(4)))
 
+histories = []  # of the sweep below
+
+
+def keep(*tables, **given):
+    """`fit`, but what happened in each epoch is kept for later."""
+    histories.append(fit(*tables, **given))
+    return histories[-1]
+
+
 # %% [markdown]
 # ### One rule for everything?
 #
@@ -204,28 +213,18 @@ alone = [trained(SingleTask, only, s)[1]["click"]["auc"] for s in few]
 
 # %% tags=["hide-input", "hide-output"]
 # The answer to your guess: run this cell.
-record("update rules", losses)
-histories = []
-
-
-def keep(*tables, **given):
-    """`fit`, but what happened in each epoch is kept for later."""
-    histories.append(fit(*tables, **given))
-    return histories[-1]
-
-
 ratio = float((seconds**2).mean() / ((seconds / 60) ** 2).mean())
 display(plot.guess_against_truth(
     guess("3.p1"), ratio, "squared error in seconds, divided by that in minutes",
     title="Your guess and the truth: 60 times squared",
 ))  # fmt: skip
-gaps = [mtlkit.paired_interval(np.subtract(values, alone)) for values in beside.values()]
+costs = [mtlkit.paired_interval(np.subtract(values, alone)) for values in beside.values()]
 record("units", pl.DataFrame([
     {"unit": unit, "auc": np.mean(beside[unit]), "difference": g.mean, "low": g.low, "high": g.high}
-    for unit, g in zip(units, gaps)
+    for unit, g in zip(units, costs)
 ]), note=f"click alone {np.mean(alone):.3f}")  # fmt: skip
 plot.rates_by(
-    list(units), [g.mean for g in gaps], [(g.low, g.high) for g in gaps], ordered=False,
+    list(units), [g.mean for g in costs], [(g.low, g.high) for g in costs], ordered=False,
     overall=0.0, overall_label="as good as alone", category_label="dwell measured in",
     title=f"The unit of dwell decides about click ({len(few)} paired seeds, 95 % intervals)",
     label=f"AUC of click: beside dwell, minus alone ({np.mean(alone):.3f})",
@@ -272,7 +271,8 @@ display(plot.trade_off(
 ))  # fmt: skip
 display(swept)
 names = swept.candidates
-runs = [[row["validation"]["click"]["auc"] for row in history.rows] for history in histories]
+last = histories[-len(names) * len(seeds) :]
+runs = [[row["validation"]["click"]["auc"] for row in history.rows] for history in last]
 curves = {name: runs[i :: len(names)] for i, name in enumerate(names)}  # a run for each seed
 alone_auc = [max(run) for run in curves["single task"]]
 
@@ -327,21 +327,21 @@ check("3.1", update)
 
 
 # %%
-sgd, starved = {"optimizer": "sgd", "learning_rate": 0.03}, "SGD, rate × 10, click starved"
+sgd, starved = {"optimizer": "sgd", "learning_rate": 0.03}, "SGD (rate × 10, click starved)"
 plans = {
-    "Adam": weigh(dwell=0.1), "Adam, weights × 10": weigh(click=10, dwell=1),
-    "Adam, rate × 3, equal weights": weigh() | {"learning_rate": 0.003},
-    "SGD": weigh(dwell=0.1) | sgd, "SGD, weights × 10": weigh(click=10, dwell=1) | sgd,
-    "SGD, rate × 10": weigh(dwell=0.1) | sgd | {"learning_rate": 0.3},
+    "Adam": weigh(dwell=0.1), "Adam (weights × 10)": weigh(click=10, dwell=1),
+    "Adam (rate × 3, equal weights)": weigh() | {"learning_rate": 0.003},
+    "SGD": weigh(dwell=0.1) | sgd, "SGD (weights × 10)": weigh(click=10, dwell=1) | sgd,
+    "SGD (rate × 10)": weigh(dwell=0.1) | sgd | {"learning_rate": 0.3},
     starved: weigh(click=0.01, dwell=0.1) | sgd | {"learning_rate": 0.3},
 }  # fmt: skip
 rates = contest(pair, plans, seeds=few)
 contrasts = [
-    ("Adam, weights × 10", "Adam"), ("SGD, weights × 10", "SGD"),
-    ("SGD, weights × 10", "SGD, rate × 10"), ("Adam, rate × 3, equal weights", "single task"),
+    ("Adam (weights × 10)", "Adam"), ("SGD (weights × 10)", "SGD"),
+    ("SGD (weights × 10)", "SGD (rate × 10)"), ("Adam (rate × 3, equal weights)", "single task"),
 ]  # fmt: skip
 gaps = [rates.interval(a, "auc", "click", minus=b) for a, b in contrasts]
-titles = [f"{a}, minus {b}" for a, b in contrasts]
+titles = [f"{a} minus {b}" for a, b in contrasts]
 pl.DataFrame({"AUC of click": titles, "difference (interval)": [f"{gap:+.4f}" for gap in gaps]})
 
 # %% [markdown]
@@ -379,6 +379,7 @@ mended = [1 / (1 + 5 * (1 - p) / p) for p in loud]  # the logit minus log 5, as 
 # %% tags=["hide-input", "hide-output"]
 # The answer to your guess: run this cell.
 interval, pcoc, area = mtlkit.paired_interval, mtlkit.metrics.pcoc, mtlkit.metrics.auc
+record("update rules", losses)
 record("weights and rates", pl.DataFrame([
     {"AUC of click": title, **gap._asdict()} for title, gap in zip(titles, gaps)
 ]))  # fmt: skip
@@ -571,8 +572,8 @@ record("by loudness minus equal", {task: g._asdict() for task, g in gain.items()
 record("search", {"scores": scores, "weights": best, "minus by rows": gap._asdict()})
 verdicts, rows = len(rules) * len(teams), int(six.test.mask("return").sum())
 Markdown(
-    f"Hollow: no difference seen. Of {verdicts} verdicts on our shop luck alone makes about "
-    f"{0.05 * verdicts:.0f}. Searched minus by rows, in per cent explained: {gap:+.1f}. The "
+    f"Hollow: no difference seen. Luck alone makes about {0.05 * verdicts:.0f} of {verdicts} "
+    f"verdicts on our shop. Searched minus by rows, in per cent explained: {gap:+.1f}. The "
     f"intervals cover the luck of the seeds, not that of few rows: {rows} test rows have a label "
     "for return, so take return and rating as undecided.\n\n"
     f"On Complete Journey {min(loudness, key=loudness.get)} pulls hardest. By loudness minus "

@@ -82,10 +82,10 @@ def test_no_weight_is_better_than_two_networks_in_either_aim(sweep):
 
 def test_under_adam_only_the_ratio_counts_and_under_sgd_a_weight_is_a_rate(found):
     rows = {row["AUC of click"]: row for row in found["weights and rates"]}
-    assert abs(rows["Adam, weights × 10, minus Adam"]["mean"]) < 0.005
-    assert rows["SGD, weights × 10, minus SGD"]["low"] > 0.01
-    assert abs(rows["SGD, weights × 10, minus SGD, rate × 10"]["mean"]) < 0.005
-    assert rows["Adam, rate × 3, equal weights, minus single task"]["high"] < -0.01
+    assert abs(rows["Adam (weights × 10) minus Adam"]["mean"]) < 0.005
+    assert rows["SGD (weights × 10) minus SGD"]["low"] > 0.01
+    assert abs(rows["SGD (weights × 10) minus SGD (rate × 10)"]["mean"]) < 0.005
+    assert rows["Adam (rate × 3, equal weights) minus single task"]["high"] < -0.01
 
 
 def test_class_weights_spoil_the_chances_as_predicted_and_a_shift_mends_them(found):
