@@ -251,8 +251,8 @@ def deviance_explained(
     ``metrics`` is what ``evaluate`` returns; ``tasks`` chooses among them, default all. A task
     whose share is undefined (NaN: one class only, no rows) is left out; NaN if all are. Raises
     ``ValueError`` for no task, an unknown one, and one without a metric to compute the share from.
-    Source: McFadden in *Frontiers in Econometrics*, 1974; Hastie, Tibshirani, Wainwright, *Statistical
-    Learning with Sparsity*, 2015, equation 3.11.
+    Source: McFadden in *Frontiers in Econometrics*, 1974; Hastie, Tibshirani, Wainwright,
+    *Statistical Learning with Sparsity*, 2015, equation 3.11.
     """
     names = list(metrics) if tasks is None else list(tasks)
     if not names:
