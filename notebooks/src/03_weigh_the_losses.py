@@ -41,7 +41,7 @@ from IPython.display import Markdown, display
 
 import mtlkit
 from mtlkit import FixedWeights, SharedBottom, SingleTask, Split, compare, evaluate, fit, plot
-from mtlkit.course import check, guess, mode, predict, record, sizes
+from mtlkit.course import check, guess, mode, plain_tables, predict, record, sizes
 from mtlkit.evaluation import deviance_explained
 from mtlkit.train import seeded
 
@@ -132,8 +132,7 @@ def finite_differences(kind):
 
 
 # %% tags=["hide-input"]
-tables = pl.Config(tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True, tbl_rows=8)
-tables.set_fmt_str_lengths(60)
+tables = plain_tables(tbl_rows=8, fmt_str_lengths=60)
 parts = []
 for kind in examples:
     numbers = start.clone().requires_grad_()
