@@ -43,13 +43,12 @@ from IPython.display import Markdown, display
 from mtlkit import Market, SharedBottom, SingleTask, compare, fit, paired_interval, plot, split_time
 from mtlkit.balance import BALANCERS, FixedWeights, GradientObserver, GradientStep, MetaBalance
 from mtlkit.balance.toy import PARETO, STARTS, toy_gradients, walk
-from mtlkit.course import check, guess, hint, mode, predict, record, sizes
+from mtlkit.course import check, guess, hint, mode, plain_tables, predict, record, sizes
 from mtlkit.data.product_pictures import shuffle_labels
 from mtlkit.train import seeded
 
 torch.set_num_threads(1)  # quicker for networks as small as these
-plain = {"tbl_hide_dataframe_shape": True, "tbl_hide_column_data_types": True, "tbl_rows": 20}
-tables = pl.Config(**plain, float_precision=2, fmt_str_lengths=60, tbl_width_chars=140)
+tables = plain_tables(tbl_rows=20, float_precision=2, fmt_str_lengths=60, tbl_width_chars=140)
 
 # %% tags=["parameters"]
 MODE = mode()
