@@ -3,7 +3,7 @@
 from mtlkit.course.check import NotAttempted, check
 from mtlkit.course.display import plain_tables
 from mtlkit.course.doctor import doctor
-from mtlkit.course.hint import hint
+from mtlkit.course.hint import hint, lay_ready
 from mtlkit.course.modes import mode, sizes
 from mtlkit.course.predict import guess, predict
 from mtlkit.course.progress import progress
@@ -24,3 +24,5 @@ __all__ = [
     "record",
     "sizes",
 ]
+
+lay_ready()
