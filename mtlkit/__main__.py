@@ -1,5 +1,4 @@
-"""The command line: ``python -m mtlkit lab``, ``course``, ``test``, ``doctor``, ``data``, ``build``,
-``slides`` and ``bench``.
+"""The command line: ``python -m mtlkit COMMAND``; ``HELP`` lists the commands.
 
 Heavy packages are imported by the command that needs them, so that help comes at once and
 ``doctor`` works on a broken installation.
