@@ -462,3 +462,13 @@ def test_the_level_line_of_rates_by_can_be_named():
 def test_points_that_cannot_be_drawn_are_refused(places, groups, message):
     with pytest.raises(ValueError, match=message):
         plot.points(places, groups, title="t", xlabel="x", ylabel="y")
+
+
+def test_a_guess_of_a_share_is_seen_on_the_whole_scale():
+    axes = plot.guess_against_truth(None, 0.2, "found", limits=(0, 100)).figure.axes[0]
+    low, high = axes.get_xlim()
+    assert -5 < low <= 0 and 100 <= high < 105
+    axes = plot.guess_against_truth(None, 99, "found", limits=(0, 100)).figure.axes[0]
+    assert axes.get_xlim()[1] > 115  # room for the number beside the dot
+    with pytest.raises(ValueError, match="single number"):
+        plot.guess_against_truth(None, {"a": 1.0}, "found", limits=(0, 1))

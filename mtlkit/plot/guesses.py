@@ -28,6 +28,7 @@ def guess_against_truth(
     *,
     unit: str = "",
     title: str = "Your guess and the truth",
+    limits: tuple[float, float] | None = None,
 ) -> Picture:
     """Draw a guess beside the truth; a guess of None draws the truth alone.
 
@@ -35,15 +36,22 @@ def guess_against_truth(
     - ``truth`` {name: number}: the guess is {name: number}, the name you chose as the largest (a
       string), or a ranking (a list of names, largest first).
     - ``truth`` a list of names, best first: the guess is such a list.
+
+    ``limits``, for a single number: the axis covers at least these, say (0, 100) for per cent.
+    Raises ``ValueError`` for limits beside another kind of truth.
     """
+    if limits is not None and isinstance(truth, (Mapping, Sequence)):
+        raise ValueError("limits belong to a truth that is a single number.")
     if isinstance(truth, Mapping):
         return _amounts(guess, truth, label, unit, title)
     if isinstance(truth, Sequence) and not isinstance(truth, str):
         return _ranking(guess, [str(name) for name in truth], label, title)
-    return _one_number(guess, float(truth), label, unit, title)
+    return _one_number(guess, float(truth), label, unit, title, limits or ())
 
 
-def _one_number(guess: Any, truth: float, label: str, unit: str, title: str) -> Picture:
+def _one_number(
+    guess: Any, truth: float, label: str, unit: str, title: str, limits: Sequence[float]
+) -> Picture:
     answers = {"truth": truth} if guess is None else {"your guess": float(guess), "truth": truth}
     figure, ((axes,),) = canvas(title, height=1.35 + 0.36 * len(answers))
     with style():
@@ -52,7 +60,12 @@ def _one_number(guess: Any, truth: float, label: str, unit: str, title: str) -> 
             axes.plot(value, y, color=COLOURS[i], marker="os"[i], markersize=9)
             axes.annotate(f"{say(value)} {unit}".rstrip(), (value, y), xytext=(10, 0), va="center",
                           textcoords="offset points", color=ink(COLOURS[i]))  # fmt: skip
-        _readable_range(axes, list(answers.values()))
+        if limits:
+            low, high = min([*answers.values(), *limits]), max([*answers.values(), *limits])
+            near = max(answers.values()) > low + 0.75 * (high - low)  # its label needs room
+            axes.set_xlim(low - 0.03 * (high - low), high + (0.22 if near else 0.03) * (high - low))
+        else:
+            _readable_range(axes, list(answers.values()))
         axes.set_yticks(range(len(answers)), list(answers))
         axes.set_ylim(len(answers) - 0.4, -0.6)
         axes.set(xlabel=with_unit(label, unit), ylabel="answer")

@@ -234,8 +234,9 @@ four = pl.DataFrame([{"model": n} | {m: float(r[m]) for m in measures} for n, r 
 record("measures of click", four)
 display(four)
 plot.guess_against_truth(
-    guess("1.p1"), 100 * own["recall"], "clicks that the network finds", unit="of 100"
-)
+    guess("1.p1"), 100 * own["recall"], "clicks that the network finds", unit="of 100",
+    limits=(0, 100),
+)  # fmt: skip
 
 # %%
 label = clicks.validation.label("click").numpy()
