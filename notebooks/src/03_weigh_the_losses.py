@@ -282,8 +282,8 @@ alone_auc = [max(run) for run in curves["single task"]]
 # Where the intervals in the table overlap, other seeds might draw another front.
 #
 # A small $\lambda$ costs click nothing; the smallest costs dwell. At 1, "equal", click pays. At 10 it
-# pays more, and we see no further gain for dwell. No $\lambda$ is better than separate networks in either aim: here
-# sharing saves parameters, and we see no other gain.
+# pays more, and we see no further gain for dwell. No $\lambda$ beats separate networks in either aim:
+# here sharing saves parameters, and we see no other gain.
 
 # %% [markdown] tags=["exercise"]
 # id: 3.1
