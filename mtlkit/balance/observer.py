@@ -96,10 +96,8 @@ class GradientObserver(Balancer):
             raise ValueError(f"last must be above 0 and at most 1, not {last!r}.")
         steps = len(self._whole)
         late = slice(steps - max(1, round(last * steps)), None)
-        sizes, angles = (
-            self.norms[late].nanmean(0),
-            self.cosines[late],
-        )  # (task,), (step, task, task)
+        sizes = self.norms[late].nanmean(0)  # (task,)
+        angles = self.cosines[late]  # (step, task, task)
         angles = angles[:, ~torch.eye(len(sizes), dtype=torch.bool)]  # (step, pair)
         angles = angles[angles.isfinite()]
         sizes = sizes[sizes.isfinite()]
