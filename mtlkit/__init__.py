@@ -29,9 +29,9 @@ _HOME = {
     "split_random": "data",
     "split_time": "data",
     "write_shards": "data",
-    "Market": "data.market",
-    "load_complete_journey": "data.complete_journey",
-    "load_fashion": "data.fashion",
+    "Market": "shop.market",
+    "load_complete_journey": "data.real.complete_journey",
+    "load_fashion": "data.real.fashion",
     "task_losses": "losses",
     "AITM": "models",
     "ArticleNetwork": "models",
@@ -72,9 +72,8 @@ if TYPE_CHECKING:
         split_time,
         write_shards,
     )
-    from mtlkit.data.complete_journey import load_complete_journey
-    from mtlkit.data.fashion import load_fashion
-    from mtlkit.data.market import Market
+    from mtlkit.data.real.complete_journey import load_complete_journey
+    from mtlkit.data.real.fashion import load_fashion
     from mtlkit.losses import task_losses
     from mtlkit.models import (
         AITM,
@@ -97,6 +96,7 @@ if TYPE_CHECKING:
         Sequence,
         Task,
     )
+    from mtlkit.shop.market import Market
     from mtlkit.train import History, evaluate, fit, predict
 
 

@@ -113,7 +113,7 @@ def test_command(fast: bool, extra: Sequence[str], checkout: Path = CHECKOUT) ->
         for path in sorted(checkout.glob(pattern))
     ]
     if notebooks:
-        command += [*notebooks, "-p", "mtlkit.course.strict_solutions"]
+        command += [*notebooks, "-p", "mtlkit.course.runner.strict_solutions"]
         command += ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=600"]
         command += ["--ignore-glob=*/fixtures/*.ipynb"]
     return [*command, *extra]
@@ -128,7 +128,7 @@ def data(argv: Sequence[str]) -> int:
     arguments.add_argument("action", nargs="?", choices=["list", "get"], default="list")
     arguments.add_argument("name", nargs="?", help="a data set's name")
     options = arguments.parse_args(argv)
-    from mtlkit.data import public
+    from mtlkit.data.real import public
 
     if options.action == "get":
         if not options.name:
@@ -152,7 +152,7 @@ def data(argv: Sequence[str]) -> int:
 
 def course(argv: Sequence[str]) -> int:
     """Execute the notebooks and write the report."""
-    from mtlkit.course.run import main as run
+    from mtlkit.course.runner.run import main as run
 
     return run(argv)
 
@@ -166,21 +166,21 @@ def doctor(argv: Sequence[str]) -> int:
 
 def build(argv: Sequence[str]) -> int:
     """Make the notebooks from their sources."""
-    from mtlkit.course.build import main as make
+    from mtlkit.course.author.build import main as make
 
     return make(list(argv))
 
 
 def slides(argv: Sequence[str]) -> int:
     """Check the slide decks and make them anew."""
-    from mtlkit.course.slides import main as make
+    from mtlkit.course.author.slides import main as make
 
     return make(list(argv))
 
 
 def bench(argv: Sequence[str]) -> int:
     """Measure speed and memory."""
-    from mtlkit.bench import main as measure
+    from mtlkit.bench.commands import main as measure
 
     return measure(list(argv))
 

@@ -153,7 +153,7 @@ def test_a_child_gets_the_extra_environment():
 
 
 def test_data_lists_every_set_with_licence_and_place(capsys):
-    from mtlkit.data import public
+    from mtlkit.data.real import public
 
     assert command.main(["data"]) == 0
     text = capsys.readouterr().out
@@ -177,7 +177,7 @@ def test_only_solution_copies_are_run_strictly(tmp_path):
         notebook.cells = [nbformat.v4.new_code_cell(source)]
         (tmp_path / folder).mkdir()
         nbformat.write(notebook, tmp_path / folder / "01_x.ipynb")
-    options = ["-p", "mtlkit.course.strict_solutions", "--nbval-lax", "--nbval-current-env"]
+    options = ["-p", "mtlkit.course.runner.strict_solutions", "--nbval-lax", "--nbval-current-env"]
     found = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, str(tmp_path)],
         capture_output=True,

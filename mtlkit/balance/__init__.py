@@ -15,11 +15,11 @@ from mtlkit.balance.conflict_averse import CAGrad
 from mtlkit.balance.curriculum import Curriculum
 from mtlkit.balance.dynamic import DecaySchedule, DynamicTaskPriority, DynamicWeightAverage
 from mtlkit.balance.elementwise import ExcessMTL, GradDrop, MetaBalance
+from mtlkit.balance.engine.gradient_step import GradientStep
+from mtlkit.balance.engine.gramian import TaskGradients, gramian
 from mtlkit.balance.famo import FAMO
 from mtlkit.balance.fixed import EqualWeights, FixedWeights
-from mtlkit.balance.gradient_step import GradientStep
 from mtlkit.balance.gradnorm import GradNorm
-from mtlkit.balance.gramian import TaskGradients, gramian
 from mtlkit.balance.min_norm import MGDA
 from mtlkit.balance.observer import GradientObserver
 from mtlkit.balance.random_weights import RandomLossWeighting

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from mtlkit.balance.gramian import TaskGradients
+from mtlkit.balance.engine.gramian import TaskGradients
 from mtlkit.schema import Schema, SchemaError
 
 

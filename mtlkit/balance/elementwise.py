@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mtlkit.balance.base import Balancer
-from mtlkit.balance.gramian import TaskGradients
+from mtlkit.balance.engine.gramian import TaskGradients
 from mtlkit.schema import Schema, SchemaError
 
 

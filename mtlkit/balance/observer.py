@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from mtlkit.balance.base import Balancer
+from mtlkit.balance.engine.gramian import TaskGradients, gramian
 from mtlkit.balance.fixed import EqualWeights
-from mtlkit.balance.gramian import TaskGradients, gramian
 from mtlkit.schema import Schema
 
 

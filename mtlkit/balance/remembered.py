@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mtlkit.balance.base import Balancer
-from mtlkit.balance.gramian import TaskGradients, gramian
+from mtlkit.balance.engine.gramian import TaskGradients, gramian
 from mtlkit.balance.positive import PositiveLosses
 from mtlkit.balance.solvers import project_simplex
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from mtlkit.balance.base import Balancer
-from mtlkit.balance.gramian import TaskGradients
+from mtlkit.balance.engine.gramian import TaskGradients
 from mtlkit.balance.two_tasks import Step, together
 from mtlkit.schema import Schema, Task
 

@@ -196,7 +196,7 @@ def check_data(describe: Callable[[], Sequence[Any]] | None = None) -> Finding:
     """Which real data sets were found; none is needed, the synthetic shop is made on the spot."""
     try:
         if describe is None:
-            from mtlkit.data import public
+            from mtlkit.data.real import public
 
             describe = public.describe_all
         entries = list(describe())

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from mtlkit.data.table import Batch
-from mtlkit.layers import FieldEmbedding
-from mtlkit.losses import task_losses
+from mtlkit.layers.embedding import FieldEmbedding
+from mtlkit.losses.tasks import task_losses
 from mtlkit.schema import Schema, Task
 
 

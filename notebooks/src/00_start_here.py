@@ -37,9 +37,9 @@ import torch
 
 from mtlkit import Market, SharedBottom, evaluate, fit, paired_interval, plot, split_random
 from mtlkit.course import check, guess, hint, mode, predict, progress, quiz, record, sizes
-from mtlkit.course.display import plain_tables
 from mtlkit.course.doctor import doctor
-from mtlkit.data.pictures import draw_many, pixels
+from mtlkit.course.learner.display import plain_tables
+from mtlkit.shop.pictures.drawing import draw_many, pixels
 from mtlkit.train import seeded
 
 tables = plain_tables()

@@ -42,11 +42,11 @@ from IPython.display import Markdown, display
 
 import mtlkit
 from mtlkit import Market, SingleTask, Split, evaluate, fit, paired_interval, plot, split_time
+from mtlkit.comparison.search import search_rate
 from mtlkit.course import check, guess, mode, plain_tables, predict, record, sizes
-from mtlkit.data.market_frames import clean_impressions, frame_truth, impression_encoder
 from mtlkit.metrics import precision, recall
 from mtlkit.models import Constant
-from mtlkit.search import search_rate
+from mtlkit.shop.impression_frame import clean_impressions, frame_truth, impression_encoder
 from mtlkit.train import main_metric, seeded
 
 tables = plain_tables(tbl_cols=9, tbl_rows=6, float_precision=3)

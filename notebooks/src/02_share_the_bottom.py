@@ -43,7 +43,7 @@ from mtlkit import ArticleNetwork, FixedWeights, SharedBottom, concatenate, eval
 from mtlkit.comparison import paired_interval, verdict
 from mtlkit.course import check, guess, mode, plain_tables, predict, record, sizes
 from mtlkit.data.augment import augment
-from mtlkit.data.product_pictures import (
+from mtlkit.shop.product_pictures import (
     CATEGORIES,
     keep_labels,
     picture_source,

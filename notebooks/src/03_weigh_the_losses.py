@@ -42,8 +42,8 @@ from IPython.display import Markdown, display
 import mtlkit
 from mtlkit import FixedWeights, SharedBottom, SingleTask, Split, compare, evaluate, fit, plot
 from mtlkit.course import check, guess, mode, plain_tables, predict, record, sizes
-from mtlkit.evaluation import deviance_explained
 from mtlkit.train import seeded
+from mtlkit.train.evaluation import deviance_explained
 
 torch.set_num_threads(1)  # quicker for networks as small as these
 

@@ -40,11 +40,11 @@ from IPython.display import Markdown, display
 
 import mtlkit
 from mtlkit import AITM, DBMTL, ESCM2, ESM2, ESMM, SharedBottom, SingleTask, metrics, plot
-from mtlkit.chain import log1mexp
 from mtlkit.comparison import verdict
 from mtlkit.course import check, guess, mode, predict, record, sizes
-from mtlkit.data.market_oracle import best_predictions
-from mtlkit.propensity import inverse_propensity
+from mtlkit.losses.chain import log1mexp
+from mtlkit.losses.propensity import inverse_propensity
+from mtlkit.shop.oracle import best_predictions
 from mtlkit.train import seeded
 
 torch.set_num_threads(1)  # quicker for networks as small as these

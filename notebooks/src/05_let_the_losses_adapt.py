@@ -43,8 +43,8 @@ from mtlkit import Market, SharedBottom, SingleTask, Split, balance, compare, ev
 from mtlkit.comparison import paired_interval, verdict
 from mtlkit.course import check, guess, mode, plain_tables, predict, record, sizes
 from mtlkit.data.splits import split_time
-from mtlkit.evaluation import deviance_explained
 from mtlkit.train import seeded
+from mtlkit.train.evaluation import deviance_explained
 
 torch.set_num_threads(1)  # quicker for networks as small as these
 tables = plain_tables(tbl_rows=20)

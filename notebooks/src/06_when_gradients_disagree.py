@@ -43,8 +43,8 @@ from IPython.display import Markdown, display
 from mtlkit import Market, SharedBottom, SingleTask, compare, fit, paired_interval, plot, split_time
 from mtlkit.balance import BALANCERS, FixedWeights, GradientObserver, GradientStep, MetaBalance
 from mtlkit.balance.toy import PARETO, STARTS, toy_gradients, walk
-from mtlkit.course import check, guess, hint, mode, plain_tables, predict, record, sizes
-from mtlkit.data.product_pictures import shuffle_labels
+from mtlkit.course import check, guess, mode, plain_tables, predict, record, sizes
+from mtlkit.shop.product_pictures import shuffle_labels
 from mtlkit.train import seeded
 
 torch.set_num_threads(1)  # quicker for networks as small as these

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtlkit.balance.elementwise import ExcessMTL, GradDrop, MetaBalance
+from mtlkit.balance.engine.gramian import TaskGradients
 from mtlkit.balance.gradnorm import GradNorm, gradnorm_gradient
-from mtlkit.balance.gramian import TaskGradients
 from mtlkit.balance.remembered import DualBalancing, MoCo, SDMGrad
 from mtlkit.schema import Schema, SchemaError, Task
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from mtlkit.balance import Balancer
-from mtlkit.balance.gradient_step import GradientStep
-from mtlkit.balance.gramian import PIECE, gramian
+from mtlkit.balance.engine.gradient_step import GradientStep
+from mtlkit.balance.engine.gramian import PIECE, gramian
 from mtlkit.models import ArticleNetwork, MMoE, SharedBottom, SingleTask
 from tests import tiny
 

@@ -13,10 +13,10 @@ from mtlkit.balance.positive import PositiveLosses, lowest_poisson_loss
 from mtlkit.balance.random_weights import RandomLossWeighting
 from mtlkit.balance.scalarizations import GeometricLoss, LogSum, SmoothTchebycheff
 from mtlkit.balance.uncertainty import IMTLL, UncertaintyWeighting
-from mtlkit.checkpoint import load_checkpoint, save_checkpoint
 from mtlkit.models import SharedBottom
 from mtlkit.schema import Schema, SchemaError, Task
 from mtlkit.train import fit, seeded
+from mtlkit.train.checkpoint import load_checkpoint, save_checkpoint
 from tests import tiny
 
 SCHEMA = Schema(

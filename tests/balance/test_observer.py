@@ -14,7 +14,7 @@ from mtlkit.balance import (
     UncertaintyWeighting,
 )
 from mtlkit.balance.observer import GradientObserver
-from mtlkit.data.market import Market
+from mtlkit.shop.market import Market
 from mtlkit.train import seeded
 
 

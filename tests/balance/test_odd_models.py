@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mtlkit.balance import GradNorm, MetaBalance, PCGrad, UPGrad
-from mtlkit.balance.gradient_step import GradientStep
+from mtlkit.balance.engine.gradient_step import GradientStep
 from mtlkit.layers import MLP, FieldEmbedding
 from mtlkit.models import SharedBottom
 from mtlkit.models.base import MultiTaskModel, head_logits

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mtlkit.course import build, store
+from mtlkit.course.author import build
+from mtlkit.course.learner import store
 
 FIXTURES = Path(__file__).parent / "fixtures" / "notebooks"
 

@@ -4,9 +4,10 @@ import re
 
 import pytest
 
-from mtlkit.course import build, questions
-from mtlkit.course.check import REGISTRY, judge, load
-from mtlkit.course.markers import TAGS, parse
+from mtlkit.course.author import build
+from mtlkit.course.author.markers import TAGS, parse
+from mtlkit.course.learner import questions
+from mtlkit.course.learner.check import REGISTRY, judge, load
 
 GUIDE = (build.HERE.notebooks / "README.md").read_text(encoding="utf-8")
 

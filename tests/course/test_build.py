@@ -3,8 +3,8 @@
 import nbformat
 import pytest
 
-from mtlkit.course import build, copies
-from mtlkit.course.markers import SourceError
+from mtlkit.course.author import build, copies
+from mtlkit.course.author.markers import SourceError
 
 SOLUTION_LINE = "doubled_number = number * 2"
 

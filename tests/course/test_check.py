@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from mtlkit.course import NotAttempted, check, store
+from mtlkit.course import NotAttempted, check
 from mtlkit.course import check as exported
-from mtlkit.course.check import (
+from mtlkit.course.learner import store
+from mtlkit.course.learner.check import (
     REGISTRY,
     CheckFailed,
     Mistake,

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+import mtlkit.course.checks as folder
 import pytest
 
-import mtlkit.course.checks as folder
-from mtlkit.course.check import REGISTRY, judge, load
+from mtlkit.course.learner.check import REGISTRY, judge, load
 
 NUMBERS = sorted(path.stem[2:] for path in Path(folder.__file__).parent.glob("nb[0-9][0-9].py"))
 EXERCISES = [name for number in NUMBERS for name in load(number)]

@@ -1,6 +1,6 @@
 """Right answers to notebook 03 that are written in other ways than the stored solutions."""
 
-from mtlkit.course.check import judge, load
+from mtlkit.course.learner.check import judge, load
 
 load("03")
 

@@ -3,7 +3,8 @@
 import nbformat
 import pytest
 
-from mtlkit.course import build, copies, execute
+from mtlkit.course.author import build, copies
+from mtlkit.course.runner import execute
 
 
 def outputs(notebook):
@@ -37,7 +38,8 @@ def test_a_solution_that_fails_its_check_fails_the_build(edit, folders, capsys):
 @pytest.mark.notebook
 def test_a_notebook_runs_in_its_own_folder_with_its_mode_and_a_private_record(tmp_path):
     text = (
-        "import os\nfrom mtlkit.course import mode\nfrom mtlkit.course.store import location\n"
+        "import os\nfrom mtlkit.course import mode\n"
+        "from mtlkit.course.learner.store import location\n"
         "print(os.getcwd(), mode(), os.environ['MTLKIT_HOME'] in str(location()))"
     )
     notebook = nbformat.v4.new_notebook(

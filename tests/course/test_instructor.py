@@ -5,9 +5,9 @@ from itertools import pairwise
 
 import pytest
 
-from mtlkit.course import build
-from mtlkit.course.check import REGISTRY, Checker, Mistake, Wrong
-from mtlkit.course.instructor import make_page
+from mtlkit.course.author import build
+from mtlkit.course.author.instructor import make_page
+from mtlkit.course.learner.check import REGISTRY, Checker, Mistake, Wrong
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import base64
 import nbformat
 import pytest
 
-from mtlkit.course import build, lint, lint_code, lint_outputs
-from mtlkit.course.copies import KERNEL, fingerprint
+from mtlkit.course.author import build, lint, lint_code, lint_outputs
+from mtlkit.course.author.copies import KERNEL, fingerprint
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mtlkit.course.markers import SourceError, parse, split_solution
+from mtlkit.course.author.markers import SourceError, parse, split_solution
 
 CODE = """\
 def double(number):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from mtlkit.course import mode, modes, sizes
+from mtlkit.course import mode, sizes
+from mtlkit.course.learner import modes
 
 
 def test_the_mode_is_full_unless_set(monkeypatch):

@@ -7,7 +7,8 @@ import shutil
 import ipywidgets
 import pytest
 
-from mtlkit.course import display, guess, hint, predict, progress, questions, quiz, store
+from mtlkit.course import guess, hint, predict, progress, quiz
+from mtlkit.course.learner import display, questions, store
 
 QUIZ = """
 quizzes:
@@ -34,8 +35,8 @@ CARDS = {"title": "x", "exercises": {n: {"hints": ["nudge", "answer"]} for n in 
 
 @pytest.fixture(autouse=True)
 def folder(home, tmp_path, monkeypatch):
-    monkeypatch.setattr("mtlkit.course.questions.FOLDER", tmp_path)
-    monkeypatch.setattr("mtlkit.course.cards.FOLDER", tmp_path)
+    monkeypatch.setattr("mtlkit.course.learner.questions.FOLDER", tmp_path)
+    monkeypatch.setattr("mtlkit.course.learner.cards.FOLDER", tmp_path)
     (tmp_path / "nb98.yaml").write_text(QUIZ, encoding="utf-8")
     (tmp_path / "nb98.json").write_text(json.dumps(CARDS), encoding="utf-8")
     return tmp_path

@@ -10,10 +10,10 @@ import nbformat
 import polars as pl
 import pytest
 
-from mtlkit.course import run as course
-from mtlkit.course.record import read_records, record
-from mtlkit.course.report import outputs, records_html, write_report
-from mtlkit.course.report_tables import format_value, markdown_tables, safe_table, table_html
+from mtlkit.course.learner.record import read_records, record
+from mtlkit.course.runner import run as course
+from mtlkit.course.runner.report import outputs, records_html, write_report
+from mtlkit.course.runner.report_tables import format_value, markdown_tables, safe_table, table_html
 
 PIXEL = base64.b64encode(
     bytes.fromhex(
@@ -25,7 +25,7 @@ PIXEL = base64.b64encode(
 GOOD = f'''
 import os
 import polars as pl
-from mtlkit.course.record import record
+from mtlkit.course.learner.record import record
 from IPython.display import Image, Markdown, display
 record("rows", 1234)
 record("mode", os.environ["MTLKIT_MODE"])

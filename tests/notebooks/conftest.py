@@ -8,8 +8,8 @@ from typing import Any
 import nbformat
 import pytest
 
-from mtlkit.course.execute import run
-from mtlkit.course.record import read_records
+from mtlkit.course.learner.record import read_records
+from mtlkit.course.runner.execute import run
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 

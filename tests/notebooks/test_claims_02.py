@@ -2,7 +2,7 @@
 
 import pytest
 
-from mtlkit.data.product_pictures import picture_source
+from mtlkit.shop.product_pictures import picture_source
 
 pytestmark = pytest.mark.notebook
 

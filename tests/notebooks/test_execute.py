@@ -2,7 +2,8 @@
 
 import pytest
 
-from mtlkit.course import build, copies, execute
+from mtlkit.course.author import build, copies
+from mtlkit.course.runner import execute
 
 SOURCES = build.source_paths()
 NAMES = [path.stem for path in SOURCES]

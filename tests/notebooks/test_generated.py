@@ -2,7 +2,7 @@
 
 import pytest
 
-from mtlkit.course import build, lint
+from mtlkit.course.author import build, lint
 
 SOURCES = build.source_paths()
 NAMES = [path.stem for path in SOURCES]

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from mtlkit.course import build
+from mtlkit.course.author import build
 
 DECKS = sorted(build.HERE.slides.glob("[0-9][0-9]_*.html"))
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

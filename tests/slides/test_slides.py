@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from mtlkit import plot
-from mtlkit.course import build, lint_slides, slides
+from mtlkit.course.author import build, lint_slides, slides
 
 GAIN = "The gain of sharing"
 DECK = """---

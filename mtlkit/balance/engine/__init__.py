@@ -1,0 +1,1 @@
+"""Task gradients of one batch, exactly and cheaply, and their Gramian."""

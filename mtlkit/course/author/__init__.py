@@ -1,0 +1,1 @@
+"""From sources to copies: the builder, its lints, instructor pages and decks."""

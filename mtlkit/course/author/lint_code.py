@@ -1,0 +1,171 @@
+"""Rules about the code of a notebook: names, shell, network, training labels, course calls."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from mtlkit.course.author import copies
+from mtlkit.course.author.markers import Cell
+from mtlkit.course.learner import modes, questions
+from mtlkit.course.learner.check import load as load_checkers
+
+LABELS = ("batch", "forward", "task losses", "combine", "backward", "step")
+_SHELL = re.compile(
+    r"^\s*(!|%%?(bash|sh|script|system|sx|cmd|pip|conda)\b)|\bos\.system\(|\bsubprocess\b"
+)
+_NETWORK = re.compile(
+    r"\b(requests|urllib|urllib3|httpx|aiohttp|socket|ftplib|pooch)\b\s*(\.|import)"
+    r"|\b(import|from)\s+(requests|urllib|urllib3|http|httpx|aiohttp|socket|ftplib|pooch)\b"
+    r"|\burlopen\(|\.download\(|\bdownload=True"
+)
+Rule = Iterator[tuple[int, str, bool]]
+
+
+def rules(built: Any) -> Rule:
+    """All findings about the code of both copies: (line, sentence, whether it is an error)."""
+    code = [cell for cell in built.source.cells if cell.kind == "code"]
+    for cell in code:
+        yield from _lines(cell)
+    parameters = [cell for cell in code if "parameters" in cell.tags]
+    if len(parameters) != 1:
+        yield 1, "exactly one cell must be tagged parameters", True
+    elif not re.search(r"^MODE = ", parameters[0].source, flags=re.MULTILINE):
+        yield parameters[0].line, "the parameters cell does not set MODE", True
+    yield from _names(built)
+    yield from _course_calls(built)
+    yield from _learner_names(built)
+
+
+def _lines(cell: Cell) -> Rule:
+    for offset, row in enumerate(cell.source.split("\n"), start=1):
+        if _SHELL.search(row):
+            yield cell.line + offset, f"a shell line: {row.strip()!r}", True
+        if _NETWORK.search(row):
+            yield (
+                cell.line + offset,
+                f"a network call: {row.strip()!r}; the course is offline",
+                True,
+            )
+        if len(row) > 100:
+            yield cell.line + offset, f"a line of {len(row)} characters; 100 fit", False
+    if re.search(r"\bguess\(", cell.source) and "hide-output" not in cell.tags:
+        yield cell.line, "the answer to a guess is not folded: tag the cell hide-output", False
+    if ".backward(" in cell.source and ".step(" in cell.source:
+        comments = [row.partition("#")[2].lower() for row in cell.source.split("\n") if "#" in row]
+        place = 0
+        for label in LABELS:
+            rest = [n for n in range(place, len(comments)) if label in comments[n]]
+            if not rest:
+                yield cell.line, f"a training loop without the label '# {label}' in its place", True
+                return
+            place = rest[0] + 1
+
+
+def _names(built: Any) -> Rule:
+    """Syntax errors and names that do not resolve, found by ruff in each copy as one script."""
+    for audience in copies.AUDIENCES:
+        script, lines = [], []
+        cells = copies.kept(built.source, audience)
+        for cell, new in zip(cells, getattr(built, audience).cells, strict=True):
+            if cell.kind != "code":
+                continue
+            for row in new.source.split("\n"):
+                magic = re.match(r"^\s*[!%]", row)
+                script.append("pass" if magic else row)
+                lines.append(cell.line)
+        for line, text in undefined("\n".join(script) + "\n"):
+            yield lines[min(line, len(lines)) - 1], f"{audience} copy: {text}", True
+
+
+def undefined(script: str) -> list[tuple[int, str]]:
+    """(line, message) of each syntax error or unresolved name in a script; needs ruff."""
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821,F822,E9"]
+    command += ["--output-format", "json", "--stdin-filename", "notebook.py", "-"]
+    done = subprocess.run(command, input=script.encode("utf-8"), capture_output=True, check=False)
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"ruff could not run: {done.stderr.decode('utf-8', 'replace').strip()}")
+    return [(e["location"]["row"], e["message"]) for e in json.loads(done.stdout or b"[]")]
+
+
+def calls(cell: Cell) -> Iterator[tuple[str, str]]:
+    """(function, first argument) of each call in a cell whose first argument is a plain text."""
+    try:
+        tree = ast.parse(cell.source)
+    except SyntaxError:
+        return  # reported by ruff, or a cell with magics
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            name = node.func.id if isinstance(node.func, ast.Name) else ""
+            if isinstance(node.args[0].value, str):
+                yield name, node.args[0].value
+
+
+def _course_calls(built: Any) -> Rule:
+    number = built.source.number
+    try:
+        asked = questions.load(number)
+    except questions.QuestionError as error:
+        yield 1, str(error), True
+        asked = {"quizzes": {}, "predictions": {}}
+    tables = {
+        "quiz": (asked["quizzes"], f"no such quiz in lessons/nb{number}/quiz.yaml"),
+        "predict": (asked["predictions"], f"no such prediction in lessons/nb{number}/quiz.yaml"),
+        "guess": (asked["predictions"], f"no such prediction in lessons/nb{number}/quiz.yaml"),
+        "hint": (built.source.exercises, "no such exercise"),
+        "sizes": (modes.SIZES, "no such row in mtlkit/course/learner/modes.py"),
+    }
+    used: set[tuple[str, str]] = set()
+    for cell in built.source.cells:
+        for name, argument in calls(cell) if cell.kind == "code" else ():
+            used.add((name, argument))
+            if name in tables and argument not in tables[name][0]:
+                yield cell.line, f'{name}("{argument}"): {tables[name][1]}', True
+    for name in asked["quizzes"]:
+        if ("quiz", name) not in used:
+            yield 1, f"the quiz {name} is never asked", False
+    for name in asked["predictions"]:
+        if ("predict", name) not in used:
+            yield 1, f"the prediction {name} is never asked", False
+    checkers = load_checkers(number)
+    for exercise in built.source.exercises.values():
+        if exercise.id not in checkers:
+            text = f"exercise {exercise.id} has no checker in lessons/nb{number}/checks.py"
+            yield exercise.line, text, True
+        elif len(checkers[exercise.id].wrong) < 2:
+            text = f"the checker of {exercise.id} stores fewer than two wrong answers"
+            yield exercise.line, text, True
+
+
+def _learner_names(built: Any) -> Rule:
+    """Later cells must not need what the learner writes."""
+    own: dict[str, str] = {}
+    for cell in built.source.cells:
+        if cell.kind != "code" or {"check", "solution"} & set(cell.tags):
+            continue
+        try:
+            tree = ast.parse(cell.source)
+        except SyntaxError:
+            continue
+        if "exercise-code" in cell.tags:
+            for node in tree.body:
+                if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                    own[node.name] = cell.exercise
+                elif isinstance(node, ast.Assign):
+                    own |= {t.id: cell.exercise for t in node.targets if isinstance(t, ast.Name)}
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name):
+                if isinstance(node.ctx, ast.Store):
+                    own.pop(node.id, None)
+                elif node.id in own:
+                    yield (
+                        cell.line,
+                        f"uses {node.id!r}, which the learner writes in exercise {own[node.id]}; "
+                        "later cells use the package",
+                        True,
+                    )
+                    break

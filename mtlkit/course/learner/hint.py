@@ -1,0 +1,30 @@
+"""Hints, one at a time, from a nudge to nearly the answer."""
+
+import sys
+
+from mtlkit.course.learner import cards, store
+
+
+def hint(exercise: str) -> None:
+    """Print the next hint of an exercise ("2.1"); after the last one, print them all again."""
+    number = str(exercise).partition(".")[0]
+    known = cards.load(f"{int(number):02d}")["exercises"] if number.isdigit() else {}
+    if exercise not in known:
+        print(f"there is no exercise {exercise!r}; look at the number on the exercise card.")
+        return
+    hints = known[exercise]["hints"]
+    seen = store.read()["hints"].get(exercise, 0)
+    seen = seen if isinstance(seen, int) and seen >= 0 else 0
+    if seen >= len(hints):
+        print("\n".join(f"Hint {n} of {len(hints)}: {t}" for n, t in enumerate(hints, start=1)))
+        print("That was the last hint. The solution copy of this notebook shows one way to do it.")
+        return
+    print(f"Hint {seen + 1} of {len(hints)}: {hints[seen]}")
+    store.update(lambda record: record["hints"].update({exercise: seen + 1}))
+
+
+def lay_ready() -> None:
+    """Give a notebook the name `hint`: cards and checks speak of it, and few cells import it."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is not None:
+        shell.user_ns.setdefault("hint", hint)

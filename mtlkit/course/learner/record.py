@@ -1,0 +1,108 @@
+"""Recording results: what a notebook finds, kept as small JSON files for the course report."""
+
+import hashlib
+import json
+import math
+import os
+import re
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+FOLDER_VARIABLE = "MTLKIT_RECORD"
+MAX_ROWS = 500
+
+
+def record(name: str, value: Any, *, source: str = "", note: str = "") -> Path:
+    """Keep one result under a name, so that the course report can show it.
+
+    ``value`` is a number, a text, a truth value, a dictionary or list of these, or a polars
+    DataFrame (up to 500 rows). ``source`` names the data behind it: tables of the same name and
+    different sources are shown side by side, for example "synthetic shop" and "Complete Journey".
+    ``note`` is one sentence shown below. The file goes to the folder in the environment variable
+    MTLKIT_RECORD, otherwise to ``.mtlkit/records``; a second record of the same name and source
+    replaces the first. Returns the file's path. Raises TypeError for a value that cannot be kept,
+    ValueError for an empty name or a table that is too long.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError("record(name, value): the name must be a text such as 'auc of click'")
+    entry = {"name": name.strip(), "source": source, "note": note, **_encode(name, value)}
+    folder = record_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{_file_name(name, source)}.json"
+    text = json.dumps(entry, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    handle, temporary = tempfile.mkstemp(dir=folder, suffix=".new")
+    with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+    Path(temporary).replace(target)
+    return target
+
+
+def record_folder() -> Path:
+    """The folder of the records: MTLKIT_RECORD, otherwise ``.mtlkit/records`` of the checkout."""
+    chosen = os.environ.get(FOLDER_VARIABLE)
+    if chosen:
+        return Path(chosen)
+    checkout = Path(__file__).resolve().parents[3]
+    home = checkout if (checkout / "notebooks").is_dir() else Path.cwd()
+    return home / ".mtlkit" / "records"
+
+
+def read_records(folder: Path | str) -> list[dict[str, Any]]:
+    """All records of a folder in the order they were made; a file that is no record is left out."""
+    entries = []
+    files = Path(folder).glob("*.json") if Path(folder).is_dir() else []
+    for file in sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name)):
+        try:
+            entry = json.loads(file.read_text(encoding="utf-8"))
+        except (ValueError, OSError):
+            continue
+        if isinstance(entry, dict) and {"name", "kind"} <= set(entry):
+            entries.append(entry)
+    return entries
+
+
+def _file_name(name: str, source: str) -> str:
+    """Readable and unique: words of the name, and a short hash that also covers the source."""
+    words = re.sub(r"[^a-z0-9]+", "_", f"{name} {source}".lower()).strip("_")[:48]
+    digest = hashlib.sha256(f"{name.strip()}\0{source}".encode()).hexdigest()[:8]
+    return f"{words or 'result'}-{digest}"
+
+
+def _encode(name: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, pl.DataFrame):
+        if value.height > MAX_ROWS:
+            raise ValueError(
+                f"record({name!r}): the table has {value.height} rows; record a summary of at "
+                f"most {MAX_ROWS}"
+            )
+        rows = [[_plain(name, cell) for cell in row] for row in value.rows()]
+        return {"kind": "table", "columns": value.columns, "rows": rows}
+    plain = _plain(name, value)
+    return {"kind": "values" if isinstance(plain, dict | list) else "value", "value": plain}
+
+
+def _plain(name: str, value: Any) -> Any:
+    """The value in JSON's own types; NaN and infinities become "nan", "inf" and "-inf"."""
+    if hasattr(value, "detach"):  # a torch tensor, told apart without importing torch
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray | np.generic | pl.Series):
+        value = value.to_list() if isinstance(value, pl.Series) else value.tolist()
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(name, part) for key, part in value.items()}
+    if isinstance(value, Sequence | set):
+        return [_plain(name, part) for part in value]
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    raise TypeError(
+        f"record({name!r}): cannot keep a {type(value).__name__}; give a number, a text, "
+        "a dictionary, a list or a polars DataFrame"
+    )

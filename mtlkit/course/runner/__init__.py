@@ -1,0 +1,1 @@
+"""Executing notebooks without a screen, and the report of a whole course."""

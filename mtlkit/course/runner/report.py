@@ -1,0 +1,221 @@
+"""The course report: one HTML file with every notebook's state, results, tables and figures."""
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mtlkit.course.runner.report_tables import format_value, markdown_tables, safe_table, table_html
+
+if TYPE_CHECKING:
+    from mtlkit.course.runner.run import NotebookRun
+
+PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
+STATES = {"ok": ("ok", "✓ ok"), "failed": ("failed", "✗ failed"), "not run": ("waiting", "not run")}
+
+
+def write_report(
+    runs: Sequence["NotebookRun"], path: Path, facts: Mapping[str, str], seconds: float
+) -> Path:
+    """Write the report of a course run to ``path``; it needs no other file and no network."""
+    style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
+    good = sum(run.status == "ok" for run in runs)
+    shown = _shown(runs)
+    pieces = [
+        "<!doctype html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        "<title>mtlkit course report</title>",
+        f"<style>\n{style}</style></head><body>",
+        "<header><h1>mtlkit course report</h1>",
+        f'<p class="lead">{good} of {len(runs)} notebooks reached their end, '
+        f"in {duration(seconds)}.</p>",
+        _facts(facts),
+        "</header><main>",
+        _overview(runs),
+        *(_section(run, run in shown, path.parent) for run in runs),
+        "<footer>Made by <code>mtlkit course</code>. Each number stands in an executed notebook "
+        "beside this file; <code>results.json</code> holds the recorded ones for programs.",
+        "</footer>",
+        "</main></body></html>\n",
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(pieces), encoding="utf-8", newline="\n")
+    return path
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words a person reads: "8.2 s", "2 min 05 s"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
+
+
+def outputs(notebook: Any) -> tuple[list[str], list[str]]:
+    """The figures and tables in a notebook's outputs, as (list of <figure>, list of <table>)."""
+    figures, tables = [], []
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {})
+            picture = next((kind for kind in PICTURES if kind in data), None)
+            if picture is not None:
+                figures.append(_figure(picture, data[picture], output.get("metadata", {})))
+            elif "<table" in _text(data.get("text/html", "")):
+                tables.append(safe_table(_text(data["text/html"])))
+            elif "text/markdown" in data:
+                tables += markdown_tables(_text(data["text/markdown"]))
+    return figures, [table for table in tables if table]
+
+
+def _shown(runs: Sequence["NotebookRun"]) -> list["NotebookRun"]:
+    """The runs whose figures are shown: a solution copy only where no learner copy was run."""
+    learners = {run.name for run in runs if run.copy == "learner"}
+    return [run for run in runs if run.copy == "learner" or run.name not in learners]
+
+
+def _text(value: Any) -> str:
+    return "".join(value) if isinstance(value, list | tuple) else str(value)
+
+
+def _figure(kind: str, data: Any, metadata: Mapping[str, Any]) -> str:
+    text = _text(data)
+    coded = base64.b64encode(text.encode()).decode() if kind.endswith("xml") else text
+    coded = "".join(coded.split())
+    details = metadata.get(kind)
+    alt = details.get("alt", "") if isinstance(details, Mapping) else ""
+    alt = str(alt or metadata.get("alt", "")).strip()
+    caption = f"<figcaption>{html.escape(alt)}</figcaption>" if alt else ""
+    described = html.escape(alt or "Figure without a description", quote=True)
+    return (
+        f'<figure><img loading="lazy" alt="{described}" src="data:{kind};base64,{coded}">'
+        f"{caption}</figure>"
+    )
+
+
+def _facts(facts: Mapping[str, str]) -> str:
+    rows = "".join(
+        f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(value)}</dd></div>"
+        for name, value in facts.items()
+    )
+    return f'<dl class="facts">{rows}</dl>'
+
+
+def _anchor(run: "NotebookRun") -> str:
+    return html.escape(f"{run.copy}-{run.name}", quote=True)
+
+
+def _state(run: "NotebookRun") -> str:
+    kind, words = STATES[run.status]
+    return f'<span class="state {kind}">{words}</span>'
+
+
+def _name(run: "NotebookRun") -> str:
+    title = html.escape(run.title)
+    return title if run.copy == "learner" else f"{title} (solution copy)"
+
+
+def _overview(runs: Sequence["NotebookRun"]) -> str:
+    longest = max((run.seconds for run in runs), default=0.0) or 1.0
+    rows = []
+    for run in runs:
+        width = 60 * run.seconds / longest
+        rows.append(
+            f"<tr><td>{html.escape(run.name[:2])}</td>"
+            f'<td><a href="#{_anchor(run)}">{_name(run)}</a></td><td>{_state(run)}</td>'
+            f'<td><span class="meter"><i style="width:{width:.1f}%"></i>{duration(run.seconds)}'
+            f'</span></td><td class="number">{len(run.records)}</td></tr>'
+        )
+    return (
+        '<section class="card overview" aria-label="Overview"><div class="scroll"><table><thead>'
+        '<tr><th></th><th scope="col">Notebook</th>'
+        '<th scope="col">State</th><th scope="col">Time</th>'
+        '<th scope="col" class="number">Results</th></tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div></section>"
+    )
+
+
+def _section(run: "NotebookRun", show_outputs: bool, folder: Path) -> str:
+    pieces = [
+        f'<section class="card {STATES[run.status][0]}" id="{_anchor(run)}">',
+        f'<div class="title"><h2>{_name(run)}</h2>{_state(run)}'
+        f'<span class="muted">{duration(run.seconds)}</span></div>',
+    ]
+    if run.failure is not None:
+        pieces.append(_failure(run))
+    pieces.append(records_html(run.records))
+    figures, tables = _stored_outputs(run) if show_outputs else ([], [])
+    if tables:
+        pieces.append("<h3>Tables in the notebook</h3>")
+        pieces += [_scroll(table, "Table from the notebook") for table in tables]
+    if figures:
+        pieces.append(f'<h3>Figures</h3><div class="figures">{"".join(figures)}</div>')
+    if run.executed is not None and run.executed.exists():
+        link = html.escape(run.executed.relative_to(folder).as_posix(), quote=True)
+        pieces.append(f'<p class="muted">Executed copy: <a href="{link}">{link}</a></p>')
+    return "\n".join([piece for piece in pieces if piece] + ["</section>"])
+
+
+def _stored_outputs(run: "NotebookRun") -> tuple[list[str], list[str]]:
+    import nbformat
+
+    if run.executed is None or not run.executed.exists():
+        return [], []
+    return outputs(nbformat.read(run.executed, as_version=4))
+
+
+def _failure(run: "NotebookRun") -> str:
+    failure = run.failure
+    assert failure is not None
+    pieces = [f"<p><strong>Stopped:</strong> {html.escape(failure.sentence())}</p>"]
+    if failure.code:
+        pieces.append(f"<pre>{html.escape(failure.code)}</pre>")
+    if failure.traceback:
+        pieces.append(
+            "<details><summary>The whole traceback</summary>"
+            f"<pre>{html.escape(failure.traceback)}</pre></details>"
+        )
+    return "".join(pieces)
+
+
+def records_html(records: Sequence[Mapping[str, Any]]) -> str:
+    """Recorded results: single values as tiles, tables below; one name's sources side by side."""
+    if not records:
+        return ""
+    tiles = [_tile(entry) for entry in records if entry["kind"] == "value"]
+    pieces = ["<h3>Results</h3>"]
+    if tiles:
+        pieces.append(f'<dl class="values">{"".join(tiles)}</dl>')
+    grouped: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in records:
+        if entry["kind"] != "value":
+            grouped.setdefault(entry["name"], []).append(entry)
+    for name, entries in grouped.items():
+        pieces.append(f"<h3>{html.escape(name)}</h3>")
+        pieces.append(f'<div class="beside">{"".join(_table_entry(e) for e in entries)}</div>')
+    return "\n".join(pieces)
+
+
+def _tile(entry: Mapping[str, Any]) -> str:
+    notes = [str(entry[key]) for key in ("source", "note") if entry.get(key)]
+    small = f" <small>{html.escape(', '.join(notes))}</small>" if notes else ""
+    return (
+        f"<div><dt>{html.escape(entry['name'])}</dt>"
+        f"<dd>{html.escape(format_value(entry.get('value')))}{small}</dd></div>"
+    )
+
+
+def _table_entry(entry: Mapping[str, Any]) -> str:
+    source = str(entry.get("source") or "")
+    heading = f"<h4>{html.escape(source)}</h4>" if source else ""
+    note = f'<p class="muted">{html.escape(str(entry["note"]))}</p>' if entry.get("note") else ""
+    label = f"{entry['name']} {source}".strip()
+    return f"<div>{heading}{_scroll(table_html(entry), label)}{note}</div>"
+
+
+def _scroll(table: str, label: str) -> str:
+    """A table that is wider than the page scrolls by itself, also with the keyboard."""
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{html.escape(label, True)}">'
+        f"{table}</div>"
+    )

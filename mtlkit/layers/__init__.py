@@ -1,0 +1,15 @@
+"""The layers that every architecture is built from."""
+
+import torch
+
+from mtlkit.layers.embedding import FieldEmbedding
+from mtlkit.layers.experts import ExpertBank, Gate, mix
+from mtlkit.layers.mlp import MLP
+from mtlkit.layers.repeats import Repeats, sum_repeated
+
+__all__ = ["MLP", "ExpertBank", "FieldEmbedding", "Gate", "Repeats", "mix", "sum_repeated"]
+
+# The vector mathematics that PyTorch uses on Intel processors (square roots, exponentials) sets
+# itself up at its first call. When two threads make that call together, one of them may work with a
+# relative error of 1e-4 that once, and a run is not repeatable. One number first, in one thread.
+torch.ones(1).sqrt()

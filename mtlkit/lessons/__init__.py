@@ -1,0 +1,1 @@
+"""What the notebooks teach with, one folder a notebook: checks, quizzes, cards."""

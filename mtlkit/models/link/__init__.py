@@ -1,0 +1,1 @@
+"""How the outputs of tasks are linked, around any architecture that shares."""

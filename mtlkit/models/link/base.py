@@ -1,0 +1,116 @@
+"""What every link between tasks is: a sharing model inside, and an order of outcomes around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mtlkit.data.table import Batch
+from mtlkit.losses.chain import joint_labels, log_joint
+from mtlkit.models.base import MultiTaskModel
+from mtlkit.models.share.shared_bottom import SharedBottom
+from mtlkit.schema import Schema, Task
+
+Network = Callable[..., MultiTaskModel]
+
+
+class Link(MultiTaskModel):
+    """Base of ESMM, ESM2, ESCM2, DBMTL and AITM: they wrap any model that shares.
+
+    Parameters
+    ----------
+    schema
+        Inputs and tasks; ``given`` says which outcome needs which.
+    network
+        A factory of the sharing model, called with a schema: ``MMoE``, ``partial(MMoE, experts=3)``
+        or ``SingleTask`` (nothing shared). None: a shared embedding and one tower a task, as in the
+        papers.
+    embedding_dim, hidden, tower, dropout
+        Sizes handed to the network; None leaves its own default. The default network has
+        ``hidden=()`` and ``tower=(128, 64, 32)``.
+
+    ``forward`` gives conditional logits, as ``given`` says, and may give helper outputs under
+    further names that ``losses`` reads. ``predict`` gives conditional probabilities and
+    ``predict_joint`` those of the task with all its ancestors.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        network: Network | None = None,
+        *,
+        embedding_dim: int | None = None,
+        hidden: Sequence[int] | None = None,
+        tower: Sequence[int] | None = None,
+        dropout: float | None = None,
+    ) -> None:
+        super().__init__(schema)
+        chosen: dict[str, Any] = {
+            "embedding_dim": embedding_dim, "hidden": hidden, "tower": tower, "dropout": dropout,
+        }  # fmt: skip
+        sizes = {name: value for name, value in chosen.items() if value is not None}
+        if network is None:
+            network = SharedBottom
+            sizes = {"hidden": (), "tower": (128, 64, 32)} | sizes
+        self.network = network(self.inner_schema(), **sizes)
+
+    def inner_schema(self) -> Schema:
+        """The schema that the network is made for: the tasks and the helpers, one head each."""
+        helpers = tuple(Task(name) for names in self.helpers().values() for name in names)
+        return self.schema.with_tasks((*self.schema.tasks, *helpers))
+
+    def helpers(self) -> dict[str, tuple[str, ...]]:
+        """Names of further heads, one logit each, by the task that they serve."""
+        return {}
+
+    def embed(self, batch: Batch) -> Tensor:
+        return self.network.embed(batch)
+
+    def represent(self, x: Tensor, batch: Batch) -> tuple[Tensor, ...]:
+        return self.network.represent(x, batch)
+
+    def decode(self, shared: tuple[Tensor, ...], batch: Batch) -> dict[str, Tensor]:
+        return self.network.decode(shared, batch)
+
+    def task_modules(self, name: str) -> list[nn.Module]:
+        """The network's modules for the task and its helpers, and what the link adds for it."""
+        modules = self.network.task_modules(name)
+        for helper in self.helpers().get(name, ()):
+            modules = modules + self.network.task_modules(helper)
+        return modules
+
+    @torch.no_grad()
+    def predict_joint(self, batch: Batch) -> dict[str, Tensor]:
+        """P(the task and all its ancestors), (batch,), of every binary task; pCTCVR for purchase.
+
+        In float32 at least; never above the parent's.
+        """
+        return {name: p.exp() for name, p in log_joint(self.schema, self(batch)).items()}
+
+
+class EntireSpace(Link):
+    """A link whose chained tasks are trained on joint events, known on all impressions."""
+
+    def loss_rows(self, batch: Batch) -> Tensor:
+        return joint_labels(self.schema, batch.labels, batch.observed)[1]
+
+
+def vectors(schema: Schema, width: int) -> Schema:
+    """A schema whose tasks have ``width`` outputs each, so that a network gives vectors."""
+    if width < 2:
+        raise ValueError(f"width must be 2 or more, not {width!r}.")
+    return schema.with_tasks(Task(t.name, "multiclass", classes=width) for t in schema.tasks)
+
+
+def helper(logits: Mapping[str, Tensor], name: str, model: nn.Module) -> Tensor:
+    """A helper output; ``KeyError`` with what to do where it is missing."""
+    try:
+        return logits[name]
+    except KeyError:
+        raise KeyError(
+            f"{type(model).__name__}.losses needs the output {name!r}: give it all that forward "
+            "returns, not the tasks' logits alone."
+        ) from None

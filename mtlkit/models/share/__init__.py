@@ -1,0 +1,1 @@
+"""What the tasks share: architectures, one file each."""

@@ -1,0 +1,1 @@
+"""The synthetic shop: one generator, many tables, known truth."""

@@ -1,0 +1,153 @@
+"""The impression table: which columns a model may read, and how the log fills them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from mtlkit.data.table import Table
+from mtlkit.schema import Categorical, Dense, Scenario, Schema, Task
+from mtlkit.shop.impressions import LUCK
+from mtlkit.shop.wish import WISH
+from mtlkit.shop.world import CATEGORIES
+
+if TYPE_CHECKING:
+    from mtlkit.shop.market import Market
+
+TASKS = (
+    Task("click", "binary"),
+    Task("cart", "binary", given="click"),
+    Task("purchase", "binary", given="click"),
+    Task("dwell", "regression", given="click", unit="seconds", log1p=True),
+    Task("return", "binary", given="purchase"),
+    Task("rating", "regression", given="purchase", unit="stars"),
+)
+DENSE = (
+    "price", "position", "user_visits", "user_clicks", "user_buys", "user_basket", "recency",
+    "item_clicks", "item_rating",
+)  # fmt: skip
+KEYS = ("user", "item", "session", "time", "day", "position")
+
+TRUTH = (
+    *(f"true_{name}" for name in (*(t.name for t in TASKS), "checkout", "dwell_log1p")),
+    *(f"score_{name}" for name in LUCK),
+)
+WISH_TRUTH = ("true_wish", "score_wish")
+
+
+def tasks_of(market: Market) -> tuple[Task, ...]:
+    """The tasks of the impressions: ``TASKS``, and the wish where the shop has a wish list."""
+    return (*TASKS, WISH) if market.dials.wish_rate else TASKS
+
+
+def truth_of(market: Market) -> tuple[str, ...]:
+    """The truth columns of the log."""
+    return (*TRUTH, *WISH_TRUTH) if market.dials.wish_rate else TRUTH
+
+
+def log_columns(market: Market, start: int, rows: int) -> dict[str, np.ndarray]:
+    """Columns (row,) of rows start .. start + rows - 1 of the market's log."""
+    size = market.log.block_rows
+    parts = []
+    for number in range(start // size, -(-(start + rows) // size)):
+        block = market.log.block(number)
+        first, last = max(0, start - number * size), min(size, start + rows - number * size)
+        parts.append({name: value[first:last] for name, value in block.items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+class TableFiller:
+    """Tensors of a table of known length, filled piece by piece."""
+
+    def __init__(self, market: Market, rows: int) -> None:
+        self.market, self.schema = market, impression_schema(market)
+        self.categorical = torch.empty(rows, len(self.schema.categorical), dtype=torch.int64)
+        self.dense = torch.empty(rows, self.schema.dense_width)
+        self.labels = torch.zeros(rows, self.schema.num_tasks)
+        self.observed = torch.zeros(rows, self.schema.num_tasks, dtype=torch.bool)
+        self.scenario = torch.empty(rows, dtype=torch.int64)
+        self.truth_names = truth_of(market)
+        self.truth = {n.removeprefix("true_"): torch.empty(rows) for n in self.truth_names}
+        self.keys = {name: torch.empty(rows, dtype=torch.int64) for name in KEYS}
+
+    def fill(self, columns: dict[str, np.ndarray], at: int) -> None:
+        """Write columns (row,) into rows `at` and following."""
+        rows = slice(at, at + len(columns["user"]))
+        ids, dense = features(self.market, columns)
+        self.categorical[rows] = torch.from_numpy(ids)
+        self.dense[rows] = torch.from_numpy(dense)
+        self.scenario[rows] = torch.from_numpy(columns["scenario"])
+        columns = columns | {"time": columns["day"] * 24 + columns["hour"]}
+        for name in KEYS:
+            self.keys[name][rows] = torch.from_numpy(columns[name])
+        for name in self.truth_names:
+            self.truth[name.removeprefix("true_")][rows] = torch.from_numpy(columns[name])
+        seen = {"click": np.ones(len(ids), dtype=bool)}
+        for place, task in enumerate(self.schema.tasks):
+            if task.given is not None:
+                seen[task.name] = seen[task.given] & columns[task.given].astype(bool)
+            mask = seen[task.name]
+            self.observed[rows, place] = torch.from_numpy(mask)
+            label = np.where(mask, columns[task.name], 0).astype(np.float32)
+            self.labels[rows, place] = torch.from_numpy(label)
+
+    def table(self, first_row: int) -> Table:
+        """The finished table; row ids count from `first_row`."""
+        return Table(
+            self.schema, self.categorical, self.dense, {}, self.labels, self.observed,
+            self.scenario, truth=self.truth, keys=self.keys,
+            row_id=torch.arange(first_row, first_row + len(self.scenario)),
+        )  # fmt: skip
+
+
+def impression_schema(market: Market) -> Schema:
+    """Schema of the impression table. Id 0 of a field is kept for the unknown."""
+    dials = market.dials
+    sizes = {
+        "user": dials.users, "item": dials.items, "category": len(CATEGORIES),
+        "style": len(market.styles), "seller": dials.sellers,
+        "price_band": len(market.price_bands), "age_band": len(market.age_bands),
+        "favourite_category": len(CATEGORIES), "region": len(market.regions),
+        "device": len(market.devices),
+        "hour": 24, "weekday": 7, "scenario": dials.scenarios,
+    }  # fmt: skip
+    return Schema(
+        tasks_of(market),
+        categorical=tuple(Categorical(name, size + 1) for name, size in sizes.items()),
+        dense=tuple(Dense(name) for name in DENSE),
+        scenarios=tuple(Scenario(name) for name in market.scenarios),
+    )
+
+
+def features(market: Market, columns: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Ids int64 (row, field) and dense float32 (row, column) that a model may read."""
+    users, items = market.users, market.items
+    user, item = columns["user"], columns["item"]
+    ids = {
+        "user": user, "item": item, "category": items["category"][item],
+        "style": items["style"][item], "seller": items["seller"][item],
+        "price_band": items["price_band"][item], "age_band": users["age_band"][user],
+        "favourite_category": users["favourite_category"][user], "region": columns["region"],
+        "device": columns["device"], "hour": columns["hour"], "weekday": columns["day"] % 7,
+        "scenario": columns["scenario"],
+    }  # fmt: skip
+    dense = {
+        "price": (np.log(items["price"])[item] - 3.7) / 0.75,
+        "position": np.log1p(columns["position"]),
+        "user_visits": (np.log1p(users["past_visits"])[user] - 2.7) / 0.8,
+        "user_clicks": users["past_level"][user],
+        "user_buys": users["past_buys"][user],
+        "user_basket": users["past_basket"][user],
+        "recency": np.log1p(users["recency_days"])[user] - 2,
+        "item_clicks": items["past_clicks"][item],
+        "item_rating": (items["past_rating"][item] - 3.8) / 0.6,
+    }
+    categorical = np.empty((len(user), len(ids)), dtype=np.int64)  # (row, field)
+    for place, values in enumerate(ids.values()):
+        np.add(values, 1, out=categorical[:, place])
+    numbers = np.empty((len(user), len(DENSE)), dtype=np.float32)  # (row, column)
+    for place, name in enumerate(DENSE):
+        numbers[:, place] = dense[name]
+    return categorical, np.round(numbers, 4)

@@ -1,0 +1,181 @@
+"""The synthetic shop: one generator, many tables, known truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+
+from mtlkit.data.table import Table
+from mtlkit.shop import world
+from mtlkit.shop.dials import Dials, load_dials, presets
+from mtlkit.shop.impression_frame import impressions_frame
+from mtlkit.shop.impression_table import TableFiller, log_columns
+from mtlkit.shop.impressions import ImpressionLog
+from mtlkit.shop.live import Live
+from mtlkit.shop.oracle import oracle_metrics
+from mtlkit.shop.sessions import SessionLog, sessions_frame, sessions_table
+
+
+class Market:
+    """A shop whose every probability is known.
+
+    `preset` names a file of datasets/markets; `seed` decides every draw; `dials` change single
+    dials (see `dials.Dials`): `Market("small", seed=1, noise=0.0)`.
+    """
+
+    categories = list(world.CATEGORIES)
+    styles = list(world.STYLES)
+    shapes = list(world.SHAPES)
+    age_bands = list(world.AGE_BANDS)
+    regions = list(world.REGIONS)
+    devices = list(world.DEVICES)
+    price_bands = list(world.PRICE_BANDS)
+    warehouses = list(world.WAREHOUSES)
+
+    def __init__(self, preset: str | None = "small", seed: int = 0, **dials: float | str) -> None:
+        self.preset, self.seed = preset, int(seed)
+        self.dials: Dials = load_dials(preset, dials)
+        self.users = world.make_users(self.seed, self.dials)
+        self.sellers = world.make_sellers(self.seed, self.dials)
+        self.items = world.make_items(self.seed, self.dials, self.sellers)
+        names, self.traffic = world.make_scenarios(self.dials)
+        self.scenarios = list(names)
+        difference = world.WAREHOUSE_KM[:, None, :] - world.REGION_KM[None, :, :]
+        self.distance_km = np.sqrt((difference**2).sum(axis=2))  # (warehouse, region)
+
+    @staticmethod
+    def presets() -> list[str]:
+        """Names of the presets in datasets/markets."""
+        return presets()
+
+    def rng(self, name: str, *numbers: int) -> np.random.Generator:
+        """A generator for one purpose: the same (seed, name, numbers) draws the same anywhere."""
+        return world.make_rng(self.seed, name, *numbers)
+
+    @cached_property
+    def log(self) -> ImpressionLog:
+        """The impression log behind the tables (built on first use)."""
+        return ImpressionLog(self)
+
+    @cached_property
+    def session_log(self) -> SessionLog:
+        """The session log behind the tables (built on first use)."""
+        return SessionLog(self)
+
+    # --- impressions -------------------------------------------------------------------------
+
+    def impressions(self, rows: int, start: int = 0, chunk: int = 200_000) -> Table:
+        """Impressions with labels, truths and keys.
+
+        Tasks: click; cart and purchase (given click); dwell in seconds (given click); return and
+        rating 1..5 (given purchase). `truth` holds the true value of each task for every row, also
+        where the label was never seen: P(click), P(cart | click), P(purchase | click), mean dwell,
+        P(return | purchase), mean rating; besides `checkout` = P(purchase | cart), `dwell_log1p` =
+        mean of log(1 + dwell) and `score_<outcome>`, the logits before the row's luck. With a
+        wish list (dial `wish_rate` above 0) there is a seventh task, wish (given click).
+
+        Row r is the same in every table that holds it, whatever `start` and `chunk` were; pages of
+        `page_size` rows share visitor, time and scenario. At most `chunk` rows are worked on at a
+        time. Rows are in no order of time. Raises ValueError for rows below 1 or a negative start.
+        """
+        _whole("rows", rows, 1)
+        _whole("start", start, 0)
+        _whole("chunk", chunk, 1)
+        filler = TableFiller(self, rows)
+        for begin in range(0, rows, chunk):
+            piece = log_columns(self, start + begin, min(chunk, rows - begin))
+            filler.fill(piece, begin)
+        return filler.table(start)
+
+    def impression_chunks(self, rows: int, start: int = 0, chunk: int = 200_000) -> Iterator[Table]:
+        """The same rows as `impressions`, one table of at most `chunk` rows after the other."""
+        for begin in range(0, rows, chunk):
+            yield self.impressions(min(chunk, rows - begin), start + begin, chunk)
+
+    def impressions_frame(self, rows: int, start: int = 0, truth: bool = False) -> pl.DataFrame:
+        """The same rows as a person would export them: words, gaps, and faults (dial `dirt`).
+
+        Labels are null where not observed; `row` is the row id of the table. Doubled rows come on
+        top of `rows`. truth=True adds the truth columns. `impression_frame.clean_impressions` mends
+        the faults and `impression_frame.impression_encoder` turns the result into a table.
+        """
+        _whole("rows", rows, 1)
+        _whole("start", start, 0)
+        return impressions_frame(self, rows, start, truth)
+
+    # --- other tables ------------------------------------------------------------------------
+
+    def sessions(self, rows: int, start: int = 0) -> Table:
+        """Sessions: history and query words; tasks next_category, intent and purchase.
+
+        Truths, for every row: P(next category), (row, 10); P(intent), (row, 5); P(purchase), all
+        given exactly what a model may read.
+        """
+        _whole("rows", rows, 1)
+        _whole("start", start, 0)
+        return sessions_table(self, rows, start)
+
+    def sessions_frame(self, rows: int, start: int = 0) -> pl.DataFrame:
+        """The sessions in words."""
+        _whole("rows", rows, 1)
+        _whole("start", start, 0)
+        return sessions_frame(self, rows, start)
+
+    def products(self) -> Table:
+        """One row a product: attributes and picture; see `mtlkit.shop.products`."""
+        from mtlkit.shop.products import products_table
+
+        return products_table(self)
+
+    def products_frame(self) -> pl.DataFrame:
+        """The products in words."""
+        from mtlkit.shop.products import products_frame
+
+        return products_frame(self)
+
+    def demand(self, weeks: int) -> Table:
+        """Weekly demand of each product, censored by stock-outs; see `mtlkit.shop.demand`."""
+        from mtlkit.shop.demand import demand_table
+
+        return demand_table(self, weeks)
+
+    def demand_frame(self, weeks: int) -> pl.DataFrame:
+        """Weekly demand in words."""
+        from mtlkit.shop.demand import demand_frame
+
+        return demand_frame(self, weeks)
+
+    def deliveries(self, rows: int) -> Table:
+        """Deliveries: days, late, damaged; see `mtlkit.shop.deliveries`."""
+        from mtlkit.shop.deliveries import deliveries_table
+
+        return deliveries_table(self, rows)
+
+    def deliveries_frame(self, rows: int) -> pl.DataFrame:
+        """Deliveries in words."""
+        from mtlkit.shop.deliveries import deliveries_frame
+
+        return deliveries_frame(self, rows)
+
+    # --- what is best ------------------------------------------------------------------------
+
+    def oracle(self, table: Table, knows: str = "everything") -> dict[str, dict[str, float]]:
+        """Metrics of the true values on these very rows: {task: {metric: value}}.
+
+        knows="everything": the true value of each row, its private luck included; nothing beats it.
+        knows="features": the expectation given what a model may read (and, for purchase, that the
+        row was clicked); the best any model could reach. Raises ValueError without truth.
+        """
+        return oracle_metrics(self, table, knows)
+
+    def live(self, seed: int = 0, visitors_per_day: int = 1000) -> Live:
+        """Simulated visitors from the day after the log on, with common random numbers."""
+        return Live(self, seed, visitors_per_day)
+
+
+def _whole(name: str, value: int, low: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low:
+        raise ValueError(f"{name}: expected a whole number of at least {low}, got {value!r}")

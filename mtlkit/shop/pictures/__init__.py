@@ -1,0 +1,1 @@
+"""Pictures of products, 28 x 28, drawn by code."""

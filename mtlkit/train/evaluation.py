@@ -1,0 +1,298 @@
+"""Predictions and metrics of a model on a table, and the rule that selects among models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mtlkit.data.table import Batch, Table
+from mtlkit.losses.chain import chained, joint_labels, parents_first
+from mtlkit.models.base import MultiTaskModel
+from mtlkit.schema import Schema, Task
+
+Metrics = dict[str, dict[str, float]]  # {task: {metric: value}}
+
+
+def main_metric(task: Task) -> tuple[str, int]:
+    """The metric that selects models, and +1 where higher is better, -1 where lower is."""
+    if task.kind == "binary":
+        return "auc", 1
+    if task.kind == "multiclass":
+        return "accuracy", 1
+    if task.kind == "regression":
+        return "r2", 1
+    return "poisson_deviance", -1
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Switch dropout off inside the block and restore the model's mode after it."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def predict(
+    model: MultiTaskModel, table: Table, batch_size: int = 8192, device: str = "auto"
+) -> dict[str, np.ndarray]:
+    """Predictions for every row in natural units: {task: (row,)}, or (row, classes) for multiclass.
+
+    ``device`` "auto" is where the model is; another one moves the model there. The mode of the
+    model (training or evaluation) is left as it was.
+    """
+    predictions, _ = _predict(model, table, batch_size, device)
+    return predictions
+
+
+def _predict(
+    model: MultiTaskModel, table: Table, batch_size: int, device: str, joint: bool = False
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Predictions, and the columns of the same rows that metrics need.
+
+    With ``joint`` the columns also hold "joint chances", "joint labels" and "joint known", each
+    (row, chained task).
+    """
+    names = chained(model.schema) if joint else ()
+    places = [model.schema.task_index(name) for name in names]
+    if device != "auto":
+        model.to(device)
+    home = next(model.parameters()).device
+    parts: dict[str, list[np.ndarray]] = {task.name: [] for task in model.schema.tasks}
+    columns: dict[str, list[np.ndarray]] = {}
+    with evaluating(model):
+        for batch in table.batches(batch_size):
+            batch = batch.to(home)
+            chances = model.predict(batch)
+            for name, value in chances.items():
+                parts[name].append(value.cpu().numpy())
+            kept = {n: getattr(batch, n) for n in ("labels", "observed", "scenario", "censored")}
+            if names:
+                happened, known = joint_labels(model.schema, batch.labels, batch.observed)
+                kept |= {"joint labels": happened[:, places], "joint known": known[:, places]}
+                both = _joint_chances(model, batch, chances)
+                kept["joint chances"] = torch.stack([both[name] for name in names], dim=1)
+            for name, value in kept.items():
+                if value is not None:
+                    columns.setdefault(name, []).append(value.cpu().numpy())
+    empty = {t.name: np.empty((0, t.outputs) if t.outputs > 1 else 0) for t in model.schema.tasks}
+    predictions = {k: np.concatenate(v) if v else empty[k] for k, v in parts.items()}
+    return predictions, {k: np.concatenate(v) for k, v in columns.items()}
+
+
+def _joint_chances(
+    model: MultiTaskModel, batch: Batch, chances: Mapping[str, Tensor]
+) -> Mapping[str, Tensor]:
+    """P(the task and all its ancestors), (batch,): the model's own, or the product of chances."""
+    predict_joint = getattr(model, "predict_joint", None)
+    if predict_joint is not None:
+        return predict_joint(batch)
+    result: dict[str, Tensor] = {}
+    for name in parents_first(model.schema):
+        task = model.schema.task(name)
+        if task.is_binary:
+            own = chances[name]
+            result[name] = own if task.given is None else result[task.given] * own
+    return result
+
+
+def evaluate(
+    model: MultiTaskModel,
+    table: Table,
+    by_scenario: bool = False,
+    group: str | None = None,
+    *,
+    joint: bool = False,
+    batch_size: int = 8192,
+) -> Any:
+    """Metrics of every task on its observed rows: {task: {metric: value}}.
+
+    With ``by_scenario`` {scenario: {task: {metric: value}}}. With ``group``, the name of a key
+    column of the table (a user), binary tasks also get "gauc" and "gauc_skipped", the share of
+    rows whose group has one class only. Tasks are the model's; the table may have more. Metrics are
+    computed over all rows at once, never averaged over batches; without rows they are NaN. Raises
+    ``SchemaError`` for a task that the table lacks and ``KeyError`` for an unknown ``group``.
+
+    A task with a parent (``given``) is measured where its parent happened. With ``joint`` it also
+    gets "joint_auc", "joint_log_loss", ...: the same metrics of the joint event "the task and all
+    its ancestors" (clicked *and* bought: pCTCVR), over all rows where ``chain.joint_labels`` knows
+    it. Its chance is ``model.predict_joint``, or else the product of the predictions along the
+    chain. That product is right if each factor is the chance *given that the parent happened*; a
+    model whose factor is the chance on any row would need the events to be independent.
+    """
+    if table.schema.task_names != model.schema.task_names:
+        table = table.select_tasks(model.schema.task_names)
+    groups = None
+    if group is not None:
+        keys = getattr(table, "keys", {})
+        if group not in keys:
+            raise KeyError(
+                f"The table has no key {group!r} to group by; it has {', '.join(keys) or 'none'}."
+            )
+        groups = keys[group].cpu().numpy()
+    predictions, columns = _predict(model, table, batch_size, "auto", joint)
+    if not columns:
+        raise ValueError("The table to evaluate on has no rows.")
+    everywhere = np.ones(len(columns["scenario"]), dtype=bool)
+    if not by_scenario:
+        return _metrics(model.schema, predictions, columns, groups, everywhere)
+    return {
+        name: _metrics(model.schema, predictions, columns, groups, columns["scenario"] == number)
+        for number, name in enumerate(model.schema.scenario_names)
+    }
+
+
+def _metrics(
+    schema: Schema,
+    predictions: Mapping[str, np.ndarray],
+    columns: Mapping[str, np.ndarray],
+    groups: np.ndarray | None,
+    rows: np.ndarray,
+) -> Metrics:
+    result: Metrics = {}
+    for i, task in enumerate(schema.tasks):
+        mask = rows & columns["observed"][:, i]
+        label, prediction = columns["labels"][mask, i], predictions[task.name][mask]
+        censored = None
+        if task.kind == "censored_count" and "censored" in columns:
+            censored = columns["censored"][mask, i]
+        group = None if groups is None else groups[mask]
+        result[task.name] = _measured(task, label, prediction, group, censored)
+    for i, name in enumerate(chained(schema) if "joint known" in columns else ()):
+        mask = rows & columns["joint known"][:, i]
+        label, chance = columns["joint labels"][mask, i], columns["joint chances"][mask, i]
+        group = None if groups is None else groups[mask]
+        values = _measured(schema.task(name), label, chance, group)
+        result[name] |= {f"joint_{metric}": value for metric, value in values.items()}
+    return result
+
+
+def _measured(
+    task: Task,
+    label: np.ndarray,
+    prediction: np.ndarray,
+    group: np.ndarray | None,
+    censored: np.ndarray | None = None,
+) -> dict[str, float]:
+    from mtlkit.metrics import gauc, task_metrics  # scipy is slow to import: only when needed
+
+    values = task_metrics(task, label, prediction, censored)
+    if task.is_binary and group is not None:
+        grouped = gauc(label, prediction, group)
+        values["gauc"], values["gauc_skipped"] = grouped.value, grouped.skipped_rows
+    return {name: float(value) for name, value in values.items()}
+
+
+def selection_score(
+    schema: Schema,
+    metrics: Mapping[str, Mapping[str, float]],
+    *,
+    reference: Mapping[str, float] | None = None,
+    spread: Mapping[str, float] | None = None,
+    first: Mapping[str, Mapping[str, float]] | None = None,
+) -> float:
+    """One number for metrics of many tasks, higher is better: the rule that selects an epoch.
+
+    The mean over tasks of the improvement d_k of the main metric M_k (sign s_k):
+
+    - with ``reference`` {task: value of a trained single-task model} and ``spread`` {task: standard
+      deviation of that value over seeds}: d_k = s_k (M_k - reference_k) / spread_k
+    - with ``reference`` alone: d_k = s_k (M_k - reference_k) / abs(reference_k)
+    - without: d_k = 1 - gap_k / gap_k(first), the share closed of the gap to the perfect value that
+      the ``first`` epoch of the same run left; gap = 1 - M for AUC, accuracy and R2, the deviance
+      itself for counts
+
+    A task whose metric is undefined (NaN: one class only, no rows) is left out; NaN if all are.
+    Raises ``ValueError`` when ``reference`` or ``spread`` lacks a task or a spread is not above 0.
+    """
+    if spread is not None and reference is None:
+        raise ValueError("spread is the unit of the difference to reference: give reference too.")
+    improvements = []
+    for task in schema.tasks:
+        name, sign = main_metric(task)
+        value = metrics[task.name][name]
+        if reference is not None:
+            base = _entry(reference, task.name, "reference")
+            unit = abs(base) if spread is None else _entry(spread, task.name, "spread")
+            if not unit > 0:
+                what = "spread" if spread is not None else "reference"
+                raise ValueError(f"The {what} of task {task.name!r} must not be {unit!r}.")
+            improvements.append(sign * (value - base) / unit)
+        else:
+            start = metrics if first is None else first
+            gap, first_gap = _gap(value, sign), _gap(start[task.name][name], sign)
+            improvements.append(1 - gap / first_gap if first_gap != 0 else -gap)
+    defined = [x for x in improvements if not math.isnan(x)]
+    return sum(defined) / len(defined) if defined else math.nan
+
+
+def deviance_explained(
+    metrics: Mapping[str, Mapping[str, float]],
+    tasks: Iterable[str] | None = None,
+    *,
+    constant: Mapping[str, Mapping[str, float]] | None = None,
+) -> float:
+    """Mean over tasks of the share of a constant guess's loss that is gone: 1 perfect, 0 as bad.
+
+    D2 = 1 - deviance / deviance of the constant. That is R2 for a regression and 1 - normalized
+    entropy (McFadden's R2) for a binary or multiclass task; the constant is the mean of these
+    very labels. A count has no such metric: give ``constant``, the metrics of
+    ``models.Constant(train)`` on the same rows, for 1 - its deviance / the constant's.
+
+    ``metrics`` is what ``evaluate`` returns; ``tasks`` chooses among them, default all. A task
+    whose share is undefined (NaN: one class only, no rows) is left out; NaN if all are. Raises
+    ``ValueError`` for no task, an unknown one, and one without a metric to compute the share from.
+    Source: McFadden in *Frontiers in Econometrics*, 1974; Hastie, Tibshirani, Wainwright,
+    *Statistical Learning with Sparsity*, 2015, equation 3.11.
+    """
+    names = list(metrics) if tasks is None else list(tasks)
+    if not names:
+        raise ValueError("deviance_explained needs at least one task.")
+    shares = [_share_explained(name, metrics, constant) for name in names]
+    defined = [x for x in shares if not math.isnan(x)]
+    return sum(defined) / len(defined) if defined else math.nan
+
+
+def _share_explained(
+    task: str,
+    metrics: Mapping[str, Mapping[str, float]],
+    constant: Mapping[str, Mapping[str, float]] | None,
+) -> float:
+    if task not in metrics:
+        raise ValueError(f"metrics lacks task {task!r}; it has {', '.join(metrics) or 'none'}.")
+    found = metrics[task]
+    if "r2" in found:
+        return float(found["r2"])
+    if "normalized_entropy" in found:
+        return 1 - float(found["normalized_entropy"])
+    if "poisson_deviance" not in found:
+        raise ValueError(
+            f"{task!r} has no r2, normalized_entropy or poisson_deviance. Give the metrics of all "
+            f"rows, {{task: {{metric: value}}}}, not those by scenario."
+        )
+    if constant is None or "poisson_deviance" not in constant.get(task, {}):
+        raise ValueError(
+            f"{task!r} is a count: give constant=evaluate(Constant(train), table), "
+            "the metrics of a constant guess on the same rows."
+        )
+    base = float(constant[task]["poisson_deviance"])
+    return 1 - float(found["poisson_deviance"]) / base if base else math.nan
+
+
+def _entry(values: Mapping[str, float], task: str, what: str) -> float:
+    if task not in values:
+        raise ValueError(f"{what} lacks task {task!r}; it has {', '.join(values) or 'none'}.")
+    return float(values[task])
+
+
+def _gap(value: float, sign: int) -> float:
+    return 1 - value if sign > 0 else value

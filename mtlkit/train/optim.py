@@ -1,0 +1,145 @@
+"""Optimisers by name, among them Adam that updates only the table rows a batch touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.adam import adam
+
+from mtlkit.layers.embedding import FieldEmbedding
+
+OPTIMIZERS = ("adam", "adamw", "lazy_adam", "sgd")
+
+
+class RowAdam(torch.optim.Optimizer):
+    """Adam for embedding tables whose gradient is sparse: only the touched rows move.
+
+    For a touched row with gradient g at step t: m <- b1 m + (1 - b1) g, v <- b2 v + (1 - b2) g^2,
+    row <- row - rate * (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + eps) (Kingma and Ba 2015,
+    algorithm 1), with t the number of steps of the table. It differs from Adam in one thing: the
+    moments of a row that the batch did not touch neither decay nor move it. A dense gradient counts
+    as touching every row, and is then exactly Adam.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        learning_rate: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+    ) -> None:
+        super().__init__(parameters, {"lr": learning_rate, "betas": betas, "eps": eps})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Move the touched rows of every table once."""
+        for group in self.param_groups:
+            for table in group["params"]:
+                if table.grad is None:
+                    continue
+                state = self.state[table]
+                if not state:
+                    state["step"] = torch.zeros((), device=table.device)
+                    state["m"], state["v"] = torch.zeros_like(table), torch.zeros_like(table)
+                moving = (table, state["m"], state["v"])
+                if not table.grad.is_sparse:
+                    _fused_adam(moving, table.grad, state["step"], group)
+                    continue
+                gradient = table.grad.coalesce()
+                touched = gradient.indices()[0]  # (k,)
+                rows = tuple(t.index_select(0, touched) for t in moving)  # 3 x (k, dim)
+                _fused_adam(rows, gradient.values(), state["step"], group)
+                for whole, part in zip(moving, rows, strict=True):
+                    whole.index_copy_(0, touched, part)
+
+
+def _fused_adam(
+    moving: tuple[Tensor, Tensor, Tensor], gradient: Tensor, step: Tensor, group: dict[str, Any]
+) -> None:
+    """One step of Adam in place on (weights, m, v), each (k, dim), in one pass over memory."""
+    weights, m, v = moving
+    beta1, beta2 = group["betas"]
+    adam(
+        [weights], [gradient], [m], [v], [], [step], fused=True, amsgrad=False, beta1=beta1,
+        beta2=beta2, lr=group["lr"], weight_decay=0.0, eps=group["eps"], maximize=False,
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> Tensor:
+    """Shrink all gradients together so that their common norm is at most ``largest``.
+
+    g <- g * min(1, largest / ||g||), ||g|| over all parameters (Pascanu, Mikolov and Bengio 2013);
+    sparse gradients (of tables) count with the rows they have. Returns the norm before, ().
+    """
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    values = [g._values() if g.is_sparse else g for g in gradients]
+    norm = torch.stack([v.norm() for v in values]).norm()
+    factor = (largest / norm.clamp(min=1e-30)).clamp(max=1.0)
+    for v in values:
+        v.mul_(factor)
+    return norm
+
+
+class Optimizers:
+    """The optimiser of a whole model: one for the layers and, if lazy, one for the tables.
+
+    ``name`` is ``"adam"`` (Kingma and Ba 2015; ``weight_decay`` adds to the gradient), ``"adamw"``
+    (decay apart from the gradient), ``"lazy_adam"`` (Adam, with ``RowAdam`` and no decay on the
+    embedding tables) or ``"sgd"`` (w <- w - rate * gradient). Raises ``ValueError`` for another.
+    """
+
+    def __init__(
+        self, name: str, model: nn.Module, learning_rate: float, weight_decay: float = 0.0
+    ) -> None:
+        if name not in OPTIMIZERS:
+            raise ValueError(f"optimizer is one of {', '.join(OPTIMIZERS)}, not {name!r}.")
+        embeddings = [m for m in model.modules() if isinstance(m, FieldEmbedding)]
+        embeddings = [e for e in embeddings if e.table.numel()]  # none where all inputs are dense
+        tables = {id(e.table): e.table for e in embeddings}
+        # plain SGD leaves untouched rows alone, so sparse gradients give the same result faster
+        sparse = name == "lazy_adam" or (name == "sgd" and weight_decay == 0)
+        for embedding in embeddings:
+            embedding.sparse_gradient = sparse
+        self.embeddings = embeddings
+
+        lazy = list(tables.values()) if name == "lazy_adam" else []
+        others = [p for p in model.parameters() if not (lazy and id(p) in tables)]
+        fused = all(p.is_floating_point() for p in others)
+        self.all: list[torch.optim.Optimizer] = []
+        if others and name == "sgd":
+            sgd = torch.optim.SGD(others, lr=learning_rate, weight_decay=weight_decay)
+            self.all.append(sgd)
+        elif others:
+            kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
+            self.all.append(
+                kind(others, lr=learning_rate, weight_decay=weight_decay, fused=fused or None)
+            )
+        if lazy:
+            self.all.append(RowAdam(lazy, learning_rate))
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of the last step."""
+        for optimizer in self.all:
+            optimizer.zero_grad(set_to_none=True)
+
+    def step(self) -> None:
+        """Move every parameter once."""
+        for optimizer in self.all:
+            optimizer.step()
+
+    def close(self) -> None:
+        """Give the model back with dense gradients, as it came."""
+        for embedding in self.embeddings:
+            embedding.sparse_gradient = False
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        return [optimizer.state_dict() for optimizer in self.all]
+
+    def load_state_dict(self, states: list[dict[str, Any]]) -> None:
+        """Restore the state of ``state_dict``."""
+        for optimizer, state in zip(self.all, states, strict=True):
+            optimizer.load_state_dict(state)

@@ -1,0 +1,152 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from mtlkit.bench import balancing, commands, training
+from mtlkit.bench.training import BATCH, PlainMMoE, make_data, measure_training
+from mtlkit.models import MMoE
+from tests import tiny
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_data(600)
+
+
+def ours(schema):
+    return MMoE(schema, embedding_dim=16, experts=4, hidden=(128, 64), tower=(32,))
+
+
+def copy_plain_into(model, plain):
+    model.embedding.table.data = torch.cat([e.weight.data for e in plain.embeddings])
+    for e, expert in enumerate(plain.experts):
+        for layer, linear in enumerate(m for m in expert if isinstance(m, nn.Linear)):
+            model.experts.weights[layer].data[e] = linear.weight.data.T
+            model.experts.biases[layer].data[e, 0] = linear.bias.data
+    for gate, tower, own_gate, own_tower in zip(
+        plain.gates, plain.towers, model.gates, model.towers, strict=True
+    ):
+        own_gate.linear.load_state_dict(gate.state_dict())
+        own_tower.load_state_dict(tower.state_dict())
+
+
+def test_the_plain_loop_trains_the_same_model(data):
+    plain, model = PlainMMoE(), ours(data.schema)
+    copy_plain_into(model, plain)
+    batch = tiny.all_rows(data)
+    logits = model(batch)
+    expected = plain(batch.categorical, batch.dense)
+    torch.testing.assert_close(
+        torch.stack(list(logits.values()), 1), expected, rtol=1e-4, atol=1e-5
+    )
+    count = sum(p.numel() for p in plain.parameters())
+    assert model.parameter_count()["total"] == count
+    assert model.parameter_count()["embedding"] == 207_000 * 16
+
+
+def test_the_two_models_start_equally_large(data):
+    plain, model = PlainMMoE(), ours(data.schema)
+    sizes = {
+        "table": (plain.embeddings[0].weight, model.embedding.table),
+        "first layer": (plain.experts[0][0].weight, model.experts.weights[0]),
+        "second layer": (plain.experts[0][2].weight, model.experts.weights[1]),
+        "gate": (plain.gates[0].weight, model.gates[0].linear.weight),
+        "tower": (plain.towers[0][0].weight, model.towers[0][0].weight),
+    }
+    for name, (a, b) in sizes.items():
+        assert b.std().item() == pytest.approx(a.std().item(), rel=0.15), name
+
+
+def test_operations_equal_those_that_torch_counts(data):
+    plain = PlainMMoE()
+    counter = FlopCounterMode(display=False)
+    with counter:
+        plain(data.categorical, data.dense).sum().backward()
+    # the gradient with respect to the dense columns is not needed, but comes with the block
+    assert counter.get_total_flops() == len(data) * training.operations_per_sample()
+
+
+def test_data_has_the_workload_s_shape_and_a_signal(data):
+    assert sum(c.size for c in data.schema.categorical) == 207_000
+    assert len(data.schema.categorical) == 16 and data.schema.dense_width == 8
+    assert BATCH == 2048
+    many = make_data(20_000)
+    best = (
+        many.dense @ torch.linalg.lstsq(many.dense, many.labels[:, 0] - many.labels[:, 0].mean())[0]
+    )
+    assert torch.corrcoef(torch.stack([best, many.labels[:, 0]]))[0, 1] > 0.1
+    assert 0.1 < many.labels.mean() < 0.5
+    assert torch.equal(make_data(600).labels, data.labels)
+
+
+def test_measure_training_compares_every_program_with_the_plain_loop():
+    result = measure_training(rows=2000, rounds=1)
+    assert result["plain loop"]["times plain loop"] == 1
+    assert {"fit, adam, fp32", "fit, lazy_adam, fp32"} <= set(result)
+    for name, values in result.items():
+        if name.startswith("fit"):
+            assert values["samples/s"] > 0 and 0 < values["AUC click"] < 1
+            ratio = values["samples/s"] / result["plain loop"]["samples/s"]
+            assert values["times plain loop"] == pytest.approx(ratio)
+    assert json.loads(json.dumps(result)) == result
+
+
+def test_measure_import_subtracts_the_time_of_torch(monkeypatch):
+    times = {"import torch": 1.0, "import torch, mtlkit": 1.25}
+    monkeypatch.setattr(commands, "_seconds_of", lambda program: times.get(program, 1.5))
+    result = commands.measure_import(rounds=2)
+    assert result["beyond torch, seconds"]["torch, then mtlkit"] == pytest.approx(0.25)
+
+
+def test_seconds_of_runs_the_program_in_another_process():
+    assert commands._seconds_of("import time; time.sleep(0.2)") >= 0.2
+    with pytest.raises(subprocess.CalledProcessError):
+        commands._seconds_of("import no_such_module")
+
+
+def test_market_is_measured_in_a_process_of_its_own(capsys):
+    assert commands.main(["market", "--rows", "2000", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["rows"] == 2000
+    assert result["peak memory, megabytes"] > result["table, megabytes"] > 0
+    assert result["rows a second"] == pytest.approx(2000 / result["seconds for the rows"])
+
+
+def test_table_shows_every_value():
+    text = commands.as_table(
+        {"rows": 3, "speed": {"samples/s": 12345.6, "ratio": 2.345678, "n": 2}}
+    )
+    assert text.splitlines() == [
+        "rows   3", "speed", "  samples/s  12,346", "  ratio      2.346", "  n          2",
+    ]  # fmt: skip
+    assert commands.as_table({"speed": {"times": 2.0, "ms": 1e3}}) == "speed  2 times, 1,000 ms"
+
+
+def test_command_line_lists_the_benchmarks():
+    done = subprocess.run(
+        [sys.executable, "-m", "mtlkit.bench", "--help"],
+        cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=True, timeout=120,
+    )  # fmt: skip
+    for name in ("training", "import", "market"):
+        assert name in done.stdout
+
+
+def test_every_step_of_balancing_is_compared_with_one_of_equal_weighting(monkeypatch):
+    chosen = ("equal", "uw", "famo", "gradnorm", "pcgrad", "metabalance")
+    kinds = {name: balancing.BALANCERS[name] for name in chosen}
+    monkeypatch.setattr(balancing, "BALANCERS", kinds)
+    monkeypatch.setattr(balancing, "BATCH", 16)
+    result = balancing.measure_steps(tasks=3, steps=2)
+    places = {"pcgrad, representation", "metabalance, representation"}
+    assert set(result) == {*chosen, *places}
+    assert all(v > 0 for row in result.values() for v in row.values())
+    text = commands.as_table({"3 tasks": result})
+    assert "times equal weighting" in text and len(text.splitlines()) == 1 + len(result)

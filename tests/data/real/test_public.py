@@ -1,0 +1,243 @@
+"""The search path of real data sets: order, checksums, downloads, refusals."""
+
+import gzip
+import hashlib
+import http.server
+import threading
+import zipfile
+from dataclasses import replace
+from functools import partial
+
+import pytest
+
+from mtlkit.data.real import public
+from mtlkit.data.real.public import DataCorruptError, DataMissingError, locate
+from mtlkit.data.real.registry import SETS, DataFile, DataSet
+
+CONTENT = b"user,click\n1,0\n2,1\n"
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+PRESENT = [
+    (name, file.name)
+    for name, entry in SETS.items()
+    for file in entry.files
+    if file.sha256 is not None
+]
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """A search path of four empty folders, and one registered set called toys."""
+    monkeypatch.setenv("MTLKIT_DATA", str(tmp_path / "named"))
+    monkeypatch.setattr(public, "CHECKOUT", tmp_path / "work" / "checkout")
+    monkeypatch.setattr(public.pooch, "os_cache", lambda name: tmp_path / "cache" / name)
+    register(monkeypatch, DataFile("toys.csv", len(CONTENT), DIGEST))
+    return {
+        "named": tmp_path / "named",
+        "checkout": tmp_path / "work" / "checkout" / "datasets",
+        "cache": tmp_path / "cache" / "mtlkit",
+        "beside": tmp_path / "work" / "shared" / "data",
+    }
+
+
+def register(monkeypatch, *files, how="Ask the owner."):
+    toys = DataSet("toys", "Toys", "CC0", "https://toys.example", "19 B", "2 rows", how, files)
+    monkeypatch.setitem(SETS, "toys", toys)
+
+
+def put(folder, content=CONTENT, file="toys.csv"):
+    path = folder / "toys" / file
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    return path
+
+
+def test_places_are_searched_in_the_documented_order(places):
+    assert [folder for _, folder in public.search_path()] == list(places.values())
+    for name in reversed(places):
+        expected = put(places[name])
+        assert locate("toys", "toys.csv") == expected
+
+
+def test_without_the_environment_variable_three_places_are_left(places, monkeypatch):
+    monkeypatch.setenv("MTLKIT_DATA", "  ")
+    assert [folder for _, folder in public.search_path()] == list(places.values())[1:]
+
+
+def test_a_missing_file_is_refused_with_page_size_licence_and_place(places):
+    with pytest.raises(DataMissingError) as error:
+        locate("toys", "toys.csv")
+    message = str(error.value)
+    for part in (
+        "'toys.csv' was not found",
+        "https://toys.example",
+        "19 B",
+        "CC0",
+        "Ask the owner.",
+        str(places["cache"] / "toys" / "toys.csv"),
+        "MTLKIT_DATA",
+        *(str(folder / "toys") for folder in places.values()),
+    ):
+        assert part in message
+
+
+def test_a_file_without_an_address_is_never_downloaded(places, monkeypatch):
+    monkeypatch.setattr(public.pooch, "retrieve", lambda *a, **k: pytest.fail("downloaded"))
+    with pytest.raises(DataMissingError):
+        locate("toys", "toys.csv")
+
+
+def test_download_false_does_not_download_a_file_with_an_address(places, monkeypatch):
+    register(monkeypatch, DataFile("toys.csv", 0, DIGEST, url="https://toys.example/toys.csv"))
+    monkeypatch.setattr(public.pooch, "retrieve", lambda *a, **k: pytest.fail("downloaded"))
+    with pytest.raises(DataMissingError):
+        locate("toys", "toys.csv", download=False)
+
+
+def test_a_corrupt_file_is_refused_by_name_with_the_expected_checksum(places):
+    path = put(places["beside"], CONTENT[:-1])
+    with pytest.raises(DataCorruptError) as error:
+        locate("toys", "toys.csv")
+    found = hashlib.sha256(CONTENT[:-1]).hexdigest()
+    for part in (str(path), f"sha256 {found}", f"expected {DIGEST}", "https://toys.example"):
+        assert part in str(error.value)
+
+
+def test_an_md5_alone_is_checked_too(places, monkeypatch):
+    register(monkeypatch, DataFile("toys.csv", 0, md5=hashlib.md5(CONTENT).hexdigest()))
+    path = put(places["named"])
+    assert locate("toys", "toys.csv") == path
+    path.write_bytes(b"other")
+    with pytest.raises(DataCorruptError, match="md5"):
+        locate("toys", "toys.csv")
+
+
+def test_a_copy_compressed_by_someone_else_is_accepted_and_a_cut_one_refused(places, monkeypatch):
+    ours = gzip.compress(CONTENT, 9, mtime=0)
+    entry = DataFile("toys.csv.gz", len(ours), hashlib.sha256(ours).hexdigest(), DIGEST)
+    register(monkeypatch, entry)
+    theirs = gzip.compress(CONTENT, 1, mtime=1)
+    assert theirs != ours
+    path = put(places["named"], theirs, "toys.csv.gz")
+    assert locate("toys", "toys.csv.gz") == path
+    for bad in (theirs[:-9], gzip.compress(b"edited"), b"no archive at all"):
+        path.write_bytes(bad)
+        with pytest.raises(DataCorruptError):
+            locate("toys", "toys.csv.gz")
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A web server on this machine; yields its folder and address."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield folder, f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_a_plain_file_is_downloaded_into_the_cache_and_found_there_again(places, site, monkeypatch):
+    folder, address = site
+    (folder / "toys.csv").write_bytes(CONTENT)
+    register(monkeypatch, DataFile("toys.csv", 0, DIGEST, url=f"{address}/toys.csv"))
+    path = locate("toys", "toys.csv")
+    assert path == places["cache"] / "toys" / "toys.csv"
+    assert path.read_bytes() == CONTENT
+    (folder / "toys.csv").unlink()
+    assert public.fetch("toys") == [path]
+
+
+def test_a_download_with_other_bytes_leaves_no_file(places, site, monkeypatch):
+    folder, address = site
+    (folder / "toys.csv").write_bytes(b"changed by its owner")
+    register(monkeypatch, DataFile("toys.csv", 0, DIGEST, url=f"{address}/toys.csv"))
+    with pytest.raises(DataMissingError, match=DIGEST):
+        locate("toys", "toys.csv")
+    assert public.find("toys", "toys.csv") is None
+
+
+def test_an_address_that_fails_ends_in_the_refusal(places, site, monkeypatch):
+    register(monkeypatch, DataFile("toys.csv", 0, DIGEST, url=f"{site[1]}/nothing.csv"))
+    with pytest.raises(DataMissingError, match=r"404.*was not found\. Page: https://toys.example"):
+        locate("toys", "toys.csv")
+
+
+def test_a_member_is_taken_out_of_an_archive(places, site, monkeypatch):
+    folder, address = site
+    with zipfile.ZipFile(folder / "all.zip", "w") as archive:
+        archive.writestr("readme.txt", "hello")
+        archive.writestr("inner/toys.csv", CONTENT)
+    entry = DataFile("toys.csv", 0, DIGEST, url=f"{address}/all.zip", member="toys.csv")
+    register(monkeypatch, entry)
+    assert locate("toys", "toys.csv").read_bytes() == CONTENT
+
+    register(monkeypatch, replace(entry, name="other.csv", member="other.csv"))
+    with pytest.raises(DataMissingError, match=r"holds no 'other.csv'; it holds readme.txt"):
+        locate("toys", "other.csv")
+
+    register(monkeypatch, replace(entry, name="wrong.csv", member="readme.txt"))
+    with pytest.raises(DataCorruptError):
+        locate("toys", "wrong.csv")
+    assert public.find("toys", "wrong.csv") is None
+
+
+def test_fetch_passes_over_what_cannot_be_had_but_not_over_everything(places, monkeypatch):
+    register(monkeypatch, DataFile("toys.csv", 0, DIGEST), DataFile("more.csv", 0, "0" * 64))
+    with pytest.raises(DataMissingError):
+        public.fetch("toys")
+    path = put(places["named"])
+    assert public.fetch("toys") == [path]
+
+
+def test_unknown_sets_and_files_are_refused_with_the_known_names():
+    with pytest.raises(ValueError, match=r"Unknown data set 'olist'; known are census_income_kdd"):
+        locate("olist", "orders.csv")
+    with pytest.raises(ValueError, match=r"no file 'a.csv'; known are fashion_mnist_1061.npz"):
+        locate("fashion_mnist", "a.csv")
+
+
+def test_every_set_is_described_and_nothing_is_found_in_empty_places(places):
+    described = {entry.name: entry for entry in public.describe_all()}
+    assert set(described) >= {
+        "complete_journey",
+        "fashion_mnist",
+        "census_income_kdd",
+        "kuairand_pure",
+        "online_shoppers",
+        "womens_clothing_reviews",
+        "online_retail",
+        "scms_delivery",
+    }
+    for entry in described.values():
+        assert entry.found_at is None
+        assert entry.licence and entry.title and entry.size
+        assert entry.url.startswith("https://")
+    put(places["cache"])
+    assert public.describe("toys").found_at == places["cache"] / "toys"
+
+
+def test_the_committed_set_is_found_without_any_other_place(tmp_path, monkeypatch):
+    monkeypatch.delenv("MTLKIT_DATA", raising=False)
+    monkeypatch.setattr(public.pooch, "os_cache", lambda name: tmp_path)
+    found = public.describe("complete_journey").found_at
+    assert found == public.CHECKOUT / "datasets" / "complete_journey"
+
+
+@pytest.mark.parametrize(("name", "file"), PRESENT)
+def test_a_registered_file_that_is_here_has_its_checksum_and_size(name, file):
+    path = public.find(name, file)
+    if path is None:
+        pytest.skip(f"{file} of {name} is in no folder of the search path (set MTLKIT_DATA)")
+    assert locate(name, file, download=False) == path
+    entry = next(f for f in SETS[name].files if f.name == file)
+    assert path.stat().st_size == entry.size or entry.content_sha256 is not None
