@@ -17,7 +17,8 @@ import torch
 from mtlkit.balance import BALANCERS, Balancer, DecaySchedule, FixedWeights, MetaBalance
 from mtlkit.balance.engine.gradient_step import GradientStep
 from mtlkit.bench.training import BATCH, DENSE, RATE, SIZES
-from mtlkit.data.table import Batch, Table
+from mtlkit.data.batch import Batch
+from mtlkit.data.table import Table
 from mtlkit.models import SharedBottom
 from mtlkit.schema import Categorical, Dense, Schema, Task
 from mtlkit.train.loop import seeded

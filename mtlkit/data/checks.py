@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mtlkit.schema import SchemaError, Task
-
-if TYPE_CHECKING:
-    from mtlkit.data.table import Table
+from mtlkit.schema import Schema, SchemaError, Task
 
 
 def refuse(column: str, bad: Tensor, values: Tensor, reason: str) -> None:
@@ -34,9 +33,14 @@ def _shape(name: str, value: Tensor, shape: tuple[int, ...], dtype: torch.dtype)
         raise SchemaError(f"{name} must have shape {shape}, not {tuple(value.shape)}.")
 
 
-def check_table(table: Table) -> None:
-    """Check a whole table against its schema; raise ``SchemaError`` at the first fault."""
-    schema, rows, tasks = table.schema, len(table), table.schema.num_tasks
+def check_columns(schema: Schema, columns: Mapping[str, Any]) -> None:
+    """Check all columns of a table against its schema; ``SchemaError`` at the first fault.
+
+    ``columns`` holds what a ``Table`` keeps: categorical, dense, sequences, labels, observed,
+    scenario, censored, truth, keys and row_id, with the shapes that ``Batch`` and ``Table`` state.
+    """
+    table = SimpleNamespace(**columns)
+    rows, tasks = len(table.scenario), schema.num_tasks
     _shape("scenario", table.scenario, (rows,), torch.int64)
     _shape("categorical", table.categorical, (rows, len(schema.categorical)), torch.int64)
     _shape("dense", table.dense, (rows, schema.dense_width), torch.float32)
@@ -62,13 +66,13 @@ def check_table(table: Table) -> None:
         bad = ~torch.isfinite(block)
         worst = torch.where(bad, block, torch.zeros((), device=block.device)).sum(1)
         refuse(name, bad.any(1), worst, "is not a finite number: fill or mark missing values first")
-    _check_sequences(table)
+    _check_sequences(schema, table)
     for i, task in enumerate(schema.tasks):
-        _check_labels(table, task, i)
+        _check_labels(schema, table, task, i)
 
 
-def _check_sequences(table: Table) -> None:
-    schema, rows = table.schema, len(table)
+def _check_sequences(schema: Schema, table: Any) -> None:
+    rows = len(table.scenario)
     names = {s.name for s in schema.sequences}
     if set(table.sequences) != names:
         odd = sorted(set(table.sequences) ^ names)[0]
@@ -98,7 +102,7 @@ def _check_sequences(table: Table) -> None:
             )
 
 
-def _check_labels(table: Table, task: Task, i: int) -> None:
+def _check_labels(schema: Schema, table: Any, task: Task, i: int) -> None:
     label, seen = table.labels[:, i], table.observed[:, i]
     finite = torch.isfinite(label)
     refuse(
@@ -125,7 +129,7 @@ def _check_labels(table: Table, task: Task, i: int) -> None:
             refuse(task.name, flagged, label, reason)
         refuse(task.name, flagged & ~seen, label, "is flagged as censored but not observed")
     if task.given is not None:
-        parent = table.schema.task_index(task.given)
+        parent = schema.task_index(task.given)
         unmet = seen & ~(table.observed[:, parent] & (table.labels[:, parent] == 1))
         reason = f"is observed although {task.given!r} is not 1 on this row"
         refuse(task.name, unmet, label, reason)

@@ -1,4 +1,4 @@
-"""From named columns (a polars DataFrame or a mapping of arrays) to a checked ``Table``."""
+"""From named columns (a polars DataFrame or a mapping of arrays) to the tensors of a table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import polars as pl
 import torch
 from torch import Tensor
 
-from mtlkit.data.table import Ragged, Table
+from mtlkit.data.batch import Ragged
 from mtlkit.schema import Schema, SchemaError
 from mtlkit.schema import Sequence as SequenceField
 
@@ -104,7 +104,7 @@ def _one_mask(value: Any, name: str, rows: int) -> Tensor:
     return mask
 
 
-def table_from_columns(
+def column_tensors(
     schema: Schema,
     columns: pl.DataFrame | Mapping[str, Any],
     *,
@@ -114,8 +114,8 @@ def table_from_columns(
     truth: Mapping[str, Any],
     keys: Sequence[str],
     row_id: Any | None,
-) -> Table:
-    """Build a table whose column names are those of the schema.
+) -> dict[str, Any]:
+    """The arguments of a ``Table`` beside its schema, from columns of the schema's names.
 
     A label that is null (polars) or where ``observed[task]`` is False is not observed. ``scenario``
     names the scenario column, which holds scenario names or numbers; ``keys`` names integer
@@ -146,19 +146,19 @@ def table_from_columns(
         seen[:, i] = known
         if flags is not None and task.name in censored:
             flags[:, i] = _one_mask(censored[task.name], task.name, rows)
-    return Table(
-        schema,
-        torch.stack(categorical, 1) if categorical else torch.zeros(rows, 0, dtype=torch.int64),
-        torch.cat(dense, 1) if dense else torch.zeros(rows, 0),
-        {s.name: ragged(_series(columns, s.name), s) for s in schema.sequences},
-        labels,
-        seen,
-        _scenario_column(schema, columns, scenario, rows),
-        censored=flags,
-        truth={k: _array(v).to(torch.float32) for k, v in truth.items()},
-        keys={name: whole_numbers(_series(columns, name)) for name in keys},
-        row_id=None if row_id is None else _array(row_id).to(torch.int64),
-    )
+    none = torch.zeros(rows, 0)
+    return {
+        "categorical": torch.stack(categorical, 1) if categorical else none.to(torch.int64),
+        "dense": torch.cat(dense, 1) if dense else none,
+        "sequences": {s.name: ragged(_series(columns, s.name), s) for s in schema.sequences},
+        "labels": labels,
+        "observed": seen,
+        "scenario": _scenario_column(schema, columns, scenario, rows),
+        "censored": flags,
+        "truth": {k: _array(v).to(torch.float32) for k, v in truth.items()},
+        "keys": {name: whole_numbers(_series(columns, name)) for name in keys},
+        "row_id": None if row_id is None else _array(row_id).to(torch.int64),
+    }
 
 
 def _row_count(columns: Any) -> int:

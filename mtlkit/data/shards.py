@@ -14,7 +14,9 @@ import numpy as np
 import polars as pl
 import torch
 
-from mtlkit.data.table import Batch, Table, concatenate, epoch_order
+from mtlkit.data.batch import Batch, epoch_order
+from mtlkit.data.concatenate import concatenate
+from mtlkit.data.table import Table
 from mtlkit.schema import Schema, SchemaError
 
 MANIFEST = "manifest.json"

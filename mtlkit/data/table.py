@@ -1,4 +1,4 @@
-"""Tables of column tensors, and the batches that a model reads.
+"""Tables of column tensors, from which batches are taken.
 
 A table is a handful of contiguous tensors on one device. A batch is the same with fewer rows, taken
 with one ``index_select`` a tensor, which is about twice as fast as a row-wise data loader. What a
@@ -8,72 +8,16 @@ model must not see (the generator's truth, user and time keys) stays in the tabl
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mtlkit.data.checks import check_table
+from mtlkit.data.batch import Batch, Ragged, epoch_order, move, take_ragged
+from mtlkit.data.checks import check_columns
+from mtlkit.data.columns import column_tensors
 from mtlkit.schema import Schema, SchemaError, Task
-
-Ragged = tuple[Tensor, Tensor]  # values (n,), offsets (row + 1,)
-
-
-def take_ragged(values: Tensor, offsets: Tensor, index: Tensor) -> Ragged:
-    """Select rows of a ragged column: values (n,), offsets (row + 1,), index (k,)."""
-    starts = offsets[index]  # (k,)
-    lengths = offsets[index + 1] - starts  # (k,)
-    new_offsets = torch.zeros(len(index) + 1, dtype=torch.int64, device=offsets.device)
-    torch.cumsum(lengths, 0, out=new_offsets[1:])
-    shift = torch.repeat_interleave(starts - new_offsets[:-1], lengths)  # (n',)
-    positions = shift + torch.arange(len(shift), device=offsets.device)
-    return values[positions], new_offsets
-
-
-@dataclass
-class Batch:
-    """What a model and its losses read: inputs, labels and which labels are observed.
-
-    categorical int64 (batch, field); dense float32 (batch, width); sequences
-    {name: (values int64 (n,), offsets int64 (batch + 1,))}; labels float32 (batch, task), 0 where
-    not observed; observed bool (batch, task); scenario int64 (batch,); censored bool (batch, task)
-    or None.
-    """
-
-    categorical: Tensor
-    dense: Tensor
-    sequences: dict[str, Ragged]
-    labels: Tensor
-    observed: Tensor
-    scenario: Tensor
-    censored: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.scenario)
-
-    def to(self, device: torch.device | str) -> Batch:
-        """Return the batch on ``device``; copies from pinned memory do not block."""
-        return Batch(**{f.name: _move(getattr(self, f.name), device) for f in fields(self)})
-
-
-def _move(value: Any, device: torch.device | str) -> Any:
-    if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
-    if isinstance(value, dict):
-        return {k: _move(v, device) for k, v in value.items()}
-    if isinstance(value, tuple):
-        return tuple(_move(v, device) for v in value)
-    return value
-
-
-def epoch_order(rows: int, *, shuffle: bool, seed: int, epoch: int) -> Tensor:
-    """Return the order of rows in one epoch, int64 (row,); it depends on (seed, epoch) alone."""
-    if not shuffle:
-        return torch.arange(rows)
-    state = int(np.random.SeedSequence([abs(int(seed)), int(epoch)]).generate_state(1)[0])
-    return torch.randperm(rows, generator=torch.Generator().manual_seed(state))
 
 
 class Table:
@@ -116,7 +60,7 @@ class Table:
             row_id = torch.arange(len(scenario), device=scenario.device)
         self.row_id = row_id
         if check:
-            check_table(self)
+            check_columns(schema, vars(self))
 
     def __len__(self) -> int:
         return len(self.scenario)
@@ -139,7 +83,7 @@ class Table:
 
     def to(self, device: torch.device | str) -> Table:
         """Return the table with every column on ``device``."""
-        moved = {name: _move(value, device) for name, value in self._columns().items()}
+        moved = {name: move(value, device) for name, value in self._columns().items()}
         return Table(self.schema, **moved, check=False)
 
     def _columns(self) -> dict[str, Any]:
@@ -254,17 +198,18 @@ class Table:
         row_id: Any | None = None,
     ) -> Table:
         """Build a table from a polars DataFrame or a mapping of arrays; see ``data/columns.py``."""
-        from mtlkit.data.columns import table_from_columns
-
-        return table_from_columns(
+        return cls(
             schema,
-            columns,
-            scenario=scenario,
-            observed=observed or {},
-            censored=censored or {},
-            truth=truth or {},
-            keys=keys,
-            row_id=row_id,
+            **column_tensors(
+                schema,
+                columns,
+                scenario=scenario,
+                observed=observed or {},
+                censored=censored or {},
+                truth=truth or {},
+                keys=keys,
+                row_id=row_id,
+            ),
         )
 
 
@@ -277,65 +222,3 @@ def _tensors(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, tuple):
         for v in value:
             yield from _tensors(v)
-
-
-def concatenate(*tables: Table) -> Table:
-    """Stack tables with the same inputs and scenarios; their tasks may differ.
-
-    A task that one table lacks is not observed on that table's rows: this is how two data sets,
-    each with labels of its own, train one model. Row ids are numbered anew. Truth and keys survive
-    where every table has them.
-    """
-    if not tables:
-        raise SchemaError("concatenate needs at least one table.")
-    first = tables[0].schema
-    tasks: dict[str, Task] = {}
-    for number, table in enumerate(tables):
-        schema = table.schema
-        for part in ("categorical", "dense", "sequences", "scenarios"):
-            if getattr(schema, part) != getattr(first, part):
-                raise SchemaError(
-                    f"Table {number} has other {part} fields than table 0; tables are stacked only "
-                    "when their inputs agree."
-                )
-        for task in schema.tasks:
-            if tasks.setdefault(task.name, task) != task:
-                raise SchemaError(f"Task {task.name!r} is declared differently in table {number}.")
-    schema = Schema(
-        tuple(t if t.given in tasks else replace(t, given=None) for t in tasks.values()),
-        first.categorical,
-        first.dense,
-        first.sequences,
-        first.scenarios,
-    )
-
-    def widen(table: Table, column: Tensor | None, dtype: torch.dtype) -> Tensor:
-        out = torch.zeros(len(table), schema.num_tasks, dtype=dtype, device=table.device)
-        if column is not None:
-            index = [schema.task_index(name) for name in table.schema.task_names]
-            out[:, index] = column
-        return out
-
-    def stack_ragged(name: str) -> Ragged:
-        parts = [t.sequences[name] for t in tables]
-        lengths = torch.cat([o.diff() for _, o in parts])
-        zero = torch.zeros(1, dtype=torch.int64, device=lengths.device)
-        return torch.cat([v for v, _ in parts]), torch.cat([zero, lengths.cumsum(0)])
-
-    any_censored = any(t.censored is not None for t in tables)
-    shared_truth = set.intersection(*(set(t.truth) for t in tables))
-    shared_keys = set.intersection(*(set(t.keys) for t in tables))
-    return Table(
-        schema,
-        torch.cat([t.categorical for t in tables]),
-        torch.cat([t.dense for t in tables]),
-        {s.name: stack_ragged(s.name) for s in schema.sequences},
-        torch.cat([widen(t, t.labels, torch.float32) for t in tables]),
-        torch.cat([widen(t, t.observed, torch.bool) for t in tables]),
-        torch.cat([t.scenario for t in tables]),
-        censored=torch.cat([widen(t, t.censored, torch.bool) for t in tables])
-        if any_censored
-        else None,
-        truth={k: torch.cat([t.truth[k] for t in tables]) for k in sorted(shared_truth)},
-        keys={k: torch.cat([t.keys[k] for t in tables]) for k in sorted(shared_keys)},
-    )

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtlkit.data.table import Batch
+from mtlkit.data.batch import Batch
 from mtlkit.losses.tasks import masked_mean, task_losses
 from mtlkit.schema import Schema
 

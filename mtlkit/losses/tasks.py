@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtlkit.data.table import Batch
+from mtlkit.data.batch import Batch
 from mtlkit.schema import Schema, Task
 
 _SERIES_TERMS = 32

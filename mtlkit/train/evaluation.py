@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mtlkit.data.table import Batch, Table
+from mtlkit.data.batch import Batch
+from mtlkit.data.table import Table
 from mtlkit.losses.chain import chained, joint_labels, parents_first
 from mtlkit.models.base import MultiTaskModel
 from mtlkit.schema import Schema, Task

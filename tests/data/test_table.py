@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mtlkit.data import Table, concatenate
-from mtlkit.data.table import take_ragged
+from mtlkit.data.batch import take_ragged
 from mtlkit.schema import Categorical, Dense, Scenario, Schema, SchemaError, Sequence, Task
 
 SCHEMA = Schema(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mtlkit.balance.base import Balancer
 from mtlkit.balance.engine.gramian import TaskGradients, gramian
 from mtlkit.balance.engine.layout import Columns, Found, Touched, Whole
-from mtlkit.data.table import Batch
+from mtlkit.data.batch import Batch
 from mtlkit.layers.embedding import FieldEmbedding
 from mtlkit.layers.repeats import Repeats
 from mtlkit.models.base import MultiTaskModel

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mtlkit.data.table import Batch
+from mtlkit.data.batch import Batch
 from mtlkit.models.base import head_logits
 from mtlkit.models.link.base import Network, vectors
 from mtlkit.models.link.joint_heads import JointHeads

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtlkit.data.table import Batch
+from mtlkit.data.batch import Batch
 from mtlkit.losses.chain import joint_labels, log_joint
 from mtlkit.models.base import MultiTaskModel
 from mtlkit.models.share.shared_bottom import SharedBottom

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from mtlkit.data.table import Batch
+from mtlkit.data.batch import Batch
 from mtlkit.layers.mlp import MLP
 from mtlkit.models.base import head_logits
 from mtlkit.models.link.base import Link, Network, vectors

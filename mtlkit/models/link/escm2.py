@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtlkit.data.table import Batch
+from mtlkit.data.batch import Batch
 from mtlkit.losses.chain import chained, joint_labels, joint_losses, log_joint, precise
 from mtlkit.losses.propensity import doubly_robust, inverse_propensity
 from mtlkit.losses.tasks import masked_mean

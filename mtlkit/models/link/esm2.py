@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtlkit.data.table import Batch
+from mtlkit.data.batch import Batch
 from mtlkit.losses.chain import joint_losses, precise
 from mtlkit.models.link.base import EntireSpace, Network
 from mtlkit.schema import Schema, SchemaError

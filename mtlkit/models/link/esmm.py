@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from mtlkit.data.table import Batch
+from mtlkit.data.batch import Batch
 from mtlkit.losses.chain import joint_losses
 from mtlkit.models.link.base import EntireSpace
 

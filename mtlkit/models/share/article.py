@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mtlkit.data.table import Batch
+from mtlkit.data.batch import Batch
 from mtlkit.layers.mlp import MLP
 from mtlkit.models.base import MultiTaskModel, head_logits
 from mtlkit.schema import Schema, SchemaError

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mtlkit.data.table import Batch, Table
+from mtlkit.data.batch import Batch
+from mtlkit.data.table import Table
 from mtlkit.models.base import MultiTaskModel
 from mtlkit.schema import SchemaError, Task
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mtlkit.data.table import Batch
+from mtlkit.data.batch import Batch
 from mtlkit.layers.embedding import FieldEmbedding
 from mtlkit.layers.mlp import MLP
 from mtlkit.models.base import MultiTaskModel, head_logits

@@ -1,0 +1,77 @@
+"""What a model reads of some rows: a batch, and how rows are picked for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Ragged = tuple[Tensor, Tensor]  # values (n,), offsets (row + 1,)
+
+
+@dataclass
+class Batch:
+    """What a model and its losses read: inputs, labels and which labels are observed.
+
+    categorical int64 (batch, field); dense float32 (batch, width); sequences
+    {name: (values int64 (n,), offsets int64 (batch + 1,))}; labels float32 (batch, task), 0 where
+    not observed; observed bool (batch, task); scenario int64 (batch,); censored bool (batch, task)
+    or None.
+
+    A batch is a registered pytree, so that ``torch.export`` and ``torch.func`` see its tensors.
+    """
+
+    categorical: Tensor
+    dense: Tensor
+    sequences: dict[str, Ragged]
+    labels: Tensor
+    observed: Tensor
+    scenario: Tensor
+    censored: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.scenario)
+
+    @property
+    def rows(self) -> int:
+        """The number of rows; a symbol, not yet a number, while ``torch.export`` keeps it free."""
+        return self.scenario.shape[0]
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on ``device``; copies from pinned memory do not block."""
+        return Batch(**{f.name: move(getattr(self, f.name), device) for f in fields(self)})
+
+
+def move(value: Any, device: torch.device | str) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, dict):
+        return {k: move(v, device) for k, v in value.items()}
+    if isinstance(value, tuple):
+        return tuple(move(v, device) for v in value)
+    return value
+
+
+def epoch_order(rows: int, *, shuffle: bool, seed: int, epoch: int) -> Tensor:
+    """Return the order of rows in one epoch, int64 (row,); it depends on (seed, epoch) alone."""
+    if not shuffle:
+        return torch.arange(rows)
+    state = int(np.random.SeedSequence([abs(int(seed)), int(epoch)]).generate_state(1)[0])
+    return torch.randperm(rows, generator=torch.Generator().manual_seed(state))
+
+
+def take_ragged(values: Tensor, offsets: Tensor, index: Tensor) -> Ragged:
+    """Select rows of a ragged column: values (n,), offsets (row + 1,), index (k,)."""
+    starts = offsets[index]  # (k,)
+    lengths = offsets[index + 1] - starts  # (k,)
+    new_offsets = torch.zeros(len(index) + 1, dtype=torch.int64, device=offsets.device)
+    torch.cumsum(lengths, 0, out=new_offsets[1:])
+    shift = torch.repeat_interleave(starts - new_offsets[:-1], lengths)  # (n',)
+    positions = shift + torch.arange(len(shift), device=offsets.device)
+    return values[positions], new_offsets
+
+
+torch.export.register_dataclass(Batch, serialized_type_name="mtlkit.Batch")
