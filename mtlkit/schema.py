@@ -226,7 +226,9 @@ def _duplicate(names: Iterable[str]) -> str | None:
 class Schema:
     """Everything a table promises and a model may rely on.
 
-    Without ``scenarios`` there is one scenario, and every row belongs to it.
+    Known scenarios are 0 .. num_scenarios - 1; a row of none of them has the number
+    ``unknown_scenario``, one more, and meets shared weights only. Without ``scenarios`` there is
+    one scenario, and every row belongs to it.
     Raises ``SchemaError`` for repeated names, a ``given`` that is unknown, not binary or circular,
     and a sequence that shares an unknown field.
     """
@@ -309,6 +311,19 @@ class Schema:
         return max(1, len(self.scenarios))
 
     @property
+    def unknown_scenario(self) -> int:
+        """The number of a row whose scenario is not known: one past the known ones."""
+        return self.num_scenarios
+
+    @property
+    def unknown_scenario_name(self) -> str:
+        """How reports call the rows of ``unknown_scenario``; never a known scenario's name."""
+        name = "unknown"
+        while name in self.scenario_names:
+            name = f"({name})"
+        return name
+
+    @property
     def categorical_names(self) -> tuple[str, ...]:
         return tuple(c.name for c in self.categorical)
 
@@ -338,6 +353,14 @@ class Schema:
             raise SchemaError(
                 f"Unknown task {name!r}; this schema has {', '.join(self.task_names)}."
             ) from None
+
+    def scenario_index(self, name: str) -> int:
+        """Return the number of scenario ``name``; an unknown name raises ``SchemaError``."""
+        if name not in self.scenario_names:
+            raise SchemaError(
+                f"Unknown scenario {name!r}; this schema has {', '.join(self.scenario_names)}."
+            )
+        return self.scenario_names.index(name)
 
     def children(self, name: str) -> tuple[str, ...]:
         """Names of the tasks that are given task ``name``."""

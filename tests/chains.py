@@ -8,7 +8,7 @@ from functools import partial
 import torch
 
 from mtlkit.data.table import Table
-from mtlkit.models import AITM, DBMTL, ESCM2, ESM2, ESMM, JointHeads
+from mtlkit.models import AITM, DBMTL, ESCM2, ESM2, ESMM, JointHeads, SharedBottom
 from mtlkit.schema import Schema, Task
 from tests import tiny
 
@@ -20,6 +20,7 @@ TASKS = (
     replace(tiny.TASKS["dwell"], given="click"),
 )
 SIZES = {"embedding_dim": 3, "hidden": (8,), "tower": (6,)}
+NETWORK = partial(SharedBottom, **SIZES)
 LINKS = {
     "esmm": ESMM,
     "esm2": partial(ESM2, via={"purchase": "cart"}),

@@ -56,8 +56,11 @@ def check_columns(schema: Schema, columns: Mapping[str, Any]) -> None:
     if len(torch.unique(table.row_id)) != rows:
         raise SchemaError("row_id holds a value twice; every row needs an id of its own.")
 
-    out_of_range = (table.scenario < 0) | (table.scenario >= schema.num_scenarios)
-    refuse("scenario", out_of_range, table.scenario, f"is not in 0 .. {schema.num_scenarios - 1}")
+    last = schema.unknown_scenario if schema.scenarios else 0
+    out_of_range = (table.scenario < 0) | (table.scenario > last)
+    known = f"is not in 0 .. {schema.num_scenarios - 1}"
+    known += f" ({last}: unknown)" if last else ""
+    refuse("scenario", out_of_range, table.scenario, known)
     for i, f in enumerate(schema.categorical):
         ids = table.categorical[:, i]
         refuse(f.name, (ids < 0) | (ids >= f.size), ids, f"is not an id in 0 .. {f.size - 1}")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mtlkit.data.batch import Ragged
+from mtlkit.data.scenarios import scenario_numbers
 from mtlkit.schema import Schema, SchemaError
 from mtlkit.schema import Sequence as SequenceField
 
@@ -118,8 +119,9 @@ def column_tensors(
     """The arguments of a ``Table`` beside its schema, from columns of the schema's names.
 
     A label that is null (polars) or where ``observed[task]`` is False is not observed. ``scenario``
-    names the scenario column, which holds scenario names or numbers; ``keys`` names integer
-    columns; ``censored`` {task: bool (row,)}; ``truth`` {task: array (row,) or (row, k)}.
+    names the scenario column: scenario names, or, where no name of the schema is itself a whole
+    number, the scenarios' numbers 0, 1, ...; ``keys`` names integer columns; ``censored`` {task:
+    bool (row,)}; ``truth`` {task: array (row,) or (row, k)}.
     """
     rows = _row_count(columns)
     for what, entries in (("observed", observed), ("censored", censored), ("truth", truth)):
@@ -184,18 +186,9 @@ def _scenario_column(schema: Schema, columns: Any, name: str | None, rows: int) 
             )
         return torch.zeros(rows, dtype=torch.int64)
     series = _series(columns, name)
-    if not (series.dtype == pl.String or series.dtype in (pl.Categorical, pl.Enum)):
-        return whole_numbers(series)
-    _no_nulls(series)
-    index = {s: i for i, s in enumerate(schema.scenario_names)}
-    series = series.cast(pl.String)
-    unknown = ~series.is_in(list(index))
-    if unknown.any():
-        row = int(unknown.arg_max() or 0)
-        raise SchemaError(
-            f"Column {name!r}, row {row}: scenario {series[row]!r} is unknown; known are "
-            f"{', '.join(index)}."
-        )
-    return whole_numbers(
-        series.replace_strict(list(index), list(index.values()), return_dtype=pl.Int64)
-    )
+    positions = series.dtype.is_integer() and not any(map(_is_whole, schema.scenario_names))
+    return whole_numbers(series) if positions else scenario_numbers(series, schema)
+
+
+def _is_whole(name: str) -> bool:
+    return name.removeprefix("-").isdecimal()

@@ -11,6 +11,7 @@ from typing import Any
 
 import polars as pl
 
+from mtlkit.data.scenarios import scenario_names, scenario_numbers
 from mtlkit.data.table import Table
 from mtlkit.schema import Categorical, Dense, Scenario, Schema, SchemaError, Task
 from mtlkit.schema import Sequence as SequenceField
@@ -25,8 +26,10 @@ class Encoder:
     are taken as log(1 + x) first; gaps become the training median, and a column with gaps in
     training gains a second one, ``<name>_missing``.
     sequences: list columns, {name: categorical column whose ids it shares, or None for own ids}.
-    scenario: the column of scenario names. tasks: the labels; regression tasks learn their location
-    and scale here. keys: integer columns kept for splits. min_count: rarer values become id 0.
+    scenario: the column of scenarios, of any type: each value of training is one, named
+    ``str(value)``; an unseen or missing one is unknown (``Schema.unknown_scenario``).
+    tasks: the labels; regression tasks learn their location and scale here. keys: integer columns
+    kept for splits. min_count: rarer values become id 0.
     """
 
     tasks: Sequence[Task]
@@ -43,6 +46,7 @@ class Encoder:
         default_factory=dict, init=False, repr=False
     )
     _schema: Schema | None = field(default=None, init=False, repr=False)
+    _scenario_type: pl.DataType | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.log1p if name not in self.dense]
@@ -85,9 +89,15 @@ class Encoder:
             t.fitted(_column(frame, t.name).drop_nulls().to_list()) if t.kind == "regression" else t
             for t in self.tasks
         ]
-        scenarios: Iterable[Any] = ()
+        scenarios: Iterable[str] = ()
         if self.scenario is not None:
-            scenarios = _column(frame, self.scenario).cast(pl.String).unique().drop_nulls().sort()
+            scenarios = scenario_names(_column(frame, self.scenario))
+            self._scenario_type = frame.schema[self.scenario]
+            if not scenarios:
+                raise SchemaError(
+                    f"Column {self.scenario!r} holds no scenario: all {frame.height:,} training "
+                    "rows are missing. Drop it, or fill it."
+                )
         self._schema = Schema(
             tuple(tasks),
             tuple(Categorical(n, len(self._vocabulary[n]) + 1) for n in self.categorical),
@@ -125,7 +135,7 @@ class Encoder:
         place: str | None = None
         if self.scenario is not None:  # under a name of its own: it may be a feature as well
             place = f"scenario:{self.scenario}"
-            columns[place] = _column(frame, self.scenario)
+            columns[place] = self._scenarios(_column(frame, self.scenario))
         table = Table.from_columns(
             schema,
             columns | extra,
@@ -143,6 +153,18 @@ class Encoder:
         if name not in self._vocabulary:
             raise SchemaError(f"No ids were learned for column {name!r}.")
         return self._vocabulary[name].to_list()
+
+    def _scenarios(self, series: pl.Series) -> pl.Series:
+        """Names of scenarios, null where unknown; no floats where whole numbers were learned."""
+        learned = self._scenario_type
+        if series.dtype.is_float() and learned is not None and learned.is_integer():
+            raise SchemaError(
+                f"Column {series.name!r} has type {series.dtype}; in training it was {learned}. "
+                "Cast it to whole numbers, so that no scenario gets another one's name."
+            )
+        numbers = pl.Series(scenario_numbers(series, self.schema).numpy())
+        known = dict(enumerate(self.schema.scenario_names))
+        return numbers.replace_strict(known, default=None, return_dtype=pl.String)
 
     def _values(self, series: pl.Series) -> pl.Series:
         if series.dtype.is_float():

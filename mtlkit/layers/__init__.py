@@ -4,10 +4,26 @@ import torch
 
 from mtlkit.layers.embedding import FieldEmbedding
 from mtlkit.layers.experts import ExpertBank, Gate, mix
+from mtlkit.layers.lookup import Lookup
 from mtlkit.layers.mlp import MLP
 from mtlkit.layers.repeats import Repeats, sum_repeated
+from mtlkit.layers.sequence import MeanPooling, SumPooling
+from mtlkit.layers.towers import Towers, head_logits
 
-__all__ = ["MLP", "ExpertBank", "FieldEmbedding", "Gate", "Repeats", "mix", "sum_repeated"]
+__all__ = [
+    "MLP",
+    "ExpertBank",
+    "FieldEmbedding",
+    "Gate",
+    "Lookup",
+    "MeanPooling",
+    "Repeats",
+    "SumPooling",
+    "Towers",
+    "head_logits",
+    "mix",
+    "sum_repeated",
+]
 
 # The vector mathematics that PyTorch uses on Intel processors (square roots, exponentials) sets
 # itself up at its first call. When two threads make that call together, one of them may work with a

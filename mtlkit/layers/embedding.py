@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlkit.data.batch import Batch
-from mtlkit.layers.repeats import sum_repeated
+from mtlkit.layers.repeats import SparseLookup
+from mtlkit.layers.sequence import Pooling, poolings
 from mtlkit.schema import Schema
 
 
@@ -18,18 +19,31 @@ class FieldEmbedding(nn.Module):
     """All inputs of a row as one vector: embedded ids, pooled sequences and dense columns.
 
     Every id of every field has one row in a single table; a field's ids start at its offset. One
-    table means one lookup a batch instead of one a field. A sequence is the mean (or sum) of its
-    ids' rows, zero when it is empty; with ``shares`` it reads the rows of that categorical field.
-    Where the schema has several scenarios, the scenario is one more id field, unless
-    ``scenario_field=False`` or a categorical field called "scenario" is there already. Dense
-    columns pass through unchanged.
+    table means one lookup a batch instead of one a field. Where the schema has several scenarios,
+    the scenario is one more id field, unless ``scenario_field=False`` or a categorical field called
+    "scenario" is there already. The unknown scenario's row is the last of that field; it starts at
+    0, so that an unknown scenario adds nothing until training has rows of it. Dense columns pass
+    through unchanged.
 
     batch -> (batch, width), in the order categorical, scenario, sequences, dense.
+
+    Parameters
+    ----------
+    schema, embedding_dim
+        Fields, and the width of every embedding.
+    pooling
+        What a sequence's looked-up rows become: "mean", "sum", a module, or {sequence: one of
+        these}; see ``mtlkit.layers.sequence``. With ``shares`` a sequence reads the rows of that
+        categorical field.
+    encoders
+        {categorical field: module (n,) ids -> (n, embedding_dim)}: a picture, words or attributes
+        that are known by the field's id (``Lookup``). Their vector is added to the id's own row, in
+        the field and in every sequence that shares it.
 
     ``sparse_gradient`` (set by the optimisers that can use it) makes the table's gradient a sparse
     tensor of the rows that the batch touched. While ``reads`` is a list, gradients stop at the
     looked-up rows: each lookup returns a new leaf and notes (ids (n,), rows (n, dim)) there. Raises
-    ``ValueError`` for an unknown ``pooling``.
+    ``ValueError`` for an unknown pooling and for an encoder of an unknown field.
     """
 
     offsets: Tensor
@@ -39,23 +53,22 @@ class FieldEmbedding(nn.Module):
         schema: Schema,
         embedding_dim: int = 16,
         *,
-        pooling: str = "mean",
+        pooling: Pooling | Mapping[str, Pooling] = "mean",
+        encoders: Mapping[str, nn.Module] | None = None,
         scenario_field: bool = True,
     ) -> None:
         super().__init__()
-        if pooling not in ("mean", "sum"):
-            raise ValueError(f'pooling is "mean" or "sum", not {pooling!r}.')
         self.embedding_dim = embedding_dim
-        self.pooling = pooling
         self.sparse_gradient = False
         self.reads: list[tuple[Tensor, Tensor]] | None = None
         listed = "scenario" in schema.categorical_names  # then it is a field already
         self.with_scenario = scenario_field and schema.num_scenarios > 1 and not listed
         self.sequence_names = tuple(s.name for s in schema.sequences)
+        self.poolings = poolings(pooling, self.sequence_names)
 
         sizes = [c.size for c in schema.categorical]
         if self.with_scenario:
-            sizes.append(schema.num_scenarios)
+            sizes.append(schema.num_scenarios + 1)  # the last one: unknown
         self.num_fields = len(sizes)  # ids that every row has exactly once
         sizes += [s.size for s in schema.sequences if s.size is not None]
         starts = [0, *itertools.accumulate(sizes)]
@@ -69,10 +82,25 @@ class FieldEmbedding(nn.Module):
         offsets = torch.tensor(starts[: self.num_fields], dtype=torch.int64)
         self.register_buffer("offsets", offsets, persistent=False)  # (field,)
 
-        columns = self.num_fields + len(schema.sequences)
-        self.width = columns * embedding_dim + schema.dense_width
+        widths = [getattr(pool, "width", embedding_dim) for pool in self.poolings]
+        self.width = self.num_fields * embedding_dim + sum(widths) + schema.dense_width
         self.table = nn.Parameter(torch.empty(starts[-1], embedding_dim))  # (id, dim)
         nn.init.normal_(self.table, std=0.01)
+        if self.with_scenario:
+            with torch.no_grad():
+                self.table[starts[self.num_fields] - 1].zero_()
+
+        encoders = encoders or {}
+        unknown = sorted(set(encoders) - set(names))
+        if unknown:
+            raise ValueError(
+                f"encoders names {unknown[0]!r}, which is no categorical field; the schema has "
+                f"{', '.join(names) or 'none'}."
+            )
+        self.encoders = nn.ModuleList(encoders.values())
+        self.encoded = {name: place for place, name in enumerate(encoders)}  # field -> its encoder
+        self.encoded_columns = tuple(names.index(name) for name in encoders)
+        self.encoded_sequences = tuple(self.encoded.get(str(s.shares)) for s in schema.sequences)
 
     def ids(self, batch: Batch) -> Tensor:
         """Rows of the table that the batch reads, (n,): fields row by row, then each sequence."""
@@ -91,7 +119,7 @@ class FieldEmbedding(nn.Module):
             self.reads.append((ids, rows))
             return rows
         if self.sparse_gradient:
-            return _SparseLookup.apply(self.table, ids)
+            return SparseLookup.apply(self.table, ids)
         if ids.device.type == "cpu":
             return self.table.index_select(0, ids)  # its backward is twice as fast there
         return F.embedding(ids, self.table)
@@ -101,46 +129,32 @@ class FieldEmbedding(nn.Module):
         device = rows.device.type
         if torch.is_autocast_enabled(device):  # convert once here, not once for every reader
             rows = rows.to(torch.get_autocast_dtype(device))
-        size = len(batch)
+        size = batch.rows
         start = size * self.num_fields
         # a slice of everything would cost its backward pass a copy of everything
         fields = rows[:start] if self.sequence_names else rows
-        parts = [fields.reshape(size, self.num_fields * self.embedding_dim)]
-        for name in self.sequence_names:
+        fields = fields.reshape(size, self.num_fields, self.embedding_dim)
+        if self.encoded:
+            fields = self._add_encoded(fields, batch)
+        parts = [fields.flatten(1)]
+        for place, name in enumerate(self.sequence_names):
             values, offsets = batch.sequences[name]
-            parts.append(self._pool(rows[start : start + len(values)], offsets))
-            start += len(values)
+            entries = rows[start : start + values.shape[0]]
+            encoder = self.encoded_sequences[place]
+            if encoder is not None:
+                entries = entries + self.encoders[encoder](values).to(entries.dtype)
+            parts.append(self.poolings[place](entries, offsets, fields))
+            start = start + values.shape[0]
         parts.append(batch.dense.to(rows.dtype))
         return torch.cat(parts, dim=1)  # (batch, width)
 
-    def _pool(self, rows: Tensor, offsets: Tensor) -> Tensor:
-        """Mean or sum of the rows between offsets: (n, dim) -> (batch, dim)."""
-        lengths = offsets.diff()  # (batch,)
-        size = len(lengths)
-        owner = torch.repeat_interleave(lengths, output_size=len(rows))  # (n,)
-        pooled = rows.new_zeros(size, self.embedding_dim).index_add(0, owner, rows)
-        if self.pooling == "mean":
-            pooled = pooled / lengths.clamp(min=1).unsqueeze(1)
-        return pooled  # (batch, dim)
+    def _add_encoded(self, fields: Tensor, batch: Batch) -> Tensor:
+        """Add each encoder's vector to its field: (batch, field, dim)."""
+        columns = list(fields.unbind(1))
+        for encoder, column in zip(self.encoders, self.encoded_columns, strict=True):
+            vector = encoder(batch.categorical[:, column])
+            columns[column] = columns[column] + vector.to(fields.dtype)
+        return torch.stack(columns, dim=1)
 
     def forward(self, batch: Batch) -> Tensor:
         return self.assemble(self.lookup(self.ids(batch)), batch)
-
-
-class _SparseLookup(torch.autograd.Function):
-    """Rows of a table whose gradient is a sparse tensor over the rows read, each once."""
-
-    @staticmethod
-    def forward(ctx: Any, table: Tensor, ids: Tensor) -> Tensor:
-        ctx.save_for_backward(ids)
-        ctx.shape = table.shape
-        return table.index_select(0, ids)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (ids,) = ctx.saved_tensors
-        touched, summed = sum_repeated(ids, gradient)
-        sparse = torch.sparse_coo_tensor(
-            touched.unsqueeze(0), summed, ctx.shape, is_coalesced=True, check_invariants=False
-        )
-        return sparse, None

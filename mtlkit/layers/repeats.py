@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -58,3 +60,22 @@ def sum_repeated(ids: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Add up the rows that share an id: ids (n,), rows (n, dim) -> (k,) ascending, (k, dim)."""
     repeats = Repeats(ids)
     return repeats.touched, repeats.sum(rows)
+
+
+class SparseLookup(torch.autograd.Function):
+    """Rows of a table whose gradient is a sparse tensor over the rows read, each once."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, ids: Tensor) -> Tensor:
+        ctx.save_for_backward(ids)
+        ctx.shape = table.shape
+        return table.index_select(0, ids)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (ids,) = ctx.saved_tensors
+        touched, summed = sum_repeated(ids, gradient)
+        sparse = torch.sparse_coo_tensor(
+            touched.unsqueeze(0), summed, ctx.shape, is_coalesced=True, check_invariants=False
+        )
+        return sparse, None

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mtlkit.data.batch import Batch
 from mtlkit.layers.embedding import FieldEmbedding
+from mtlkit.layers.towers import Towers
 from mtlkit.losses.tasks import task_losses
 from mtlkit.schema import Schema, Task
+
+Inputs = Callable[[Schema, int], Any]  # (schema, embedding_dim) -> a module with ``width``
 
 
 class MultiTaskModel(nn.Module):
@@ -18,12 +22,14 @@ class MultiTaskModel(nn.Module):
 
     ``embed(batch)`` gives the row's input vector, (batch, width); ``outputs(x, batch)`` gives
     {task: logits}, each (batch,), or (batch, classes) for a multiclass task. A subclass sets
-    ``self.embedding`` (or overrides ``embed``), writes ``decode`` (and ``represent``, where tasks
-    share layers), and names in ``task_modules`` the modules that belong to one task alone; all else
-    counts as shared. A subclass may also write ``outputs`` whole.
+    ``self.embedding`` (or overrides ``embed``) and ``self.towers``, and writes ``represent``, where
+    tasks share layers. One with more between the two writes ``decode`` as well, and names in
+    ``task_modules`` all modules that belong to one task alone and in ``scenario_modules`` those of
+    one scenario; all else counts as shared. A subclass may also write ``outputs`` whole.
     """
 
-    embedding: nn.Module
+    embedding: Any  # a module with ``width``
+    towers: Towers
 
     def __init__(self, schema: Schema) -> None:
         super().__init__()
@@ -42,9 +48,13 @@ class MultiTaskModel(nn.Module):
         return (x,)
 
     def decode(self, shared: tuple[Tensor, ...], batch: Batch) -> dict[str, Tensor]:
-        """Logits of every task from what ``represent`` returns."""
+        """Logits of every task from what ``represent`` returns; here the towers on its first."""
+        if hasattr(self, "towers"):
+            return self.towers(shared[0])
         if type(self).outputs is MultiTaskModel.outputs:
-            raise NotImplementedError(f"{type(self).__name__} must define decode(shared, batch).")
+            raise NotImplementedError(
+                f"{type(self).__name__} must set self.towers or define decode(shared, batch)."
+            )
         return self.outputs(shared[0], batch)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -70,7 +80,16 @@ class MultiTaskModel(nn.Module):
 
     def task_modules(self, name: str) -> list[nn.Module]:
         """Modules that serve task ``name`` alone; an unknown task raises ``SchemaError``."""
-        raise NotImplementedError(f"{type(self).__name__} must define task_modules(name).")
+        if not hasattr(self, "towers"):
+            raise NotImplementedError(
+                f"{type(self).__name__} must set self.towers or define task_modules(name)."
+            )
+        return [self.towers.of(name)]
+
+    def scenario_modules(self, name: str) -> list[nn.Module]:
+        """Modules that serve scenario ``name`` alone; an unknown one raises ``SchemaError``."""
+        self.schema.scenario_index(name)
+        return []
 
     def task_parameters(self, name: str) -> list[nn.Parameter]:
         """Parameters that serve task ``name`` alone."""
@@ -86,12 +105,24 @@ class MultiTaskModel(nn.Module):
         return (m for m in self.modules() if isinstance(m, FieldEmbedding))
 
     def parameter_count(self) -> dict[str, int]:
-        """Numbers of parameters: embedding tables, shared layers, layers of single tasks, total."""
-        tables = {id(p) for e in self.embeddings() for p in e.parameters()}
+        """Numbers of parameters: embedding tables, shared layers, layers of single scenarios (of
+        one task or of several), layers of single tasks, total."""
+        tables = {id(p) for e in self.embeddings() for p in e.parameters(recurse=False)}
+        of_scenarios = {
+            id(p)
+            for name in self.schema.scenario_names
+            for module in self.scenario_modules(name)
+            for p in module.parameters()
+        }
         shared = {id(p) for p in self.shared_parameters()}
-        count = {"embedding": 0, "shared": 0, "tasks": 0, "total": 0}
+        count = {"embedding": 0, "shared": 0, "scenarios": 0, "tasks": 0, "total": 0}
         for p in self.parameters():
-            part = "embedding" if id(p) in tables else "shared" if id(p) in shared else "tasks"
+            if id(p) in tables:
+                part = "embedding"
+            elif id(p) in of_scenarios:
+                part = "scenarios"
+            else:
+                part = "shared" if id(p) in shared else "tasks"
             count[part] += p.numel()
             count["total"] += p.numel()
         return count
@@ -108,8 +139,3 @@ def natural_units(task: Task, z: Tensor) -> Tensor:
         return z.exp()
     value = task.location + task.scale * z
     return value.expm1() if task.log1p else value
-
-
-def head_logits(task: Task, output: Tensor) -> Tensor:
-    """(batch, outputs) -> (batch,) for a single output, unchanged for a multiclass task."""
-    return output if task.kind == "multiclass" else output.squeeze(1)

@@ -208,10 +208,18 @@ def judge(model, table, group=None):
     return found
 
 
+def made(kind, schema, shape):
+    # a link takes the sizes through the network inside it
+    alone = kind in (SharedBottom, SingleTask)
+    return kind(schema, **shape) if alone else kind(schema, partial(SharedBottom, **shape))
+
+
 def contest(kinds, split, shape, seeds=size.seeds, **options):
     # new rows for each seed, equal budgets
     schema = split(0).train.schema
-    makers = {name: lambda seed, kind=kind: kind(schema, **shape) for name, kind in kinds.items()}
+    makers = {
+        name: lambda seed, kind=kind: made(kind, schema, shape) for name, kind in kinds.items()
+    }
     budget = {"epochs": size.epochs, "batch_size": 512, "learning_rate": 0.003}
     return mtlkit.compare(
         makers, split, seeds=range(seeds), fit_options=budget, evaluator=judge,

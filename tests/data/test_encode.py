@@ -71,12 +71,12 @@ def test_sequences_keep_the_newest_entries():
     assert values.tolist() == [2, 3, 2]
 
 
-def test_scenarios_are_named_and_an_unknown_one_is_refused():
+def test_scenarios_are_named_and_an_unseen_one_is_unknown():
     fitted = encoder().fit(frame())
     assert fitted.schema.scenario_names == ("ads", "feed")
     assert fitted.transform(frame()).scenario.tolist() == [1, 0, 1, 0, 0]
-    with pytest.raises(SchemaError, match="row 0: scenario 'mars'"):
-        fitted.transform(frame().with_columns(place=pl.lit("mars")))
+    strange = fitted.transform(frame().with_columns(place=pl.lit("mars")))
+    assert strange.scenario.tolist() == [fitted.schema.unknown_scenario] * 5
 
 
 def test_regression_tasks_are_fitted_on_training_labels():

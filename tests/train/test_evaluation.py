@@ -155,7 +155,7 @@ def test_a_model_with_joint_chances_of_its_own_is_measured_by_them():
     table = chains.table(chains.schema(), 300, complete=True)
     y = table.label("purchase").numpy()
     for kind, equal in ((ESMM, True), (partial(AITM, width=4), False)):
-        model = kind(table.schema, **chains.SIZES)
+        model = kind(table.schema, chains.NETWORK)
         found = evaluate(model, table, joint=True)["purchase"]
         own = model.predict_joint(tiny.all_rows(table))["purchase"].numpy()
         assert found["joint_pcoc"] == pytest.approx(own.sum() / y.sum(), rel=1e-5)
@@ -168,7 +168,7 @@ def test_a_model_with_joint_chances_of_its_own_is_measured_by_them():
 
 def test_joint_metrics_by_scenario_and_by_user_are_those_of_their_rows():
     table = chains.table(chains.schema(), 300, complete=True)
-    model = ESMM(table.schema, **chains.SIZES)
+    model = ESMM(table.schema, chains.NETWORK)
     split = evaluate(model, table, by_scenario=True, group="user", joint=True)
     for number, by_task in enumerate(split.values()):
         alone = table.take(table.scenario == number)
@@ -198,7 +198,7 @@ def test_a_comparison_knows_which_way_a_joint_metric_points():
     table = chains.table(chains.schema(), 120, complete=True)
     split = tiny_split(table)
     found = compare(
-        {"esmm": lambda seed: ESMM(table.schema, **chains.SIZES)}, split, seeds=[0], progress=False,
+        {"esmm": lambda seed: ESMM(table.schema, chains.NETWORK)}, split, seeds=[0], progress=False,
         evaluator=partial(evaluate, joint=True), fit_options={"epochs": 1}, by_scenario=False,
     )  # fmt: skip
     signs = {m: found.table(metric=m)["sign"][0] for m in ("joint_auc", "joint_ece", "joint_pcoc")}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 
 from mtlkit.data.batch import Batch
-from mtlkit.models.base import head_logits
+from mtlkit.layers.towers import head_logits
 from mtlkit.models.link.base import Network, vectors
 from mtlkit.models.link.joint_heads import JointHeads
 from mtlkit.schema import Schema
@@ -44,13 +42,15 @@ class AITM(JointHeads):
     paper, and its calibrator keeps them in order: outputs, losses and ``predict_joint`` are those
     of ``JointHeads``. Tasks of other kinds receive from their parent, too.
 
-    Parameters as in ``Link`` (here ``tower=(128, 64)`` for the default network), and
+    Parameters as in ``Link`` (the default network's towers are (128, 64) here), and
 
     width
         k, the number of values that a tower gives and a transfer hands on.
     calibrator
         Weight of the calibrator (alpha, 0.6 in the paper); 0 leaves it out.
     """
+
+    default_sizes = {"hidden": (), "tower": (128, 64)}
 
     def __init__(
         self,
@@ -59,18 +59,9 @@ class AITM(JointHeads):
         *,
         width: int = 32,
         calibrator: float = 0.6,
-        embedding_dim: int | None = None,
-        hidden: Sequence[int] | None = None,
-        tower: Sequence[int] | None = None,
-        dropout: float | None = None,
     ) -> None:
         self.width = width
-        if network is None and tower is None:
-            tower = (128, 64)
-        super().__init__(
-            schema, network, calibrator=calibrator, embedding_dim=embedding_dim, hidden=hidden,
-            tower=tower, dropout=dropout,
-        )  # fmt: skip
+        super().__init__(schema, network, calibrator=calibrator)
         receivers = [name for name in self._order if schema.task(name).given is not None]
         self._place = {name: i for i, name in enumerate(receivers)}
         self.transfers = nn.ModuleList(Transfer(width) for _ in receivers)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,37 +26,21 @@ class Link(MultiTaskModel):
     schema
         Inputs and tasks; ``given`` says which outcome needs which.
     network
-        A factory of the sharing model, called with a schema: ``MMoE``, ``partial(MMoE, experts=3)``
-        or ``SingleTask`` (nothing shared). None: a shared embedding and one tower a task, as in the
-        papers.
-    embedding_dim, hidden, tower, dropout
-        Sizes handed to the network; None leaves its own default. The default network has
-        ``hidden=()`` and ``tower=(128, 64, 32)``.
+        A factory of the sharing model, called with a schema: ``MMoE``, ``partial(MMoE, experts=3,
+        embedding_dim=8)`` or ``SingleTask`` (nothing shared). None: a shared embedding and one
+        tower a task, as in the papers, ``SharedBottom`` with the sizes of ``default_sizes``.
 
     ``forward`` gives conditional logits, as ``given`` says, and may give helper outputs under
     further names that ``losses`` reads. ``predict`` gives conditional probabilities and
     ``predict_joint`` those of the task with all its ancestors.
     """
 
-    def __init__(
-        self,
-        schema: Schema,
-        network: Network | None = None,
-        *,
-        embedding_dim: int | None = None,
-        hidden: Sequence[int] | None = None,
-        tower: Sequence[int] | None = None,
-        dropout: float | None = None,
-    ) -> None:
+    default_sizes: ClassVar[dict[str, Any]] = {"hidden": (), "tower": (128, 64, 32)}
+
+    def __init__(self, schema: Schema, network: Network | None = None) -> None:
         super().__init__(schema)
-        chosen: dict[str, Any] = {
-            "embedding_dim": embedding_dim, "hidden": hidden, "tower": tower, "dropout": dropout,
-        }  # fmt: skip
-        sizes = {name: value for name, value in chosen.items() if value is not None}
-        if network is None:
-            network = SharedBottom
-            sizes = {"hidden": (), "tower": (128, 64, 32)} | sizes
-        self.network = network(self.inner_schema(), **sizes)
+        chosen = network if network is not None else partial(SharedBottom, **self.default_sizes)
+        self.network = chosen(self.inner_schema())
 
     def inner_schema(self) -> Schema:
         """The schema that the network is made for: the tasks and the helpers, one head each."""
@@ -81,6 +66,9 @@ class Link(MultiTaskModel):
         for helper in self.helpers().get(name, ()):
             modules = modules + self.network.task_modules(helper)
         return modules
+
+    def scenario_modules(self, name: str) -> list[nn.Module]:
+        return self.network.scenario_modules(name)
 
     @torch.no_grad()
     def predict_joint(self, batch: Batch) -> dict[str, Tensor]:

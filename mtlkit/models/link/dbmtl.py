@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mtlkit.data.batch import Batch
 from mtlkit.layers.mlp import MLP
-from mtlkit.models.base import head_logits
+from mtlkit.layers.towers import head_logits
 from mtlkit.models.link.base import Link, Network, vectors
 from mtlkit.schema import Schema, SchemaError
 
@@ -24,7 +24,7 @@ class DBMTL(Link):
     observed. So a child's loss reaches the towers of its parents, but no loss reaches a child's
     tower. (The balancer ``mtlkit.balance.DBMTL`` is another method of the same letters.)
 
-    Parameters as in ``Link`` (here ``tower=(128, 64)`` for the default network), and
+    Parameters as in ``Link`` (the default network's towers are (128, 64) here), and
 
     relations
         {task: parents whose relation output it reads}; a task that is not named reads its
@@ -35,6 +35,8 @@ class DBMTL(Link):
     Raises ``SchemaError`` for unknown tasks and relations in a circle.
     """
 
+    default_sizes = {"hidden": (), "tower": (128, 64)}
+
     def __init__(
         self,
         schema: Schema,
@@ -43,20 +45,11 @@ class DBMTL(Link):
         relations: Mapping[str, str | Sequence[str]] | None = None,
         width: int = 32,
         relation: Sequence[int] = (32,),
-        embedding_dim: int | None = None,
-        hidden: Sequence[int] | None = None,
-        tower: Sequence[int] | None = None,
-        dropout: float | None = None,
     ) -> None:
         if not relation:
             raise ValueError("relation needs at least one width, such as (32,).")
         self.width = width
-        if network is None and tower is None:
-            tower = (128, 64)
-        super().__init__(
-            schema, network, embedding_dim=embedding_dim, hidden=hidden, tower=tower,
-            dropout=dropout,
-        )  # fmt: skip
+        super().__init__(schema, network)
         self.parents = _parents(schema, relations or {})
         self._order = _in_order(schema, self.parents)
         self.relations = nn.ModuleList(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -67,10 +67,6 @@ class ESCM2(EntireSpace):
         joint_weight: float = 1.0,
         imputation: str = "error",
         imputation_weight: float = 1.0,
-        embedding_dim: int | None = None,
-        hidden: Sequence[int] | None = None,
-        tower: Sequence[int] | None = None,
-        dropout: float | None = None,
     ) -> None:
         if method not in METHODS:
             raise ValueError(f"method is one of {', '.join(METHODS)}, not {method!r}.")
@@ -84,10 +80,7 @@ class ESCM2(EntireSpace):
         self.method, self.clip, self.imputation = method, clip, imputation
         self.cvr_weight, self.joint_weight, self.imputation_weight = weights
         self._chained = chained(schema)
-        super().__init__(
-            schema, network, embedding_dim=embedding_dim, hidden=hidden, tower=tower,
-            dropout=dropout,
-        )  # fmt: skip
+        super().__init__(schema, network)
 
     def helpers(self) -> dict[str, tuple[str, ...]]:
         if self.method == "ipw":

@@ -41,10 +41,6 @@ class ESM2(EntireSpace):
         network: Network | None = None,
         *,
         via: Mapping[str, str | Sequence[str]],
-        embedding_dim: int | None = None,
-        hidden: Sequence[int] | None = None,
-        tower: Sequence[int] | None = None,
-        dropout: float | None = None,
     ) -> None:
         self.via = {k: (v,) if isinstance(v, str) else tuple(v) for k, v in via.items()}
         _check(schema, self.via)
@@ -53,10 +49,7 @@ class ESM2(EntireSpace):
             label = " or ".join(actions)
             via_helpers[name] = (f"{name} with {label}", f"{name} without {label}")
         self.with_and_without = via_helpers
-        super().__init__(
-            schema, network, embedding_dim=embedding_dim, hidden=hidden, tower=tower,
-            dropout=dropout,
-        )  # fmt: skip
+        super().__init__(schema, network)
 
     def helpers(self) -> dict[str, tuple[str, ...]]:
         return {name: (without,) for name, (_, without) in self.with_and_without.items()}

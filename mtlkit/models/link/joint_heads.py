@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -49,17 +49,10 @@ class JointHeads(EntireSpace):
         network: Network | None = None,
         *,
         calibrator: float = 0.6,
-        embedding_dim: int | None = None,
-        hidden: Sequence[int] | None = None,
-        tower: Sequence[int] | None = None,
-        dropout: float | None = None,
     ) -> None:
         if not calibrator >= 0:
             raise ValueError(f"calibrator must be 0 or more, not {calibrator!r}.")
-        super().__init__(
-            schema, network, embedding_dim=embedding_dim, hidden=hidden, tower=tower,
-            dropout=dropout,
-        )  # fmt: skip
+        super().__init__(schema, network)
         self.calibrator = calibrator
         self._order, self._chained = parents_first(schema), chained(schema)
 

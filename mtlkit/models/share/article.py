@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtlkit.data.batch import Batch
 from mtlkit.layers.mlp import MLP
-from mtlkit.models.base import MultiTaskModel, head_logits
+from mtlkit.layers.towers import Towers
+from mtlkit.models.base import MultiTaskModel
 from mtlkit.schema import Schema, SchemaError
 
 
@@ -34,7 +35,7 @@ class ArticleNetwork(MultiTaskModel):
                 f"{len(schema.sequences)} sequence fields. Use SharedBottom for other inputs."
             )
         self.encoder = MLP(schema.dense_width, (hidden,))
-        self.heads = nn.ModuleList(MLP(hidden, (), outputs=1) for _ in schema.tasks)
+        self.towers = Towers(schema, hidden)
 
     def embed(self, batch: Batch) -> Tensor:
         return batch.dense  # (batch, 784)
@@ -45,13 +46,3 @@ class ArticleNetwork(MultiTaskModel):
 
     def represent(self, x: Tensor, batch: Batch) -> tuple[Tensor, ...]:
         return (self.encode(x),)  # (batch, hidden)
-
-    def decode(self, shared: tuple[Tensor, ...], batch: Batch) -> dict[str, Tensor]:
-        (z,) = shared
-        return {
-            task.name: head_logits(task, head(z))
-            for task, head in zip(self.schema.tasks, self.heads, strict=True)
-        }
-
-    def task_modules(self, name: str) -> list[nn.Module]:
-        return [self.heads[self.schema.task_index(name)]]

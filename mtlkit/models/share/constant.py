@@ -36,11 +36,13 @@ class Constant(MultiTaskModel):
 
     def embed(self, batch: Batch) -> Tensor:
         """Nothing of the row: (batch, 0)."""
-        return batch.dense.new_empty(len(batch), 0)
+        return batch.dense.new_empty(batch.rows, 0)
 
     def outputs(self, x: Tensor, batch: Batch) -> dict[str, Tensor]:
         return {
-            task.name: value.expand(len(x), -1) if task.outputs > 1 else value.expand(len(x))
+            task.name: value.expand(x.shape[0], -1)
+            if task.outputs > 1
+            else value.expand(x.shape[0])
             for task, value in zip(self.schema.tasks, self.logits, strict=True)
         }
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from mtlkit.data.batch import Batch
 from mtlkit.layers.embedding import FieldEmbedding
 from mtlkit.layers.experts import ExpertBank, Gate, mix
-from mtlkit.layers.mlp import MLP
-from mtlkit.models.base import MultiTaskModel, head_logits
+from mtlkit.layers.towers import Towers
+from mtlkit.models.base import Inputs, MultiTaskModel
 from mtlkit.schema import Schema
 
 
@@ -33,26 +33,22 @@ class MMoE(MultiTaskModel):
         hidden: Sequence[int] = (128, 64),
         tower: Sequence[int] = (32,),
         dropout: float = 0.0,
+        inputs: Inputs = FieldEmbedding,
     ) -> None:
         super().__init__(schema)
-        self.embedding = FieldEmbedding(schema, embedding_dim)
+        self.embedding = inputs(schema, embedding_dim)
         self.experts = ExpertBank(self.embedding.width, hidden, experts, dropout=dropout)
         self.gates = nn.ModuleList(Gate(self.embedding.width, experts) for _ in schema.tasks)
-        self.towers = nn.ModuleList(
-            MLP(self.experts.width, tower, outputs=task.outputs, dropout=dropout)
-            for task in schema.tasks
-        )
+        self.towers = Towers(schema, self.experts.width, tower, dropout=dropout)
 
     def represent(self, x: Tensor, batch: Batch) -> tuple[Tensor, ...]:
         return x, self.experts(x)  # (batch, width), (expert, batch, hidden)
 
     def decode(self, shared: tuple[Tensor, ...], batch: Batch) -> dict[str, Tensor]:
         x, experts = shared
-        return {
-            task.name: head_logits(task, tower(mix(gate(x), experts)))
-            for task, gate, tower in zip(self.schema.tasks, self.gates, self.towers, strict=True)
-        }
+        names = self.schema.task_names
+        gated = zip(names, self.gates, strict=True)
+        return self.towers({name: mix(gate(x), experts) for name, gate in gated})
 
     def task_modules(self, name: str) -> list[nn.Module]:
-        index = self.schema.task_index(name)
-        return [self.gates[index], self.towers[index]]
+        return [self.gates[self.schema.task_index(name)], self.towers.of(name)]

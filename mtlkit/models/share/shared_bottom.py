@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtlkit.data.batch import Batch
 from mtlkit.layers.embedding import FieldEmbedding
 from mtlkit.layers.mlp import MLP
-from mtlkit.models.base import MultiTaskModel, head_logits
+from mtlkit.layers.towers import Towers
+from mtlkit.models.base import Inputs, MultiTaskModel
 from mtlkit.schema import Schema
 
 
@@ -28,6 +29,9 @@ class SharedBottom(MultiTaskModel):
         Widths of the hidden layers of each task's tower; a linear output layer follows.
     dropout
         Share of hidden units dropped in training, in bottom and towers.
+    inputs
+        What makes a vector of a row: called with (schema, embedding_dim), it gives a module with
+        ``width``. ``partial(FieldEmbedding, pooling="sum")``, for example.
     """
 
     def __init__(
@@ -38,24 +42,12 @@ class SharedBottom(MultiTaskModel):
         hidden: Sequence[int] = (128, 64),
         tower: Sequence[int] = (32,),
         dropout: float = 0.0,
+        inputs: Inputs = FieldEmbedding,
     ) -> None:
         super().__init__(schema)
-        self.embedding = FieldEmbedding(schema, embedding_dim)
+        self.embedding = inputs(schema, embedding_dim)
         self.bottom = MLP(self.embedding.width, hidden, dropout=dropout)
-        self.towers = nn.ModuleList(
-            MLP(self.bottom.width, tower, outputs=task.outputs, dropout=dropout)
-            for task in schema.tasks
-        )
+        self.towers = Towers(schema, self.bottom.width, tower, dropout=dropout)
 
     def represent(self, x: Tensor, batch: Batch) -> tuple[Tensor, ...]:
         return (self.bottom(x),)  # (batch, hidden)
-
-    def decode(self, shared: tuple[Tensor, ...], batch: Batch) -> dict[str, Tensor]:
-        (bottom,) = shared
-        return {
-            task.name: head_logits(task, tower(bottom))
-            for task, tower in zip(self.schema.tasks, self.towers, strict=True)
-        }
-
-    def task_modules(self, name: str) -> list[nn.Module]:
-        return [self.towers[self.schema.task_index(name)]]

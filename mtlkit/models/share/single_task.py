@@ -3,36 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mtlkit.data.batch import Batch
 from mtlkit.layers.embedding import FieldEmbedding
-from mtlkit.layers.mlp import MLP
-from mtlkit.models.base import MultiTaskModel, head_logits
-from mtlkit.schema import Schema, Task
-
-
-class _Network(nn.Module):
-    """Embedding, bottom and tower of one task."""
-
-    def __init__(
-        self,
-        schema: Schema,
-        task: Task,
-        embedding_dim: int,
-        hidden: Sequence[int],
-        tower: Sequence[int],
-        dropout: float,
-    ) -> None:
-        super().__init__()
-        self.embedding = FieldEmbedding(schema, embedding_dim)
-        self.bottom = MLP(self.embedding.width, hidden, dropout=dropout)
-        self.tower = MLP(self.bottom.width, tower, outputs=task.outputs, dropout=dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.tower(self.bottom(x))  # (batch, outputs)
+from mtlkit.models.base import Inputs, MultiTaskModel
+from mtlkit.models.share.shared_bottom import SharedBottom
+from mtlkit.schema import Schema
 
 
 class SingleTask(MultiTaskModel):
@@ -45,6 +26,8 @@ class SingleTask(MultiTaskModel):
     in ``SharedBottom``.
     """
 
+    networks: Any  # a list of SharedBottom, one task each
+
     def __init__(
         self,
         schema: Schema,
@@ -53,22 +36,27 @@ class SingleTask(MultiTaskModel):
         hidden: Sequence[int] = (128, 64),
         tower: Sequence[int] = (32,),
         dropout: float = 0.0,
+        inputs: Inputs = FieldEmbedding,
     ) -> None:
         super().__init__(schema)
         self.networks = nn.ModuleList(
-            _Network(schema, task, embedding_dim, hidden, tower, dropout) for task in schema.tasks
-        )
+            SharedBottom(
+                schema.with_tasks([replace(task, given=None)]), embedding_dim=embedding_dim,
+                hidden=hidden, tower=tower, dropout=dropout, inputs=inputs,
+            )
+            for task in schema.tasks
+        )  # fmt: skip
 
     def embed(self, batch: Batch) -> Tensor:
         """The input vectors of all networks side by side, (batch, task * width)."""
-        return torch.cat([embedding(batch) for embedding in self.embeddings()], dim=1)
+        return torch.cat([network.embed(batch) for network in self.networks], dim=1)
 
     def outputs(self, x: Tensor, batch: Batch) -> dict[str, Tensor]:
         parts = x.chunk(len(self.networks), dim=1)  # task x (batch, width)
-        return {
-            task.name: head_logits(task, network(part))
-            for task, network, part in zip(self.schema.tasks, self.networks, parts, strict=True)
-        }
+        logits: dict[str, Tensor] = {}
+        for network, part in zip(self.networks, parts, strict=True):
+            logits |= network.outputs(part, batch)
+        return logits
 
     def task_modules(self, name: str) -> list[nn.Module]:
         return [self.networks[self.schema.task_index(name)]]

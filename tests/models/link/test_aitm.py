@@ -5,15 +5,16 @@ import pytest
 import torch
 
 from mtlkit.losses.chain import log_joint
-from mtlkit.models import AITM, JointHeads, SharedBottom
+from mtlkit.models import AITM, JointHeads
 from tests import chains, tiny
-from tests.chains import SIZES, moved
+from tests.chains import NETWORK, moved
 
 
-def make(calibrator=0.6, rows=40, complete=True, names=(), spread=1.0):
+def make(calibrator=0.6, rows=40, complete=True, names=(), spread=1.0, seed=3):
+    torch.manual_seed(seed)  # one that shows both cases where a test needs them
     schema = chains.schema(*names)
     batch = tiny.all_rows(chains.table(schema, rows, complete=complete))
-    model = AITM(schema, width=4, calibrator=calibrator, **SIZES)
+    model = AITM(schema, NETWORK, width=4, calibrator=calibrator)
     with torch.no_grad():
         for head in model.heads:
             head.weight *= spread
@@ -56,7 +57,7 @@ def test_the_forward_pass_equals_one_written_by_hand():
 
 
 def test_conditional_logits_are_ratios_of_joint_ones_and_at_most_nearly_one():
-    model, batch = make(rows=200, spread=4.0)
+    model, batch = make(rows=200, spread=4.0, seed=3)
     logits, joint = model(batch), model.predict_joint(batch)
     ratio = joint["purchase"] / joint["click"]
     assert (ratio > 1.01).any() and (ratio < 0.99).any()  # both cases are there
@@ -74,7 +75,7 @@ def test_conditional_logits_are_ratios_of_joint_ones_and_at_most_nearly_one():
 
 
 def test_the_loss_is_the_joint_cross_entropy_plus_the_calibrator():
-    with_it, batch = make(calibrator=0.6, rows=100)
+    with_it, batch = make(calibrator=0.6, rows=100, spread=2.0, seed=6)
     logits = with_it(batch)
     label = batch.labels[:, 0] * batch.labels[:, 2]
     p, parent = logits["joint purchase"].sigmoid(), logits["click"].sigmoid()
@@ -126,7 +127,7 @@ def test_the_calibrator_lifts_the_parent_where_the_child_is_above_it():
 def test_joint_heads_are_aitm_without_the_transfer():
     schema = chains.schema("click", "purchase")
     batch = tiny.all_rows(chains.table(schema, 40, complete=True))
-    model = JointHeads(schema, SharedBottom, **SIZES)
+    model = JointHeads(schema, NETWORK)
     raw = model.network(batch)
     logits = model(batch)
     assert torch.equal(logits["joint purchase"], raw["purchase"])

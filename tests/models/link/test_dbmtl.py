@@ -7,13 +7,13 @@ from mtlkit.losses import task_losses
 from mtlkit.models import DBMTL
 from mtlkit.schema import SchemaError
 from tests import chains, tiny
-from tests.chains import SIZES, moved
+from tests.chains import NETWORK, moved
 
 
 def make(**options):
     schema = chains.schema()
     batch = tiny.all_rows(chains.table(schema, 40, complete=True))
-    return DBMTL(schema, width=4, relation=(5,), **SIZES, **options), batch
+    return DBMTL(schema, NETWORK, width=4, relation=(5,), **options), batch
 
 
 def reached(model, batch):

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from mtlkit.models import ESCM2
 from tests import chains, tiny
-from tests.chains import SIZES, moved
+from tests.chains import NETWORK, moved
 
 KINDS = [
     {"method": "ipw"},
@@ -25,7 +25,7 @@ class Leaky(ESCM2):
 def make(kind=ESCM2, names=("click", "purchase"), rows=40, **options):
     schema = chains.schema(*names)
     batch = tiny.all_rows(chains.table(schema, rows, complete=True))
-    return kind(schema, **SIZES, **options), batch
+    return kind(schema, NETWORK, **options), batch
 
 
 def purchase_gradients(model, batch):
@@ -52,13 +52,14 @@ def test_the_joint_loss_does_reach_the_click_tower():
 
 
 def test_ipw_is_the_papers_mean_plus_esmms_loss():
-    model, batch = make(cvr_weight=0.7, joint_weight=0.3, clip=0.45, rows=100)
+    model, batch = make(cvr_weight=0.7, joint_weight=0.3, rows=100)
     logits = model(batch)
+    model.clip = clip = float(logits["click"].detach().sigmoid().median())  # both sides of it
     ctr, cvr = logits["click"].sigmoid(), logits["purchase"].sigmoid()
     click, bought = batch.labels.unbind(1)
     error = -(bought * cvr.log() + (1 - bought) * (1 - cvr).log())
-    assert (ctr < 0.45).any() and (ctr > 0.45).any()
-    ipw = (click * error / ctr.clamp(min=0.45)).mean()
+    assert (ctr < clip).any() and (ctr > clip).any()
+    ipw = (click * error / ctr.clamp(min=clip)).mean()
     joint = F.binary_cross_entropy(ctr * cvr, bought)
     torch.testing.assert_close(model.losses(logits, batch)[1], 0.7 * ipw + 0.3 * joint)
 

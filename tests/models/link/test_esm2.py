@@ -12,13 +12,13 @@ from mtlkit.models.link.esm2 import through
 from mtlkit.schema import SchemaError, Task
 from mtlkit.train import seeded
 from tests import chains, tiny
-from tests.chains import SIZES, moved
+from tests.chains import NETWORK, moved
 
 
 def make(via="cart"):
     schema = chains.schema()
     batch = tiny.all_rows(chains.table(schema, 40, complete=True))
-    return ESM2(schema, via={"purchase": via}, **SIZES), batch
+    return ESM2(schema, NETWORK, via={"purchase": via}), batch
 
 
 def test_purchase_is_the_sum_over_all_paths():
@@ -85,7 +85,7 @@ def test_the_purchase_loss_reaches_click_cart_and_both_heads():
 def test_several_actions_are_named_in_the_outputs():
     schema = chains.schema("click", "cart", "purchase")
     schema = schema.with_tasks((*schema.tasks, Task("wish", given="click")))
-    model = ESM2(schema, via={"purchase": ("cart", "wish")}, **SIZES)
+    model = ESM2(schema, NETWORK, via={"purchase": ("cart", "wish")})
     batch = tiny.all_rows(chains.table(schema))
     assert "purchase without cart or wish" in model(batch)
     assert model.losses(model(batch), batch).isfinite().all()
@@ -96,7 +96,7 @@ def test_cart_and_wish_list_of_the_shop_are_summed_over_all_four_cases():
     shop = Market("tiny", seed=0, wish_rate=0.3, click_rate=0.4, purchase_rate=0.2)
     table = shop.impressions(6000).select_tasks(["click", "cart", "purchase", "wish"])
     with seeded(0):
-        model = ESM2(table.schema, via={"purchase": ("cart", "wish")}, **SIZES)
+        model = ESM2(table.schema, NETWORK, via={"purchase": ("cart", "wish")})
     before = evaluate(model, table, joint=True)["purchase"]
     fit(model, table, epochs=6, batch_size=256, learning_rate=0.01, progress=False)
     batch = table.batch(torch.arange(500))

@@ -1,16 +1,18 @@
 """ESMM: the paper's formula, and which loss reaches which tower."""
 
+from functools import partial
+
 import torch
 
 from mtlkit.models import ESMM, SharedBottom, SingleTask
 from tests import chains, tiny
-from tests.chains import SIZES, moved
+from tests.chains import NETWORK, SIZES, moved
 
 
 def make(*names, network=None, rows=40, complete=True):
     schema = chains.schema(*names)
     batch = tiny.all_rows(chains.table(schema, rows, complete=complete))
-    return ESMM(schema, network, **SIZES), batch
+    return ESMM(schema, partial(network or SharedBottom, **SIZES)), batch
 
 
 def test_two_tasks_are_the_papers_formula_in_probability_space():
@@ -86,7 +88,7 @@ def test_without_shared_embeddings_it_is_esmm_ns():
 def test_without_chains_the_losses_are_the_sharing_models():
     schema = tiny.schema("click", "category", "orders")
     batch = tiny.all_rows(tiny.table(schema))
-    model = ESMM(schema, SharedBottom, **SIZES)
+    model = ESMM(schema, NETWORK)
     logits = model(batch)
     torch.testing.assert_close(model.losses(logits, batch), model.network.losses(logits, batch))
     assert torch.equal(model.loss_rows(batch), batch.observed)

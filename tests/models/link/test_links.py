@@ -11,7 +11,7 @@ from mtlkit.models import DBMTL, ESCM2, ESMM, MMoE, SharedBottom, SingleTask
 from mtlkit.schema import Task
 from mtlkit.train import evaluate, fit, seeded
 from tests import chains, tiny
-from tests.chains import LINKS, SIZES, moved
+from tests.chains import LINKS, NETWORK, SIZES, moved
 
 NETWORKS = {
     "default": None,
@@ -23,7 +23,8 @@ NETWORKS = {
 
 def make(link, network=None, seed=0, **sizes):
     with seeded(seed):
-        return LINKS[link](chains.schema(), network, **(SIZES | sizes))
+        kind = SharedBottom if network is None else network
+        return LINKS[link](chains.schema(), partial(kind, **(SIZES | sizes)))
 
 
 def batch_of(rows=40, **options):
@@ -185,16 +186,24 @@ def test_chains_may_be_of_any_length_and_metrics_follow():
     schema = tiny.schema("click").with_tasks(tasks)
     table = chains.table(schema, 400, complete=True)
     for kind in (ESMM, ESCM2, partial(DBMTL, width=4)):
-        model = kind(schema, **SIZES)
+        model = kind(schema, NETWORK)
         fit(model, table, epochs=1, progress=False, device="cpu")
         joint = torch.stack(list(model.predict_joint(tiny.all_rows(table)).values()))
         assert (joint.diff(dim=0) <= 0).all()
         assert set(evaluate(model, table)) == set(names)
 
 
-def test_sizes_are_handed_to_the_network():
-    model = ESMM(chains.schema(), partial(MMoE, experts=3), embedding_dim=5, hidden=(7,))
+def test_a_network_comes_with_its_own_sizes_and_the_default_one_with_the_papers():
+    network = partial(MMoE, experts=3, embedding_dim=5, hidden=(7,))
+    model = ESMM(chains.schema(), network)
     assert model.network.experts.experts == 3 and model.network.experts.width == 7
     assert next(model.embeddings()).embedding_dim == 5
     widths = [m.out_features for m in model.network.towers[0] if isinstance(m, torch.nn.Linear)]
     assert widths == [32, 1]  # MMoE's own default
+    own = {name: LINKS[name](chains.schema()).network for name in ("esmm", "aitm", "dbmtl")}
+    assert {name: len(network.bottom) for name, network in own.items()} == dict.fromkeys(own, 0)
+    widths = {
+        name: [m.out_features for m in network.towers[0] if isinstance(m, torch.nn.Linear)]
+        for name, network in own.items()
+    }
+    assert widths == {"esmm": [128, 64, 32, 1], "aitm": [128, 64, 4], "dbmtl": [128, 64, 4]}

@@ -95,6 +95,6 @@ def test_single_task_networks_share_no_parameter_and_equal_separate_models():
         network = model.networks[i]
         alone.embedding.load_state_dict(network.embedding.state_dict())
         alone.bottom.load_state_dict(network.bottom.state_dict())
-        alone.towers[0].load_state_dict(network.tower.state_dict())
+        alone.towers[0].load_state_dict(network.towers[0].state_dict())
         torch.testing.assert_close(logits[name], alone(batch)[name])
         assert len(model.task_parameters(name)) == len(list(alone.parameters()))
