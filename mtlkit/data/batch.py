@@ -74,4 +74,20 @@ def take_ragged(values: Tensor, offsets: Tensor, index: Tensor) -> Ragged:
     return values[positions], new_offsets
 
 
+def free_rows(batch: Batch) -> list[Any]:
+    """What ``torch.export`` calls dynamic shapes: any number of rows, sequences of any length.
+
+    ``export(model, (batch,), dynamic_shapes=(free_rows(batch),))``: the rows of all columns are one
+    free number, offsets have one entry more, and each sequence has a number of entries of its own.
+    """
+    rows = torch.export.Dim("rows", min=1)
+    sequences = {
+        name: ({0: torch.export.Dim(f"entries_{place}", min=0)}, {0: rows + 1})
+        for place, name in enumerate(batch.sequences)
+    }
+    by_field: dict[str, Any] = {f.name: {0: rows} for f in fields(batch)}
+    by_field["sequences"] = sequences
+    return [by_field[f.name] if getattr(batch, f.name) is not None else None for f in fields(batch)]
+
+
 torch.export.register_dataclass(Batch, serialized_type_name="mtlkit.Batch")

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from mtlkit import Market, MMoE, SharedBottom, Table, fit
-from mtlkit import models as architectures
 from mtlkit.balance import BALANCERS, DecaySchedule, FixedWeights, MetaBalance
+from mtlkit.models import ADAPTING, ESCM2, ESM2, LINKS, SHARING, ArticleNetwork
 from mtlkit.schema import Schema
 from mtlkit.train import seeded
 
@@ -28,10 +28,7 @@ BALANCER_ARGUMENTS = {
     "schedule": lambda: DecaySchedule({"click": (2.0, 0.9)}, every="step"),
     "metabalance": lambda: MetaBalance("purchase"),
 }
-LINKS = {
-    "ESM2": {"via": {"purchase": "cart"}},
-    "ESCM2": {"method": "dr"},
-}
+LINK_ARGUMENTS = {ESM2: {"via": {"purchase": "cart"}}, ESCM2: {"method": "dr"}}
 
 
 def digest(parts: dict[str, np.ndarray]) -> str:
@@ -108,18 +105,14 @@ def tiny_shop() -> Table:
 
 def factories(schema: Schema) -> dict[str, partial]:
     """A factory of every architecture, at small sizes."""
-    names = [n for n in architectures.__all__ if n not in ("Link", "MultiTaskModel", "Constant")]
     sizes = {"embedding_dim": 4, "hidden": (16, 8), "tower": (8,)}
     chosen = {}
-    for name in names:
-        model = getattr(architectures, name)
-        if name == "ArticleNetwork":
-            continue
-        if issubclass(model, architectures.Link):
-            network = partial(SharedBottom, **sizes)
-            chosen[name] = partial(model, schema, network, **LINKS.get(name, {}))
-        else:
-            chosen[name] = partial(model, schema, **sizes)
+    for kind in (*SHARING.values(), *ADAPTING.values()):
+        if kind is not ArticleNetwork:  # reads pictures alone
+            chosen[kind.__name__] = partial(kind, schema, **sizes)
+    for kind in LINKS.values():
+        network = partial(SharedBottom, **sizes)
+        chosen[kind.__name__] = partial(kind, schema, network, **LINK_ARGUMENTS.get(kind, {}))
     return chosen
 
 

@@ -1,0 +1,99 @@
+"""What every architecture of the registries promises: tests that take their names from them."""
+
+import inspect
+
+import pytest
+import torch
+from torch.export import export
+
+from mtlkit import models
+from mtlkit.data.batch import free_rows
+from mtlkit.models import ADAPTING, LINKS, SHARING, Constant, Link, MultiTaskModel
+from mtlkit.train import seeded
+from tests import tiny
+from tests.models import registry
+
+# bases, and the floor of every comparison, which is made from a table and never trained
+IN_NO_REGISTRY = {MultiTaskModel, Link, Constant}
+
+
+def batch_of(name, rows=17, seed=0):
+    return tiny.all_rows(registry.table(name, rows, seed))
+
+
+def test_a_public_model_stands_in_exactly_one_registry():
+    public = [getattr(models, name) for name in models.__all__]
+    public = {kind for kind in public if inspect.isclass(kind)} - IN_NO_REGISTRY
+    listed = [*SHARING.values(), *LINKS.values(), *ADAPTING.values()]
+    assert set(listed) == public
+    assert len(listed) == len(set(listed)) == len({*SHARING, *LINKS, *ADAPTING})
+
+
+@pytest.mark.parametrize("name", registry.EVERY)
+def test_every_model_exports_with_a_free_number_of_rows(name):
+    model = registry.make(name).eval()
+    batch = batch_of(name, rows=12)
+    exported = export(model, (batch,), dynamic_shapes=(free_rows(batch),)).module()
+    for rows in (1, 2, 17):
+        other = batch_of(name, rows, seed=rows)
+        eager, found = model(other), exported(other)
+        assert list(found) == list(eager)
+        for task, logits in eager.items():
+            torch.testing.assert_close(found[task], logits, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", registry.EVERY)
+def test_a_training_step_on_device_meta_meets_no_host_sync_and_no_mixed_devices(name):
+    model, batch = registry.make(name).to("meta"), batch_of(name).to("meta")
+    losses = model.losses(model(batch), batch)
+    losses.sum().backward()
+    optimizer = torch.optim.Adam([p for p in model.parameters() if p.grad is not None])
+    optimizer.step()
+    assert losses.shape == (model.schema.num_tasks,) and losses.device.type == "meta"
+    assert all(value.device.type == "meta" for value in model.predict(batch).values())
+
+
+@pytest.mark.parametrize("name", registry.EVERY)
+def test_every_parameter_has_a_place_and_the_parts_add_up(name):
+    model = registry.make(name)
+    count = model.parameter_count()
+    parts = ("embedding", "shared", "scenarios", "tasks")
+    assert count["total"] == sum(count[part] for part in parts)
+    assert count["total"] == sum(p.numel() for p in model.parameters())
+    for task in model.schema.task_names:
+        assert model.task_parameters(task), task
+    for scenario in model.schema.scenario_names:
+        for module in model.scenario_modules(scenario):
+            assert isinstance(module, torch.nn.Module)
+    with pytest.raises(ValueError, match="Unknown scenario 'nowhere'"):
+        model.scenario_modules("nowhere")
+    with pytest.raises(ValueError, match="Unknown task 'nothing'"):
+        model.task_modules("nothing")
+
+
+@pytest.mark.parametrize("name", registry.EVERY)
+def test_a_constructor_leaves_its_arguments_alone(name):
+    sizes = {"hidden": [8], "tower": [6]}
+    kept = {key: list(value) for key, value in sizes.items()}
+    if name in (*SHARING, *ADAPTING) and name != "article":
+        (SHARING | ADAPTING)[name](registry.schema(), embedding_dim=3, **sizes)
+    before = registry.schema(name)
+    with seeded(1):
+        first = registry.make(name)
+    with seeded(1):
+        second = registry.make(name)
+    assert sizes == kept and first.schema == before
+    for one, two in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("name", registry.EVERY)
+def test_rows_do_not_depend_on_each_other_and_keep_their_order(name):
+    model = registry.make(name).eval()
+    table = registry.table(name)
+    order = torch.randperm(len(table))
+    whole, mixed = model(tiny.all_rows(table)), model(table.batch(order))
+    alone = model(table.batch(torch.tensor([3])))
+    for task, logits in whole.items():
+        torch.testing.assert_close(mixed[task], logits[order], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(alone[task][0], logits[3], rtol=1e-5, atol=1e-6)
