@@ -51,12 +51,6 @@ def test_a_32_bit_python_and_an_intel_mac_are_refused(setup):
         setup.check_python((3, 12, 1), "Darwin", "x86_64", 64)
 
 
-def test_it_needs_nothing_but_the_standard_library():
-    text = (ROOT / "run.py").read_text(encoding="utf-8")
-    imported = re.findall(r"^\s*(?:import|from) (\w+)", text, flags=re.MULTILINE)
-    assert set(imported) <= set(sys.stdlib_module_names)
-
-
 def test_the_environment_is_made_once_and_again_after_a_change(setup):
     folder = setup.venv_folder()
     assert folder == setup.ROOT / ".venv"
