@@ -4,6 +4,7 @@
 Needs nothing but Python. Makes a virtual environment in ``.venv`` beside this file, installs
 requirements.txt into it once per change, then runs ``python -m mtlkit`` there with your arguments
 and returns its exit code. The environment variable MTLKIT_VENV puts the environment elsewhere.
+An environment that you made yourself is used if it works, and is never deleted.
 """
 
 # A Python too old to read this file prints the next line as it gives up, so it says what to do.
@@ -21,7 +22,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 OLDEST, NEWEST = (3, 10), (3, 13)
-STAMP = "mtlkit-installed.txt"
+STAMP = "mtlkit-requirements.txt"  # what is installed, in any environment that we use
+MARK = "mtlkit-environment.txt"  # this environment was made here and may be made anew
+OLD_STAMP = "mtlkit-installed.txt"  # version 0.1 had no mark and left this
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 
@@ -58,9 +61,12 @@ def check_python(version: tuple, system: str, machine: str, bits: int) -> None:
 
 
 def venv_folder() -> Path:
-    """The folder of the virtual environment: MTLKIT_VENV, otherwise ``.venv`` beside this file."""
+    """The folder of the virtual environment: MTLKIT_VENV, otherwise ``.venv`` beside this file.
+
+    A link is followed, so that what is looked at, made and emptied is always one real folder.
+    """
     chosen = os.environ.get("MTLKIT_VENV")
-    return Path(chosen).expanduser().resolve() if chosen else ROOT / ".venv"
+    return (Path(chosen).expanduser() if chosen else ROOT / ".venv").resolve()
 
 
 def venv_python(folder: Path) -> Path:
@@ -108,24 +114,59 @@ def venv_works(folder: Path) -> bool:
     return answer.returncode == 0 and answer.stdout.decode().strip() == expected
 
 
-def remove_venv(folder: Path) -> None:
-    """Delete a broken environment, but never a folder that is something else."""
-    is_venv = (folder / "pyvenv.cfg").exists()
-    if not folder.is_dir() or (any(folder.iterdir()) and not is_venv):
+def is_ours(folder: Path) -> bool:
+    """True if run.py made the environment in this folder: its mark says so."""
+    old = (folder / OLD_STAMP).is_file() and (folder / "pyvenv.cfg").is_file()
+    return (folder / MARK).is_file() or old
+
+
+def is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def write_mark(folder: Path) -> None:
+    text = "run.py of mtlkit made this folder and may empty it and make it anew.\n"
+    (folder / MARK).write_text(text, encoding="utf-8")
+
+
+def empty_venv(folder: Path) -> None:
+    """Delete what is in a broken environment of ours, and refuse anything else.
+
+    The mark stays, so that after a stop half-way the rest is still known as ours.
+    """
+    if not is_ours(folder):
+        have = "%d.%d" % sys.version_info[:2]
         raise SetupError(
-            f"{folder} exists and is not a virtual environment, so it is left alone.\n"
-            "Move it away, or name another place in the environment variable MTLKIT_VENV."
+            f"{folder} is not an environment of Python {have} with pip, and run.py did not make\n"
+            "it, so it is left alone: move it away, or name another place in the environment\n"
+            "variable MTLKIT_VENV."
         )
-    if Path(sys.prefix).resolve() == folder:
+    if folder in (Path(sys.prefix).resolve(), ROOT) or folder in ROOT.parents:
         raise SetupError(
-            f"The environment in {folder} is broken, and this Python runs from it.\n"
-            "Leave it (deactivate) and run run.py with the Python of your system."
+            f"The environment in {folder} is broken, and this Python or run.py lies in it.\n"
+            "Leave it (deactivate) and run run.py with the Python of your system, or name another\n"
+            "place in the environment variable MTLKIT_VENV."
         )
-    shutil.rmtree(folder)
+    say(f"The environment in {folder} is half-made, broken or of another Python: made anew.")
+    try:
+        write_mark(folder)
+        for path in sorted(folder.iterdir()):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != MARK:
+                path.unlink()
+    except OSError as error:
+        raise SetupError(
+            f"The environment in {folder} is broken and could not be deleted: {error}.\n"
+            "Close the programs that use it (JupyterLab, an editor) and run the same command again."
+        ) from None
 
 
 def make_venv(folder: Path) -> None:
+    """Make the environment in a folder that is not there, empty, or emptied by us."""
     say(f"[1/2] Making a Python environment in {folder} (about 5 seconds) ...")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_mark(folder)  # before anything else, so that a half-made one is known as ours
     if subprocess.call([sys.executable, "-m", "venv", str(folder)]) != 0:
         raise SetupError(
             "Python could not make a virtual environment; its own message stands above.\n"
@@ -146,11 +187,12 @@ def install(folder: Path) -> None:
     started = time.monotonic()
     code = subprocess.call(command, cwd=str(ROOT))
     if code != 0:
+        remedy = "Delete" if is_ours(folder) else "Move away"
         raise SetupError(
             f"pip ended with exit code {code}; its own message stands above. Nothing is lost:\n"
             "  - no network, or a proxy? Mend it and run the same command again.\n"
             "  - disk full? mtlkit needs about 4 GB while it installs.\n"
-            f"  - still no luck? Delete the folder {folder} and run the same command again."
+            f"  - still no luck? {remedy} the folder {folder} and run the same command again."
         )
     say(f"      Installed in {time.monotonic() - started:.0f} seconds.\n")
 
@@ -159,13 +201,16 @@ def prepare(folder: Path) -> Path:
     """Bring the environment up to date and return its Python."""
     stamp = wanted_stamp()
     current = stamp_matches(folder, stamp)
-    if folder.exists() and not venv_works(folder):
-        say(f"The environment in {folder} is half-made, broken or of another Python: made anew.")
-        remove_venv(folder)
-        current = False
-    if not folder.exists():
+    if not folder.exists() or is_empty(folder):
         make_venv(folder)
+        current = False
+    elif not venv_works(folder):
+        empty_venv(folder)
+        make_venv(folder)
+        current = False
     if not current:
+        if not is_ours(folder):
+            say(f"{folder} is an environment of your own: mtlkit is installed into it.")
         install(folder)
         write_stamp(folder, stamp)
     return venv_python(folder)
@@ -193,6 +238,10 @@ def main(arguments: list) -> int:
         python = prepare(venv_folder())
     except SetupError as problem:
         print(problem, file=sys.stderr, flush=True)
+        return 2
+    except (OSError, RuntimeError) as problem:  # a folder without permission, a loop of links
+        print(f"The set-up stopped: {problem}.", file=sys.stderr)
+        print("Mend that, or name another place in MTLKIT_VENV.", file=sys.stderr, flush=True)
         return 2
     except KeyboardInterrupt:
         print("\nStopped. Run the same command again to go on.", file=sys.stderr, flush=True)

@@ -6,6 +6,8 @@ import re
 import shutil
 import subprocess
 import sys
+import types
+import venv
 from pathlib import Path
 
 import pytest
@@ -47,12 +49,6 @@ def test_a_32_bit_python_and_an_intel_mac_are_refused(setup):
         setup.check_python((3, 12, 1), "Windows", "AMD64", 32)
     with pytest.raises(setup.SetupError, match="Intel Macs"):
         setup.check_python((3, 12, 1), "Darwin", "x86_64", 64)
-
-
-def test_it_needs_nothing_but_the_standard_library():
-    text = (ROOT / "run.py").read_text(encoding="utf-8")
-    imported = re.findall(r"^\s*(?:import|from) (\w+)", text, flags=re.MULTILINE)
-    assert set(imported) <= set(sys.stdlib_module_names)
 
 
 def test_the_environment_is_made_once_and_again_after_a_change(setup):
@@ -104,13 +100,179 @@ def test_a_folder_that_is_no_environment_is_never_deleted(setup, monkeypatch, tm
     assert setup.installs == []
 
 
+# Whose environment it is: only what carries run.py's own mark is ever deleted
+
+
+def without_pip(folder):
+    venv.create(folder, with_pip=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def with_pip(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("venv") / "with_pip"
+    venv.create(folder, with_pip=True)
+    return folder
+
+
+def with_a_note(folder):
+    """A file of the user's inside; returned, to see whether it is still there."""
+    note = folder / "work" / "note.txt"
+    note.parent.mkdir(parents=True)
+    note.write_text("mine", encoding="utf-8")
+    return note
+
+
+def pretend_another_python(setup, monkeypatch):
+    """run.py runs on a Python that is not the environment's."""
+    names = {"executable": sys.executable, "prefix": sys.prefix, "stderr": sys.stderr}
+    fake = types.SimpleNamespace(version_info=(3, 99, 0), platform=sys.platform, **names)
+    monkeypatch.setattr(setup, "sys", fake)
+
+
+def refusal(setup, folder):
+    with pytest.raises(setup.SetupError) as found:
+        setup.prepare(folder)
+    text = " ".join(str(found.value).split())
+    assert str(folder) in text
+    assert "move it away, or name another place in the environment variable MTLKIT_VENV" in text
+    assert setup.installs == []
+    return text
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["MTLKIT_VENV", ".venv"])
+def test_a_foreign_environment_without_pip_is_refused_and_kept(setup, monkeypatch, tmp_path, named):
+    if named:
+        monkeypatch.setenv("MTLKIT_VENV", str(tmp_path / "own"))
+    folder = without_pip(setup.venv_folder())
+    note = with_a_note(folder)
+    before = sorted(folder.rglob("*"))
+    refusal(setup, folder)
+    assert note.read_text(encoding="utf-8") == "mine"
+    assert sorted(folder.rglob("*")) == before  # neither deleted nor marked
+
+
+def test_a_foreign_environment_of_another_python_is_refused_and_kept(
+    setup, monkeypatch, tmp_path, with_pip
+):
+    folder = Path(shutil.copytree(with_pip, tmp_path / "own", symlinks=True))
+    note = with_a_note(folder)
+    pretend_another_python(setup, monkeypatch)
+    assert r"Python 3.99" in refusal(setup, folder)
+    assert note.exists() and setup.venv_python(folder).exists()
+
+
+@pytest.mark.parametrize("inside", ["pyvenv.cfg", "conda-meta/history"])
+def test_a_folder_that_only_looks_like_an_environment_is_refused_and_kept(setup, tmp_path, inside):
+    folder = tmp_path / "own"
+    note = with_a_note(folder)
+    (folder / inside).parent.mkdir(exist_ok=True)
+    (folder / inside).write_text("home = /nowhere\n", encoding="utf-8")
+    refusal(setup, folder)
+    assert note.exists() and (folder / inside).exists()
+
+
+def test_a_file_in_the_place_of_the_environment_is_refused_and_kept(setup, tmp_path):
+    path = tmp_path / "own"
+    path.write_text("mine", encoding="utf-8")
+    refusal(setup, path)
+    assert path.read_text(encoding="utf-8") == "mine"
+
+
+def test_a_link_is_followed_to_a_foreign_environment_and_both_are_kept(setup, tmp_path):
+    target = without_pip(tmp_path / "target")
+    note = with_a_note(target)
+    link = setup.ROOT / ".venv"
+    try:
+        link.symlink_to(target, target_is_directory=True)
+    except OSError:
+        pytest.skip("this machine makes no links")
+    assert setup.venv_folder() == target.resolve()
+    refusal(setup, setup.venv_folder())
+    assert link.is_symlink() and note.exists()
+
+
+def test_a_foreign_environment_that_works_is_used_and_never_deleted(
+    setup, monkeypatch, tmp_path, with_pip, capsys
+):
+    folder = Path(shutil.copytree(with_pip, tmp_path / "own", symlinks=True))
+    note = with_a_note(folder)
+    assert setup.prepare(folder) == setup.venv_python(folder)
+    assert setup.installs == [folder]
+    assert "an environment of your own" in capsys.readouterr().out
+    setup.prepare(folder)
+    assert setup.installs == [folder] and note.exists()
+    # What was installed into it does not make it ours: broken later, it is refused.
+    setup.installs.clear()
+    pretend_another_python(setup, monkeypatch)
+    refusal(setup, folder)
+    assert note.exists()
+
+
+def test_an_empty_folder_is_used(setup, monkeypatch, tmp_path):
+    monkeypatch.setattr(setup.subprocess, "call", lambda command: 0)
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    setup.prepare(folder)
+    assert setup.is_ours(folder) and setup.installs == [folder]
+
+
+def test_the_mark_stands_before_the_environment_is_made(setup, monkeypatch, tmp_path):
+    folder = tmp_path / "deep" / "venv"
+    monkeypatch.setattr(setup.subprocess, "call", lambda command: 1)
+    with pytest.raises(setup.SetupError, match="could not make"):
+        setup.prepare(folder)
+    assert setup.is_ours(folder)
+    # So the half-made folder is emptied and tried again, and not refused.
+    (folder / "rest.txt").write_text("half", encoding="utf-8")
+    monkeypatch.setattr(setup.subprocess, "call", lambda command: 0)
+    setup.prepare(folder)
+    assert not (folder / "rest.txt").exists() and setup.is_ours(folder)
+
+
+@pytest.mark.parametrize("mark", ["MARK", "OLD_STAMP"])
+def test_an_environment_of_ours_is_made_anew_for_another_python(setup, monkeypatch, tmp_path, mark):
+    folder = without_pip(tmp_path / "venv")
+    (folder / getattr(setup, mark)).write_text("x", encoding="utf-8")
+    made = []
+    monkeypatch.setattr(setup, "make_venv", made.append)
+    pretend_another_python(setup, monkeypatch)
+    setup.prepare(folder)
+    assert made == [folder] and setup.installs == [folder]
+    assert {path.name for path in folder.iterdir()} == {setup.MARK, setup.STAMP}
+
+
+def test_a_link_inside_an_environment_of_ours_is_unlinked_and_not_followed(
+    setup, monkeypatch, tmp_path
+):
+    note = with_a_note(tmp_path / "data")
+    folder = tmp_path / "venv"
+    folder.mkdir()
+    setup.write_mark(folder)
+    try:
+        (folder / "data").symlink_to(tmp_path / "data", target_is_directory=True)
+    except OSError:
+        pytest.skip("this machine makes no links")
+    setup.empty_venv(folder)
+    assert note.exists() and not (folder / "data").exists()
+
+
+def test_an_environment_that_holds_the_checkout_is_never_emptied(setup):
+    folder = setup.ROOT.parent
+    setup.write_mark(folder)
+    with pytest.raises(setup.SetupError, match=r"run\.py lies in it"):
+        setup.empty_venv(folder)
+    assert (setup.ROOT / "requirements.txt").exists()
+
+
 def test_the_exit_code_and_the_arguments_pass_through(setup, tmp_path, monkeypatch, capfd):
     package = tmp_path / "path" / "mtlkit"
     package.mkdir(parents=True)
     (package / "__main__.py").write_text(
         "import sys; print(sys.argv[1:]); sys.exit(7)", encoding="utf-8"
     )
-    monkeypatch.chdir(package.parent)  # python -m looks here first
+    monkeypatch.chdir(package.parent)
+    monkeypatch.setenv("PYTHONPATH", str(package.parent))  # python -m looks here first
     monkeypatch.setattr(setup, "prepare", lambda folder: Path(sys.executable))
     assert setup.main(["course", "--only", "02"]) == 7
     assert "['course', '--only', '02']" in capfd.readouterr().out
@@ -141,7 +303,8 @@ def test_a_failing_pip_is_explained(tmp_path):
     )
     assert found.returncode == 2
     assert "pip ended with exit code" in found.stderr
-    assert not (tmp_path / "venv" / "mtlkit-installed.txt").exists()
+    assert not (tmp_path / "venv" / "mtlkit-requirements.txt").exists()
+    assert "Delete the folder" in found.stderr
 
 
 # The files that run.py installs from

@@ -28,7 +28,7 @@ SCREEN_DPI = 100  # pixels an inch on the page
 
 # The Okabe-Ito palette without its yellow, which white paper swallows; markers differ as well.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#333333", "#56B4E9", "#E69F00")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # one a line, so that colour is never all there is
 GREY = "#8a8a8a"
 INK = "#222222"
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import yaml
 
+from mtlkit.data.places import datasets_folder
+
 EXPOSURES = ("random", "popular", "personal")
 TILL_SHARE = 0.5  # of the wished products, those whose visitor goes to the till without a cart
-PRESET_FOLDER = Path(__file__).resolve().parents[2] / "datasets" / "markets"
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,10 @@ class Dials:
 WHOLE = ("users", "items", "sellers", "scenarios", "page_size", "days", "factors")
 
 
-def presets(folder: str | Path = PRESET_FOLDER) -> list[str]:
-    """Names of the presets in `folder` (default: datasets/markets of the checkout)."""
-    return sorted(path.stem for path in Path(folder).glob("*.yaml"))
+def presets(folder: str | Path | None = None) -> list[str]:
+    """Names of the presets in `folder` (default: markets in mtlkit's own datasets)."""
+    folder = datasets_folder() / "markets" if folder is None else Path(folder)
+    return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
 def load_dials(preset: str | Path | None, changes: dict | None = None) -> Dials:
@@ -111,12 +113,12 @@ def load_dials(preset: str | Path | None, changes: dict | None = None) -> Dials:
     if preset is not None:
         path = Path(preset)
         if path.suffix not in (".yaml", ".yml"):
-            path = PRESET_FOLDER / f"{preset}.yaml"
+            path = datasets_folder() / "markets" / f"{preset}.yaml"
         if not path.is_file():
             raise ValueError(
                 f"market preset {str(preset)!r}: no file {path}. Known presets: "
-                f"{', '.join(presets()) or 'none'}. Presets live in datasets/markets of the "
-                "checkout (install with `pip install -e .`); the path of a file of your own works."
+                f"{', '.join(presets()) or 'none'}. Presets live in datasets/markets; the path of "
+                "a file of your own works too."
             )
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         if not isinstance(values, dict):

@@ -14,7 +14,7 @@ from typing import Any
 
 import nbformat
 
-from mtlkit.course.author import copies, instructor
+from mtlkit.course.author import copies, instructor, reference
 from mtlkit.course.author.markers import Source, SourceError, parse, read_cells, read_title
 from mtlkit.course.learner import cards
 from mtlkit.course.learner.check import load as load_checkers
@@ -29,6 +29,7 @@ class Folders:
     notebooks: Path
     cards: Path
     slides: Path
+    reference: Path | None = None  # the page of all public names; None: none is made
 
     @property
     def sources(self) -> Path:
@@ -36,7 +37,12 @@ class Folders:
 
 
 REPOSITORY = execute.REPOSITORY
-HERE = Folders(REPOSITORY / "notebooks", cards.FOLDER, REPOSITORY / "slides")
+HERE = Folders(
+    REPOSITORY / "notebooks",
+    cards.FOLDER,
+    REPOSITORY / "slides",
+    REPOSITORY / "docs" / "reference.md",
+)
 
 
 def source_paths(folders: Folders = HERE, only: list[str] | None = None) -> list[Path]:
@@ -257,11 +263,24 @@ def main(argv: list[str] | None = None, folders: Folders = HERE) -> int:
         trouble += _one(path, folders, options)
     if options.check and not options.only:
         trouble += orphans(folders)
+    if folders.reference is not None and not options.only:
+        trouble += _reference(folders.reference, options.check)
     for sentence in trouble:
         print(sentence, file=sys.stderr)
     if options.check and trouble:
         print("Run `python -m mtlkit build` and commit what it writes.", file=sys.stderr)
     return 1 if trouble else 0
+
+
+def _reference(path: Path, check: bool) -> list[str]:
+    """Write the page of all public names, or say that it is out of date."""
+    text = reference.page()
+    if not check:
+        write_text(path, text)
+    elif not path.exists() or path.read_bytes() != text.encode("utf-8"):
+        return [f"docs/{path.name}: differs from what the sources give"]
+    print(f"{path.name}: {'up to date' if check else 'built'}")
+    return []
 
 
 def _one(path: Path, folders: Folders, options: argparse.Namespace) -> list[str]:

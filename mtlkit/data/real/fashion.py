@@ -20,6 +20,7 @@ from mtlkit.data.splits import Split, fit_units
 from mtlkit.data.table import Table
 from mtlkit.schema import Dense, Schema, Task
 
+# The ten kinds of clothing, in the order of their labels.
 CATEGORIES = (
     "t-shirt",
     "trousers",

@@ -3,7 +3,7 @@
 A file of a set is looked for, in this order, as ``<folder>/<set>/<file>`` in
 
 1. the folder named by the environment variable ``MTLKIT_DATA``,
-2. ``datasets/`` of the checkout (only what may be published with the course),
+2. ``datasets/`` of the installed package or of the checkout (what may be published with it),
 3. the user's cache, ``pooch.os_cache("mtlkit")``,
 4. ``../shared/data`` beside the checkout.
 
@@ -22,15 +22,15 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 import pooch
 
+from mtlkit.data.places import CHECKOUT, datasets_folder
 from mtlkit.data.real.registry import SETS, DataFile, DataSet
-
-CHECKOUT = Path(__file__).resolve().parents[3]
 
 
 class DataMissingError(FileNotFoundError):
@@ -59,7 +59,8 @@ def search_path() -> list[tuple[str, Path]]:
     named = os.environ.get("MTLKIT_DATA", "").strip()
     if named:
         places.append(("$MTLKIT_DATA", Path(named).expanduser()))
-    places.append(("the checkout", CHECKOUT / "datasets"))
+    with suppress(FileNotFoundError):
+        places.append(("mtlkit's own", datasets_folder()))
     places.append(("the cache", Path(pooch.os_cache("mtlkit"))))
     places.append(("beside the checkout", CHECKOUT.parent / "shared" / "data"))
     return places

@@ -26,7 +26,7 @@ from mtlkit.data.splits import check_disjoint
 from mtlkit.metrics import auc
 from mtlkit.schema import SchemaError
 
-FOLDER = public.CHECKOUT / "datasets"
+FOLDER = public.datasets_folder()
 ROWS = {
     "purchases": 232_723,
     "visits": 69_674,

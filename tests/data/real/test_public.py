@@ -28,12 +28,14 @@ PRESENT = [
 def places(tmp_path, monkeypatch):
     """A search path of four empty folders, and one registered set called toys."""
     monkeypatch.setenv("MTLKIT_DATA", str(tmp_path / "named"))
-    monkeypatch.setattr(public, "CHECKOUT", tmp_path / "work" / "checkout")
+    own = tmp_path / "work" / "checkout" / "datasets"
+    monkeypatch.setattr(public, "CHECKOUT", own.parent)
+    monkeypatch.setattr(public, "datasets_folder", lambda: own)
     monkeypatch.setattr(public.pooch, "os_cache", lambda name: tmp_path / "cache" / name)
     register(monkeypatch, DataFile("toys.csv", len(CONTENT), DIGEST))
     return {
         "named": tmp_path / "named",
-        "checkout": tmp_path / "work" / "checkout" / "datasets",
+        "own": own,
         "cache": tmp_path / "cache" / "mtlkit",
         "beside": tmp_path / "work" / "shared" / "data",
     }
@@ -230,7 +232,7 @@ def test_the_committed_set_is_found_without_any_other_place(tmp_path, monkeypatc
     monkeypatch.delenv("MTLKIT_DATA", raising=False)
     monkeypatch.setattr(public.pooch, "os_cache", lambda name: tmp_path)
     found = public.describe("complete_journey").found_at
-    assert found == public.CHECKOUT / "datasets" / "complete_journey"
+    assert found == public.datasets_folder() / "complete_journey"
 
 
 @pytest.mark.parametrize(("name", "file"), PRESENT)
