@@ -127,7 +127,8 @@ class FieldEmbedding(nn.Module):
     def assemble(self, rows: Tensor, batch: Batch) -> Tensor:
         """Arrange looked-up rows (n, dim) and the dense columns as (batch, width)."""
         device = rows.device.type
-        if torch.is_autocast_enabled(device):  # convert once here, not once for every reader
+        # under autocast convert once here, not once for every reader
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
             rows = rows.to(torch.get_autocast_dtype(device))
         size = batch.rows
         start = size * self.num_fields

@@ -10,9 +10,15 @@ from torch import Tensor, nn
 Pooling = str | nn.Module
 
 
-def owners(offsets: Tensor, entries: int) -> Tensor:
-    """The row that each entry of a ragged column belongs to: offsets (batch + 1,) -> (n,)."""
-    return torch.repeat_interleave(offsets.diff(), output_size=entries)
+def lengths(offsets: Tensor, rows: int) -> Tensor:
+    """How many entries each row of a ragged column has: offsets (batch + 1,) -> (batch,)."""
+    # not offsets.diff(): an export that takes any number of rows must know its size as ``rows``
+    return offsets.narrow(0, 1, rows) - offsets.narrow(0, 0, rows)
+
+
+def owners(lengths: Tensor, entries: int) -> Tensor:
+    """The row that each entry of a ragged column belongs to: lengths (batch,) -> (n,)."""
+    return torch.repeat_interleave(lengths, output_size=entries)
 
 
 class SumPooling(nn.Module):
@@ -23,16 +29,16 @@ class SumPooling(nn.Module):
     """
 
     def forward(self, rows: Tensor, offsets: Tensor, fields: Tensor) -> Tensor:
-        owner = owners(offsets, rows.shape[0])
-        return rows.new_zeros(offsets.shape[0] - 1, rows.shape[1]).index_add(0, owner, rows)
+        owner = owners(lengths(offsets, fields.shape[0]), rows.shape[0])
+        return rows.new_zeros(fields.shape[0], rows.shape[1]).index_add(0, owner, rows)
 
 
 class MeanPooling(SumPooling):
     """The mean of the entries' rows, zero for an empty sequence. Shapes as in ``SumPooling``."""
 
     def forward(self, rows: Tensor, offsets: Tensor, fields: Tensor) -> Tensor:
-        lengths = offsets.diff().clamp(min=1).unsqueeze(1)  # (batch, 1)
-        return super().forward(rows, offsets, fields) / lengths
+        counts = lengths(offsets, fields.shape[0]).clamp(min=1).unsqueeze(1)  # (batch, 1)
+        return super().forward(rows, offsets, fields) / counts
 
 
 POOLINGS: dict[str, type[nn.Module]] = {"mean": MeanPooling, "sum": SumPooling}

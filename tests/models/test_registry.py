@@ -95,5 +95,5 @@ def test_rows_do_not_depend_on_each_other_and_keep_their_order(name):
     whole, mixed = model(tiny.all_rows(table)), model(table.batch(order))
     alone = model(table.batch(torch.tensor([3])))
     for task, logits in whole.items():
-        torch.testing.assert_close(mixed[task], logits[order], rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(alone[task][0], logits[3], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(mixed[task], logits[order], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(alone[task][0], logits[3], rtol=1e-4, atol=1e-5)
