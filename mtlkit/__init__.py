@@ -32,6 +32,7 @@ _HOME = {
     "Market": "data.market",
     "load_complete_journey": "data.complete_journey",
     "load_fashion": "data.fashion",
+    "row_losses": "losses",
     "task_losses": "losses",
     "AITM": "models",
     "ArticleNetwork": "models",
@@ -75,7 +76,7 @@ if TYPE_CHECKING:
     from mtlkit.data.complete_journey import load_complete_journey
     from mtlkit.data.fashion import load_fashion
     from mtlkit.data.market import Market
-    from mtlkit.losses import task_losses
+    from mtlkit.losses import row_losses, task_losses
     from mtlkit.models import (
         AITM,
         DBMTL,
