@@ -32,6 +32,7 @@ _HOME = {
     "Market": "shop.market",
     "load_complete_journey": "data.real.complete_journey",
     "load_fashion": "data.real.fashion",
+    "row_losses": "losses",
     "task_losses": "losses",
     "AITM": "models",
     "ArticleNetwork": "models",
@@ -74,7 +75,7 @@ if TYPE_CHECKING:
     )
     from mtlkit.data.real.complete_journey import load_complete_journey
     from mtlkit.data.real.fashion import load_fashion
-    from mtlkit.losses import task_losses
+    from mtlkit.losses import row_losses, task_losses
     from mtlkit.models import (
         AITM,
         DBMTL,

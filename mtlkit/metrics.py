@@ -27,6 +27,7 @@ METRIC_SIGNS = {
     "recall": 1,
     "precision": 1,
     "r2": 1,
+    "r2_log": 1,
     "ndcg": 1,
     "log_loss": -1,
     "normalized_entropy": -1,
@@ -49,6 +50,7 @@ METRIC_NAMES = {
     "gauc_skipped": "share skipped by GAUC",
     "ndcg": "NDCG",
     "r2": "R²",
+    "r2_log": "R² of log(1 + y)",
     "ece": "ECE",
     "pcoc": "predicted / observed",
     "rmse": "RMSE",
@@ -386,6 +388,19 @@ def r2(label: Any, prediction: Any) -> float:
     return 1 - _ratio(float(((y - p) ** 2).sum()), float(((y - y.mean()) ** 2).sum()))
 
 
+def r2_log(label: Any, prediction: Any) -> float:
+    """``r2`` on the log scale: of log(1 + prediction) against log(1 + label).
+
+    The scale on which a ``log1p`` task is trained: a model that says the mean of log(1 + y) is at
+    its best here, though too low in the label's unit. Labels must be above -1. Predictions at or
+    below -1, which have no logarithm, count as -1 + 2^-24, the nearest float32 above it.
+    """
+    y = _column("label", label)
+    _refuse("label", y, y <= -1, "is not above -1, so log(1 + label) does not exist")
+    p = _column("prediction", prediction, len(y))
+    return r2(np.log1p(y), np.log1p(np.maximum(p, 2.0**-24 - 1)))
+
+
 def rmse(label: Any, prediction: Any) -> float:
     """Root of the mean squared error, in the label's unit; NaN without rows."""
     y = _column("label", label)
@@ -480,7 +495,8 @@ def task_metrics(
     """All metrics that suit the task's kind, as {metric: value}.
 
     label: (row,), observed rows only. prediction in natural units, (row,): a probability, an amount
-    or a rate; (row, class) for a multiclass task. censored: bool (row,), for a censored count.
+    or a rate; (row, class) for a multiclass task. censored: bool (row,), for a censored count. A
+    ``log1p`` task is also scored on its log scale ("r2_log"), which selects models.
 
     Where a count is censored only the deviance uses all rows; the ``_uncensored`` errors describe
     the rows that did not run out of stock, which sell less than the rest: never compare them with
@@ -506,7 +522,7 @@ def _task_metrics(task: Task, label: Any, prediction: Any, censored: Any) -> dic
             )
         names = ("accuracy", "log_loss", "normalized_entropy")
     elif task.kind == "regression":
-        names = ("r2", "rmse", "mae")
+        names = ("r2", "r2_log", "rmse", "mae") if task.log1p else ("r2", "rmse", "mae")
     elif task.kind == "count":
         names = ("poisson_deviance", "rmse", "mae", "pcoc")
     else:
@@ -532,6 +548,7 @@ METRICS = {
     "ece": ece,
     "pcoc": pcoc,
     "r2": r2,
+    "r2_log": r2_log,
     "rmse": rmse,
     "mae": mae,
     "poisson_deviance": poisson_deviance,

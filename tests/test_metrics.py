@@ -188,6 +188,28 @@ def test_regression_and_count_metrics_agree_with_scikit_learn():
     assert same(metrics.poisson_deviance(count, rate), sk.mean_poisson_deviance(count, rate))
 
 
+def test_r2_on_the_log_scale_is_that_of_scikit_learn_and_takes_predictions_below_minus_one():
+    random = np.random.default_rng(6)
+    y, p = random.exponential(30, 300), random.exponential(30, 300)
+    assert same(metrics.r2_log(y, p), sk.r2_score(np.log1p(y), np.log1p(p)))
+    middle = np.expm1(np.log1p(y).mean())
+    assert metrics.r2_log(y, np.full(300, middle)) == pytest.approx(0.0)
+    assert metrics.r2(y, np.full(300, middle)) < 0 < metrics.r2_log(y, y)
+    low = metrics.r2_log(y, np.r_[-1.0, -5.0, y[2:]])  # as float32's expm1(-20) is
+    assert math.isfinite(low) and low == metrics.r2_log(y, np.r_[2.0**-24 - 1, -1.0, y[2:]])
+    with pytest.raises(metrics.MetricError, match=r"label, row 1: -1.0 is not above -1"):
+        metrics.r2_log([0.0, -1.0], [1.0, 1.0])
+
+
+def test_only_a_log1p_task_is_scored_on_the_log_scale():
+    y, p = np.array([1.0, 5.0, 2.0]), np.array([1.0, 4.0, 2.5])
+    logged = metrics.task_metrics(Task("dwell", "regression", log1p=True), y, p)
+    assert logged["r2_log"] == metrics.r2_log(y, p)
+    assert "r2_log" not in metrics.task_metrics(Task("rating", "regression"), y, p)
+    assert metrics.METRIC_SIGNS["r2_log"] == 1
+    assert metrics.metric_name("r2_log") == "R² of log(1 + y)"
+
+
 def test_predicting_the_mean_has_r2_zero_and_the_label_itself_one():
     y = np.array([1.0, 2.0, 6.0])
     assert metrics.r2(y, np.full(3, 3.0)) == pytest.approx(0.0)

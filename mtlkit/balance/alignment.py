@@ -60,7 +60,12 @@ class IMTLG(Balancer):
     K^+ n may be near 0 or negative, so that the paper's division by it makes a huge step, or turns
     it uphill for all tasks. Where that sum is below a tenth of the sum of absolute values, the
     weights are divided by that tenth instead: d keeps its equal and positive projections.
-    Parallel gradients: a_i proportional to 1 / n_i. All gradients opposed in pairs: weights 0.
+    Parallel gradients: a_i proportional to 1 / n_i.
+
+    Where no step has equal projections (opposed gradients, more tasks than dimensions), y = C^+ 1
+    gives those nearest to equal: C y is 1 projected onto the range of C. Of three tasks g, -g and
+    one across, the first two get weight 0 and the third all of it; all gradients opposed in pairs
+    get weights 0. What the tasks gain in the sum of their projections, 1^T C y, is never below 0.
     Source: Liu, L. et al. 2021 (ICLR); their form with D U^T is the same where K is regular.
     """
 

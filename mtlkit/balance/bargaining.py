@@ -28,6 +28,7 @@ class FairGrad(Balancer):
     hardly gain together (close to Pareto stationary) the weights grow without bound while d does
     not: all are then shrunk by one factor so that no w_i |g_i| is above 1000 root-mean-square
     gradient norms. ``rescale=False`` is w as the equation has it; w then grows as gradients shrink.
+    Where no finite w exists, see ``solvers.fair`` for the answer.
     Source: Ban and Ji 2024 (arXiv 2402.15638), equation 4.
     """
 

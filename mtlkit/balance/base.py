@@ -23,7 +23,9 @@ class Balancer:
     ``task_weights``, which sees float64 numbers on the CPU and only the tasks that this batch
     trains; ``self.present`` holds their indices. A task without a labelled row in the batch (loss
     exactly 0), or, where a Gramian is given, without a gradient, gets weight 0, and leaves its
-    memory as it was.
+    memory as it was. A loss of exactly 0 with labels is perfect on every one of them, within
+    rounding, and has no gradient either (squared errors, counts; censored counts of 0): to leave it
+    out changes no step, and spares the rules of logarithms.
 
     Class attributes
     ----------------

@@ -10,7 +10,10 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from mtlkit.balance.base import Balancer
-from mtlkit.balance.solvers import Array, complementary, cosines, min_norm
+from mtlkit.balance.nonnegative import Array, complementary
+from mtlkit.balance.solvers import cosines, min_norm
+
+ACCEPTED = 1e-3  # the largest relative gap; rounding leaves 7e-5 of gradients opposite to 1e-9
 
 
 class CAGrad(Balancer):
@@ -56,7 +59,9 @@ def conflict_averse(K: ArrayLike, c: float) -> tuple[Array, Array]:
     Ends at a relative gap of 1e-10; where the path runs through g_w = 0, whose slope is undefined,
     it starts again from the answer for gradients that share one small extra coordinate. Where
     g_w = 0 is the answer, d is not unique: then it is the projection of g0 onto {d: G d >= 0}, the
-    solution nearest to g0. Source: Liu, B. et al. 2021 (arXiv 2110.14048), algorithm 1.
+    solution nearest to g0. Where all that leaves a gap, ``_by_level`` finds d another way. Raises
+    ``ArithmeticError`` where the relative gap stays above 1e-3; gradients opposite to within 1e-9
+    leave up to 7e-5, by rounding of K. Source: Liu, B. et al. 2021 (arXiv 2110.14048), algorithm 1.
     """
     cosine, norms = cosines(K)
     size = len(norms)
@@ -89,7 +94,7 @@ def conflict_averse(K: ArrayLike, c: float) -> tuple[Array, Array]:
         gains = norms * (mean + share * pull)  # <g_i, d>
         doubt = 1e-15 * share * np.abs(y).max() * norms.max()  # rounding in g_w / |g_w|
         gap = float(w @ gains - gains.min() + doubt)
-        best = min(best, (gap, w, even + share * w), key=lambda candidate: candidate[0])
+        best = min(best, (gap, w, even + share * w), key=_gap)
         if gap <= 1e-10 * scale:
             return best[1:]
     extra = complementary(cosine, -mean[None])[0]
@@ -101,7 +106,55 @@ def conflict_averse(K: ArrayLike, c: float) -> tuple[Array, Array]:
     inside = extra @ cosine @ extra <= radius**2 * (1 + 1e-9)
     if inside and dual - gains.min() <= best[0]:
         return w, even + extra / norms
+    y = _by_level(cosine, norms, mean, radius)
+    if y.any():
+        w = y / norms / (y / norms).sum()
+        v = w * norms
+        gains = norms * (mean + cosine @ y)
+        dual = mean @ v + radius * math.sqrt(max(float(v @ cosine @ v), 0.0))
+        best = min(best, (float(dual - gains.min()), w, even + y / norms), key=_gap)
+    if best[0] > ACCEPTED * scale:
+        raise ArithmeticError(
+            f"CAGrad's problem of {size} tasks is solved to a relative gap of "
+            f"{best[0] / scale:.1e} only: the Gramian is no product G G^T, or its entries have "
+            "lost their digits."
+        )
     return best[1:]
+
+
+def _gap(candidate: tuple[float, Array, Array]) -> float:
+    return candidate[0]
+
+
+def _by_level(cosine: Array, norms: Array, mean: Array, radius: float) -> Array:
+    """Another way: y >= 0 with d - g0 = sum y_i g_i / n_i, from the level that all gains reach.
+
+    For a level t the d nearest to g0 with <g_i, d> >= t for all i is a least distance problem,
+    solved by nnls (Lawson and Hanson 1974, chapter 23); its distance grows with t, and bisection
+    finds the largest t at which it is at most c |g0|. All 0 where no t is above that of g0.
+    """
+    from scipy.optimize import nnls  # slow to import, and seldom needed
+
+    eigenvalues, V = np.linalg.eigh(cosine)
+    A = np.sqrt(eigenvalues.clip(0.0))[:, None] * V.T  # unit gradients as columns
+    goal = np.zeros(len(norms) + 1)
+    goal[-1] = 1.0
+    best = np.zeros(len(norms))
+    low = float((norms * mean).min())
+    high = float((norms * (mean + radius)).min())  # no gain can grow by more than radius n_i
+    for _ in range(60):
+        level = (low + high) / 2
+        h = level / norms - mean
+        x = nnls(np.vstack([A, h]), goal, maxiter=50 * len(h))[0]
+        rest = 1 - float(h @ x)
+        y = x / rest if rest > 1e-15 else None
+        if y is None or y @ cosine @ y > radius**2:
+            high = level
+        else:
+            low, best = level, y
+        if high - low <= 1e-16 * abs(high):
+            break
+    return best
 
 
 def _length(y: Array, pull: Array) -> float:

@@ -63,9 +63,10 @@ class DynamicTaskPriority(PositiveLosses):
     paper takes a metric for kappa, such as accuracy. We have only the losses, so here
     kappa_k = exp(-L_k): for binary and multiclass tasks the geometric mean of the probability that
     the model gives to the true label; for regression exp(-mean squared error of the standardised
-    label), 0.37 for a model that always says the mean; for counts the likelihood relative to
-    exp(-minimum). So w is about (1 - e^-L)^gamma L: high losses get more, and a rare outcome, whose
-    log-loss is low however bad the ranking is, gets little. (An accuracy would mislead there too.)
+    label), 0.37 for a model that always says the mean; for counts the likelihood relative to that
+    of the best rate. So w is about (1 - e^-L)^gamma L: high losses get more, and a rare outcome,
+    whose log-loss is low however bad the ranking is, gets little. (An accuracy would mislead there
+    too.)
 
     The weights are the paper's; ``rescale=True`` makes them sum to the number of tasks in the
     batch. m is kept above 1e-308, so that no weight is infinite.

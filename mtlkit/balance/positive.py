@@ -16,9 +16,9 @@ class PositiveLosses(Balancer):
     """Base of the rules that read ``L_k - minimum_k``, which must be above 0.
 
     ``minimum`` is {task: number}, the lowest value that the task's loss can have; 0 where not
-    named. That is right for every kind of task but "count" and "censored_count", whose loss leaves
-    out log(label!) and may be negative: give ``lowest_poisson_loss`` of the largest count. The
-    looser the bound, the less a rule of logarithms sees of the loss.
+    named, which is right for every loss of ``mtlkit.losses``. A model with losses of its own may go
+    below (doubly robust ones do, toys too). The looser the bound, the less a rule of logarithms
+    sees of the loss.
 
     Raises ``ValueError`` that names the task and its loss when a loss is not above its minimum.
     A subclass that has another name for the bound says so in ``bound``.
@@ -41,8 +41,7 @@ class PositiveLosses(Balancer):
             raise ValueError(
                 f"{type(self).__name__} needs losses above their {self.bound}: the loss of task "
                 f"{name} is {float(loss):.6g}, its {self.bound} {float(least):.6g}. Give a lower "
-                f"one, {self.bound}={{{name}: ...}}; for a count task, whose loss leaves out "
-                "log(label!), lowest_poisson_loss(largest_count)."
+                f"one, {self.bound}={{{name}: ...}}."
             )
         return result
 
@@ -53,19 +52,6 @@ class PositiveLosses(Balancer):
         """
         numbers = losses.detach().to("cpu", torch.float64)
         return numbers, (numbers.isfinite() & (numbers != 0)).nonzero().squeeze(1)
-
-
-def lowest_poisson_loss(largest_count: float) -> float:
-    """The least that the mean of e^z - y z can be over counts y from 0 to ``largest_count``.
-
-    One row's least is y - y log y, at z = log y: above 0 up to y = 2, then falling. Raises
-    ``ValueError`` for a negative count.
-    """
-    if not (math.isfinite(largest_count) and largest_count >= 0):
-        raise ValueError(f"largest_count must be 0 or more, not {largest_count!r}.")
-    if largest_count == 0:
-        return 0.0
-    return min(0.0, largest_count - largest_count * math.log(largest_count))
 
 
 def checked(values: Mapping[str, float] | None, name: str, least: float) -> dict[str, float]:

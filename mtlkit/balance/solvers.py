@@ -7,17 +7,18 @@ may stand side by side and nothing depends on the unit of a loss more than the m
 
 Duplicated, parallel or opposite gradients make K singular. Then the coefficients of the answer are
 not unique; the direction sum_i a_i g_i is (for ``fair`` see there). A ridge of 1e-14 on C picks
-coefficients that are not wild.
+coefficients that are not wild. What iterates checks its own optimality condition before it answers,
+and raises ``ArithmeticError`` where nothing meets it.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-RIDGES = (1e-14, 1e-12, 1e-10, 1e-8, 1e-6)
+from mtlkit.balance.nonnegative import RIDGE, Array, complementary
+
 LARGEST = 1e4  # of a fair weight, in units of what orthogonal gradients would get
-Array = NDArray[np.float64]
 
 
 def cosines(K: ArrayLike) -> tuple[Array, Array]:
@@ -36,7 +37,7 @@ def cosines(K: ArrayLike) -> tuple[Array, Array]:
     norms = np.sqrt(squares)
     C = K / norms[:, None] / norms
     try:
-        np.linalg.cholesky(C + RIDGES[0] * np.eye(len(norms)))
+        np.linalg.cholesky(C + RIDGE * np.eye(len(norms)))
     except np.linalg.LinAlgError:
         eigenvalues, V = np.linalg.eigh(C)
         C = (V * eigenvalues.clip(0.0)) @ V.T
@@ -94,51 +95,6 @@ def cone_weights(K: ArrayLike) -> Array:
     return v * norms[:, None] / norms
 
 
-def complementary(H: Array, f: Array) -> Array:
-    """min u^T H u / 2 - f^T u over u >= 0 for every row f of (row, task); H has a unit-like scale.
-
-    Optimal exactly if u >= 0, H u >= f and u^T (H u - f) = 0. Method: block principal pivoting:
-    guess which u_i are positive, solve for them, exchange all that come out wrong; where three
-    exchanges in a row bring no progress, only the last wrong one (Júdice and Pires 1994), which
-    ends for every positive definite H. A ridge of 1e-14 makes H so; where rounding still prevents
-    an end it grows, to 1e-6 at most. A few steps of refinement take the ridge's error out again
-    where H allows. About five solves of a (row, task, task) stack.
-    """
-    rows, size = f.shape
-    identity = np.eye(size)
-    for ridge in RIDGES:
-        ridged = H + ridge * identity
-        free = f > 0  # (row, task): may be positive
-        fewest, patience = np.full(rows, size + 1), np.full(rows, 3)
-        for _ in range(10 + 5 * size):
-            system = np.where(free[:, :, None] & free[:, None, :], ridged, identity)
-            u = np.linalg.solve(system, np.where(free, f, 0.0)[:, :, None])[:, :, 0]
-            wrong = np.where(free, u < 0, u @ ridged - f < -1e-13)
-            count = wrong.sum(1)
-            if not count.any():
-                return _refine(system, free, H, f, u)
-            better = count < fewest
-            fewest = np.where(better, count, fewest)
-            patience = np.where(better, 3, patience - 1)
-            if (patience < 0).any():
-                last = size - 1 - wrong[:, ::-1].argmax(1)  # (row,)
-                single = wrong & (np.arange(size) == last[:, None])
-                wrong = np.where((patience < 0)[:, None], single, wrong)
-            free ^= wrong
-    return np.maximum(u, 0)
-
-
-def _refine(system: Array, free: NDArray[np.bool_], H: Array, f: Array, u: Array) -> Array:
-    """u with what the ridge left put right, row by row, as long as it stays positive."""
-    for _ in range(4):
-        rest = np.where(free, f - u @ H, 0.0)
-        if np.abs(rest).max() <= 1e-15:
-            break
-        closer = u + np.linalg.solve(system, rest[:, :, None])[:, :, 0]
-        u = np.where((closer >= 0).all(1, keepdims=True), closer, u)
-    return u
-
-
 def nash(K: ArrayLike) -> Array:
     """The Nash bargaining weights: a > 0 with K a = 1 / a, so that a^T K a = the number of tasks.
 
@@ -155,9 +111,16 @@ def fair(K: ArrayLike, alpha: float) -> Array:
     Newton with backtracking on z = w n, from the best multiple of the answer for orthogonal
     gradients, w_i = K_ii^(-alpha / (1 + alpha)); ends when (K w)_i w_i^(1 / alpha)
     is 1 within 1e-12 or rounding is reached, after 5 to 10 steps (20 where K is singular, never
-    more than 200). First with a ridge of 1e-8 on C, then without it. Where the gradients can be
-    balanced to zero (Pareto stationary) no finite w exists; then the answer with the ridge is kept:
-    for Nash-MTL weights about 1e4 times the usual, whose combination is nearly zero.
+    more than 200). First with a ridge of 1e-8 on C, then without it.
+
+    Where the gradients can be balanced to zero (Pareto stationary) no finite w exists; then the
+    answer with the ridge is kept: for Nash-MTL weights about 1e4 times the usual, whose combination
+    is nearly zero. Beside it the ridge goes as long as it makes less than half of a (K w)_i: with
+    Nash-MTL and two tasks up to an angle of pi - 1.5e-4, where a_i (K a)_i is still 1 within 1e-7.
+    It stays from there on: a_i (K a)_i is 1/3 at pi - 1e-4, 0.005 at pi - 1e-5.
+
+    Raises ``ArithmeticError`` where Newton's method misses its equation by more than 1e-6 and what
+    rounding of K w explains: for alpha far from 1 and norms many powers of ten apart.
     Source: Ban and Ji 2024 (arXiv 2402.15638), equation 4; alpha = 1 is Nash-MTL.
     """
     cosine, norms = cosines(K)
@@ -165,9 +128,29 @@ def fair(K: ArrayLike, alpha: float) -> Array:
     root = norms ** ((1 - alpha) / (1 + alpha))
     ridged = cosine + LARGEST**-2 * np.eye(len(norms))
     y = _newton(ridged, root, power, (root @ root / (root @ ridged @ root)) ** (1 / (1 + power)))
-    if y.max() ** (0.5 + 0.5 * power) < 0.1 * LARGEST:
-        y = _newton(cosine, root, power, y)
+    missed = _unfair(ridged, root, power, y, rounded=True)
+    tame = y.max() ** (0.5 + 0.5 * power) < 0.1 * LARGEST
+    if tame or _unfair(cosine, root, power, y, rounded=False) < 0.5:
+        exact = _newton(cosine, root, power, y)
+        missed_exact = _unfair(cosine, root, power, exact, rounded=True)
+        if missed_exact <= max(missed, 1e-6):
+            y, missed = exact, missed_exact
+    if not missed <= 1e-6:
+        raise ArithmeticError(
+            f"The fair weights (alpha {alpha:g}) of {len(norms)} tasks are found to {missed:.1e} "
+            f"only: the gradients' norms lie between {norms.min():.1e} and {norms.max():.1e}. "
+            "Weigh the losses into similar units, or take an alpha nearer to 1."
+        )
     return y * norms ** (-2 * alpha / (1 + alpha))
+
+
+def _unfair(C: Array, root: Array, power: float, y: Array, rounded: bool) -> float:
+    """The largest relative error of (C z)_i = root_i y_i^-power; beyond rounding, if asked."""
+    slope, pull = root * y**-power, C @ (root * y)
+    error = np.abs(pull - slope)
+    if rounded:
+        error = error - 4 * len(y) * np.finfo(float).eps * (np.abs(C) @ (root * y))
+    return float((error / slope).max())
 
 
 def _newton(C: Array, root: Array, power: float, start: Array | float) -> Array:
@@ -199,9 +182,10 @@ def _newton(C: Array, root: Array, power: float, start: Array | float) -> Array:
             if full == 5:
                 break
         else:
+            rounding = max(1e-14 * abs(best), np.finfo(float).eps * float(z @ np.abs(C) @ z))
             while True:
                 now = height(trial)
-                if now <= best + 1e-14 * abs(best) - 1e-4 * length * decrement or length < 1e-6:
+                if now <= best + rounding - 1e-4 * length * decrement or length < 1e-6:
                     break
                 length *= 0.5
                 trial = z + length * step

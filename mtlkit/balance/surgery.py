@@ -97,8 +97,8 @@ class GradVac(PCGrad):
         for i, others in enumerate(self._orders(tasks)):
             row = [0.0] * tasks
             row[i] = 1.0
+            pull = K[i]  # <g_i', g_k> for all k
             for j in others:
-                pull = [sum(map(mul, row, other)) for other in K]  # <g_i', g_k> for all k
                 square = sum(map(mul, row, pull))  # |g_i'|^2
                 if square <= 1e-14 * K[i][i]:
                     continue
@@ -107,7 +107,9 @@ class GradVac(PCGrad):
                 if cosine < target:
                     sine = max(math.sqrt(1 - min(target * target, 1.0)), 1e-3)
                     grow = target * math.sqrt(1 - cosine * cosine) / sine - cosine
-                    row[j] += math.sqrt(square / K[j][j]) * grow
+                    length = math.sqrt(square / K[j][j]) * grow
+                    row[j] += length
+                    pull = [a + length * b for a, b in zip(pull, K[j])]
                 usual[i][j] = (1 - self.beta) * target + self.beta * cosine
             total = [a + b for a, b in zip(total, row)]
         self.similarity[where] = torch.tensor(usual, dtype=torch.float64)

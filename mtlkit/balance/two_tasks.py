@@ -163,7 +163,8 @@ def _fairgrad(rules: Sequence[FairGrad]) -> Step | None:
         norms = np.sqrt(squares / squares.mean(1, keepdims=True))
         z = _bargain(rho, norms, power, 1 + LARGEST**-2)  # as ``solvers.fair``: first with a ridge
         y = (z * norms ** ((alpha - 1) / (alpha + 1))).max(1)
-        tame = y ** (0.5 + 0.5 * power) < 0.1 * LARGEST
+        ridge = (LARGEST**-2 * z * norms * (z / norms) ** power).max(1)  # its part of (K w)_i
+        tame = (y ** (0.5 + 0.5 * power) < 0.1 * LARGEST) | (ridge < 0.5)
         if tame.any():
             exact = _bargain(np.where(tame, rho, 0), norms, power, 1.0)
             z = np.where(tame[:, None], exact, z)
@@ -194,6 +195,9 @@ def _bargain(rho: Array, norms: Array, power: float, diagonal: float) -> Array:
         v = v - move
         if np.abs(move).max() <= 1e-12:
             break
+    else:
+        if np.abs(move).max() > 1e-8:
+            raise ArithmeticError("The fair weights of two tasks are not found in 50 steps.")
     e = np.exp(v)
     q = np.where(apart, (diagonal * e + size) / (diagonal + size * e), e)  # z_2 / z_1
     first = (norms[:, 0] ** (power - 1) / (diagonal + rho * q)) ** (1 / (1 + power))

@@ -124,7 +124,7 @@ def _told_line(name: str, x: np.ndarray, y: np.ndarray) -> str:
 
 
 # The main metric of each kind of task comes first among those a validation row can hold.
-MAIN_METRICS = ("auc", "accuracy", "r2", "poisson_deviance")
+MAIN_METRICS = ("auc", "accuracy", "r2_log", "r2", "poisson_deviance")
 
 
 def learning_curves(

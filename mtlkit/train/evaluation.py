@@ -27,7 +27,7 @@ def main_metric(task: Task) -> tuple[str, int]:
     if task.kind == "multiclass":
         return "accuracy", 1
     if task.kind == "regression":
-        return "r2", 1
+        return ("r2_log" if task.log1p else "r2"), 1  # the scale that the loss has
     return "poisson_deviance", -1
 
 

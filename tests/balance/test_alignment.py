@@ -133,3 +133,18 @@ def test_rounding_in_a_float32_gramian_does_not_stop_two_tasks_that_are_one():
     step = AlignedMTL().weights(ones, K) @ G
     stopped = AlignedMTL(noise=EXACT).weights(ones, K) @ G
     assert float(stopped.norm()) < 0.01 * float(step.norm())
+
+
+def test_imtl_projections_are_the_nearest_to_equal_where_equal_is_impossible():
+    across = np.array([[2.0, 0.0], [-1.0, 0.0], [0.0, 1.0]])
+    assert balance(IMTLG(), across) == pytest.approx([0, 0, 3], abs=1e-12)
+    for seed in range(20):
+        G = gradients("crowded", 8, seed)
+        units = unit_rows(G)
+        projections = units @ (balance(IMTLG(), G) @ G)
+        step, *_ = np.linalg.lstsq(units, np.ones(8), rcond=None)  # the step nearest to all ones
+        nearest = units @ step
+        scale = projections @ nearest / (nearest @ nearest)
+        assert np.ptp(nearest) > 0.1  # equal is impossible
+        assert scale > 0
+        assert projections == pytest.approx(scale * nearest, rel=1e-8, abs=1e-10)

@@ -100,3 +100,19 @@ def test_an_impossible_fairness_is_refused():
     for alpha in (-1.0, 0.01, float("nan")):
         with pytest.raises(ValueError, match="alpha"):
             FairGrad(alpha)
+
+
+@pytest.mark.parametrize("rule", [NashMTL(rescale=False), FairGrad(2.0, rescale=False)])
+def test_beside_stationarity_the_equation_is_met_without_a_ridge(rule):
+    """At pi - 1e-3 a ridge of 1e-8 once left a K a at .98."""
+    for apart in (1e-2, 1e-3, 3e-4, 1.5e-4):
+        G = np.array([[1.0, 0.0], [-np.cos(apart), np.sin(apart)]])
+        a = balance(rule, G)
+        assert (G @ G.T @ a) * a ** (1 / rule.alpha) == pytest.approx(np.ones(2), abs=1e-6)
+
+
+def test_the_ridge_that_stays_is_as_the_docstring_says():
+    for apart, left in ((1e-4, 1 / 3), (1e-5, 0.005)):
+        G = np.array([[1.0, 0.0], [-np.cos(apart), np.sin(apart)]])
+        a = balance(NashMTL(rescale=False), G)
+        assert (G @ G.T @ a) * a == pytest.approx([left, left], rel=0.01)

@@ -13,14 +13,12 @@ from mtlkit.balance import (
     FixedWeights,
     MetaBalance,
 )
-from mtlkit.balance.positive import lowest_poisson_loss
 from mtlkit.models import MMoE, SharedBottom
 from mtlkit.schema import SchemaError
 from mtlkit.train import fit, seeded
 from tests import tiny
 
 SIZES = {"embedding_dim": 3, "hidden": (8,), "tower": (6,), "dropout": 0.1}
-FLOOR = {"orders": lowest_poisson_loss(4), "units": lowest_poisson_loss(4)}
 OWN = {
     "fixed": lambda: FixedWeights({"click": 2.0}),
     "schedule": lambda: DecaySchedule({"click": (2.0, 0.9)}, every="step"),
@@ -32,8 +30,7 @@ READ_GRADIENTS = [n for n, b in BALANCERS.items() if b.needs_gramian or b.needs_
 def make(name):
     if name in OWN:
         return OWN[name]()
-    kind = BALANCERS[name]
-    return kind(minimum=FLOOR) if "minimum" in kind.named else kind()
+    return BALANCERS[name]()
 
 
 def train(name, model_type=SharedBottom, table=None, **options):

@@ -6,7 +6,8 @@ import torch
 from scipy import stats
 from scipy.special import gammaln, log_softmax, logsumexp
 
-from mtlkit.losses import log_poisson_tail, task_losses
+from mtlkit.losses import log_poisson_tail, poisson_loss, row_losses, task_losses
+from mtlkit.metrics import poisson_deviance
 from tests import tiny
 
 
@@ -31,7 +32,7 @@ def slow_loss(task, z, y, censored):
         return (z - s / task.scale) ** 2
     if censored:
         return -stats.poisson.logsf(y - 1, math.exp(z))
-    return math.exp(z) - y * z
+    return math.exp(z) - y * z + (y * math.log(y) - y if y else 0.0)
 
 
 def test_every_kind_equals_a_slow_loop_over_rows():
@@ -180,3 +181,95 @@ def test_censored_row_at_zero_says_nothing():
     loss = task_losses(schema, {"units": z}, batch)
     loss.sum().backward()
     assert loss.item() == 0 and z.grad.abs().sum() == 0
+
+
+# --- counts ----------------------------------------------------------------------------------
+
+
+def test_the_loss_of_a_count_is_half_its_deviance_and_never_below_zero():
+    rng = np.random.default_rng(0)
+    for dtype in (torch.float32, torch.float64):
+        y = torch.tensor(rng.poisson(10 ** rng.uniform(-2, 5, 4000)), dtype=dtype)
+        near = y.clamp(min=0.5).log() + torch.tensor(rng.normal(size=4000) * 1e-4, dtype=dtype)
+        for z in (near, torch.tensor(rng.normal(size=4000) * 3, dtype=dtype)):
+            rows = poisson_loss(z, y)
+            assert (rows >= 0).all()
+            pairs = zip(y.tolist(), z.tolist(), strict=True)
+            half = [poisson_deviance([a], [math.exp(b)]) / 2 for a, b in pairs]
+            rel, absolute = (1e-3, 5e-5) if dtype == torch.float32 else (1e-6, 1e-9)
+            assert rows.double().numpy() == pytest.approx(half, rel=rel, abs=absolute)
+
+
+def test_the_gradient_of_a_count_is_that_of_the_likelihood():
+    y = torch.tensor([0.0, 0.25, 1.0, 3.0, 40.0, 1e4])
+    z = torch.linspace(-4, 9.2, 6).requires_grad_()
+    (poisson_loss(z, y) * 0.3).sum().backward()
+    plain = z.detach().clone().requires_grad_()
+    ((plain.exp() - y * plain) * 0.3).sum().backward()
+    assert torch.equal(z.grad, plain.grad)
+    doubles = z.detach().double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: poisson_loss(x, y.double()), (doubles,))
+    assert torch.autograd.gradgradcheck(lambda x: poisson_loss(x, y.double()), (doubles,))
+
+
+def test_a_perfect_rate_loses_nothing_and_pulls_nowhere():
+    y = torch.tensor([1.0, 2.0, 7.0, 1000.0])
+    z = y.log().requires_grad_()
+    rows = poisson_loss(z, y)
+    rows.sum().backward()
+    assert rows.tolist() == [0.0] * 4
+    assert (z.grad.abs() <= 2e-6 * y).all()
+    assert poisson_loss(torch.tensor([-2.0]), torch.zeros(1)).item() == pytest.approx(math.exp(-2))
+
+
+# --- row by row, without a branch on data ----------------------------------------------------
+
+
+def test_task_losses_are_the_mean_of_the_observed_row_losses():
+    schema = tiny.schema()
+    batch = tiny.all_rows(tiny.table(schema))
+    logits = random_logits(schema, len(batch))
+    rows = row_losses(schema, logits, batch)
+    assert rows.shape == batch.labels.shape
+    assert (rows[~batch.observed] == 0).all() and (rows >= 0).all()
+    for i in range(schema.num_tasks):
+        seen = rows[batch.observed[:, i], i]
+        assert task_losses(schema, logits, batch)[i].item() == pytest.approx(seen.mean().item())
+
+
+def test_jacrev_of_row_losses_equals_a_loop_of_backward_passes():
+    schema = tiny.schema()
+    batch = tiny.all_rows(tiny.table(schema, rows=9))
+    assert (batch.censored & batch.observed).any()
+    logits = random_logits(schema, len(batch))
+    jacobian = torch.func.jacrev(lambda z: row_losses(schema, z, batch))(logits)
+    rows = row_losses(schema, logits, batch)
+    for r in range(len(batch)):
+        for i in range(schema.num_tasks):
+            one = torch.autograd.grad(rows[r, i], list(logits.values()), retain_graph=True)
+            for name, gradient in zip(logits, one, strict=True):
+                torch.testing.assert_close(jacobian[name][r, i], gradient, rtol=1e-12, atol=1e-14)
+
+
+def test_losses_and_their_gradients_walk_through_the_device_meta():
+    schema = tiny.schema()
+    batch = tiny.all_rows(tiny.table(schema)).to("meta")
+    assert batch.censored is not None
+    drawn = random_logits(schema, len(batch))
+    logits = {name: z.detach().to("meta").requires_grad_() for name, z in drawn.items()}
+    losses = task_losses(schema, logits, batch)
+    losses.sum().backward()
+    assert losses.device.type == "meta" and losses.shape == (schema.num_tasks,)
+
+
+def test_losses_can_be_exported_and_equal_the_eager_ones():
+    schema = tiny.schema()
+    batch = tiny.all_rows(tiny.table(schema))
+    logits = {n: z.detach() for n, z in random_logits(schema, len(batch)).items()}
+
+    class Losses(torch.nn.Module):
+        def forward(self, logits):
+            return task_losses(schema, logits, batch)
+
+    exported = torch.export.export(Losses(), (logits,)).module()
+    torch.testing.assert_close(exported(logits), task_losses(schema, logits, batch))

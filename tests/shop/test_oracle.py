@@ -6,6 +6,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import OneHotEncoder
 
+from mtlkit import metrics
 from mtlkit.shop.impressions import sigmoid
 from mtlkit.shop.market import Market
 from mtlkit.shop.oracle import best_predictions
@@ -30,6 +31,18 @@ def test_the_oracle_is_the_truth_measured_against_the_labels(market, table):
     label, truth = table.label("rating").numpy()[mask], table.truth["rating"].numpy()[mask]
     share = 1 - ((label - truth) ** 2).sum() / ((label - label.mean()) ** 2).sum()
     assert oracle["rating"]["r2"] == pytest.approx(share, abs=1e-4)
+
+
+def test_the_oracle_of_dwell_is_the_best_on_either_scale(market, table):
+    oracle = market.oracle(table)["dwell"]
+    mask = table.mask("dwell").numpy()
+    y = table.label("dwell").numpy()[mask]
+    seconds = table.truth["dwell"].numpy()[mask]
+    logs = table.truth["dwell_log1p"].numpy()[mask]
+    share = 1 - ((np.log1p(y) - logs) ** 2).sum() / ((np.log1p(y) - np.log1p(y).mean()) ** 2).sum()
+    assert oracle["r2_log"] == pytest.approx(share, abs=1e-5)
+    assert oracle["r2_log"] > metrics.r2_log(y, seconds)
+    assert oracle["r2"] > metrics.r2(y, np.expm1(logs))
 
 
 def test_knowing_the_luck_is_better_than_knowing_the_features(market, table):

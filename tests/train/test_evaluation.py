@@ -203,7 +203,7 @@ def test_a_comparison_knows_which_way_a_joint_metric_points():
     )  # fmt: skip
     signs = {m: found.table(metric=m)["sign"][0] for m in ("joint_auc", "joint_ece", "joint_pcoc")}
     assert signs == {"joint_auc": 1, "joint_ece": -1, "joint_pcoc": 0}
-    assert set(found.table()["metric"]) == {"auc", "r2"}
+    assert set(found.table()["metric"]) == {main_metric(t)[0] for t in table.schema.tasks}
     assert metric_name("joint_auc") == "joint AUC"
 
 
@@ -328,3 +328,16 @@ def test_deviance_explained_leaves_undefined_tasks_out():
 def test_deviance_explained_refuses_what_it_cannot_compute(metrics, options, message):
     with pytest.raises(ValueError, match=message):
         deviance_explained(metrics, **options)
+
+
+def test_a_log1p_task_is_selected_on_the_scale_of_its_loss(setting):
+    model, table = setting
+    dwell, rating = table.schema.task("dwell"), table.schema.task("rating")
+    assert main_metric(dwell) == ("r2_log", 1) and main_metric(rating) == ("r2", 1)
+    found, p = evaluate(model, table)["dwell"], predict(model, table)["dwell"]
+    mask = table.mask("dwell").numpy()
+    y = table.label("dwell").numpy()[mask]
+    assert found["r2_log"] == pytest.approx(r2_score(np.log1p(y), np.log1p(p[mask])), abs=1e-5)
+    # the share of the loss of a constant that is gone: 1 - mean (z - s)^2 / var s
+    z, s = (np.log1p(p[mask]) - 1) / 0.5, (np.log1p(y) - 1) / 0.5
+    assert found["r2_log"] == pytest.approx(1 - ((z - s) ** 2).mean() / s.var(), abs=1e-5)
