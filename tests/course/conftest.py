@@ -14,7 +14,7 @@ FIXTURES = Path(__file__).parent / "fixtures" / "notebooks"
 @pytest.fixture
 def folders(tmp_path):
     shutil.copytree(FIXTURES, tmp_path / "notebooks")
-    return build.Folders(tmp_path / "notebooks", tmp_path / "cards", tmp_path / "slides")
+    return build.Folders(tmp_path / "notebooks", tmp_path / "lessons", tmp_path / "slides")
 
 
 @pytest.fixture

@@ -48,7 +48,8 @@ def test_the_example_cells_make_a_source(tmp_path):
 
 def test_the_example_questions_load(tmp_path):
     (text,) = [text for text in blocks("yaml") if "quizzes:" in text]
-    (tmp_path / "nb02.yaml").write_text(text, encoding="utf-8")
+    (tmp_path / "nb02").mkdir()
+    (tmp_path / "nb02" / "quiz.yaml").write_text(text, encoding="utf-8")
     asked = questions.load("02", tmp_path)
     assert list(asked["quizzes"]) == ["2.recall"]
     assert {p.kind for p in asked["predictions"].values()} == {"number", "ranking"}

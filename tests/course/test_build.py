@@ -26,7 +26,7 @@ def test_a_build_writes_the_four_files_and_a_second_one_changes_nothing(folders)
     assert build.main([], folders) == 0
     first = written(folders)
     assert sorted(first) == [
-        "cards/nb97.json",
+        "lessons/nb97/cards.json",
         "notebooks/97_small.ipynb",
         "notebooks/instructor/97_small.md",
         "notebooks/solutions/97_small.ipynb",

@@ -1,13 +1,11 @@
 """Every checker of the course, tested on its solution, its stub and its stored wrong answers."""
 
-from pathlib import Path
-
-import mtlkit.course.checks as folder
 import pytest
 
+from mtlkit.course.author.build import HERE
 from mtlkit.course.learner.check import REGISTRY, judge, load
 
-NUMBERS = sorted(path.stem[2:] for path in Path(folder.__file__).parent.glob("nb[0-9][0-9].py"))
+NUMBERS = sorted(path.parent.name[2:] for path in HERE.lessons.glob("nb*/checks.py"))
 EXERCISES = [name for number in NUMBERS for name in load(number)]
 WRONG = [(name, place) for name in EXERCISES for place in range(len(REGISTRY[name].wrong))]
 

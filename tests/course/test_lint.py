@@ -200,7 +200,7 @@ def test_the_parameters_cell_sets_the_mode(findings):
 
 
 def test_missing_checkers_are_errors(findings):
-    assert "exercise 97.1 has no checker in checks/nb97.py" in findings()
+    assert "exercise 97.1 has no checker in lessons/nb97/checks.py" in findings()
 
 
 def picture(size, alt):

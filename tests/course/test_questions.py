@@ -37,9 +37,11 @@ CARDS = {"title": "x", "exercises": {n: {"hints": ["nudge", "answer"]} for n in 
 def folder(home, tmp_path, monkeypatch):
     monkeypatch.setattr("mtlkit.course.learner.questions.FOLDER", tmp_path)
     monkeypatch.setattr("mtlkit.course.learner.cards.FOLDER", tmp_path)
-    (tmp_path / "nb98.yaml").write_text(QUIZ, encoding="utf-8")
-    (tmp_path / "nb98.json").write_text(json.dumps(CARDS), encoding="utf-8")
-    return tmp_path
+    lesson = tmp_path / "nb98"
+    lesson.mkdir()
+    (lesson / "quiz.yaml").write_text(QUIZ, encoding="utf-8")
+    (lesson / "cards.json").write_text(json.dumps(CARDS), encoding="utf-8")
+    return lesson
 
 
 def places(right):
@@ -260,6 +262,6 @@ def test_a_record_that_cannot_be_written_lives_in_memory(home, capsys):
 )
 def test_a_broken_file_of_questions_is_refused(folder, old, new, sentence):
     assert QUIZ.count(old) >= 1
-    (folder / "nb98.yaml").write_text(QUIZ.replace(old, new, 1), encoding="utf-8")
+    (folder / "quiz.yaml").write_text(QUIZ.replace(old, new, 1), encoding="utf-8")
     with pytest.raises(questions.QuestionError, match=sentence):
         questions.load("98")

@@ -99,14 +99,15 @@ C: one backward pass brings both.
 
 @pytest.fixture
 def folders(tmp_path):
-    folders = build.Folders(tmp_path / "notebooks", tmp_path / "cards", tmp_path / "slides")
+    folders = build.Folders(tmp_path / "notebooks", tmp_path / "lessons", tmp_path / "slides")
     (folders.notebooks / "solutions").mkdir(parents=True)
-    folders.cards.mkdir()
+    lesson = folders.lessons / "nb97"
+    lesson.mkdir(parents=True)
     (folders.slides / "figures").mkdir(parents=True)
     for name in ("theme.css", "marp.yml"):
         shutil.copy(build.HERE.slides / name, folders.slides)
     card = {"title": "A small one", "exercises": {"97.1": {}}}
-    (folders.cards / "nb97.json").write_text(json.dumps(card), encoding="utf-8")
+    (lesson / "cards.json").write_text(json.dumps(card), encoding="utf-8")
     picture = plot.lines([1, 2], {"AUC": [0.5, 0.6]}, title=GAIN, xlabel="epoch", ylabel="AUC")
     data, metadata = picture._repr_mimebundle_()
     code = ["if ready:\n", "    total = losses.sum()\n", "    total.backward()\n"]
@@ -274,7 +275,7 @@ def test_marp_makes_the_committed_html(tmp_path, monkeypatch):
     """One deck is enough: same Marp, same page."""
     shutil.copytree(build.HERE.slides, tmp_path / "slides",
                     ignore=shutil.ignore_patterns("node_modules"))  # fmt: skip
-    folders = build.Folders(build.HERE.notebooks, build.HERE.cards, tmp_path / "slides")
+    folders = build.Folders(build.HERE.notebooks, build.HERE.lessons, tmp_path / "slides")
     monkeypatch.setattr(slides, "find_marp", lambda folder: MARP)
     committed = DECKS[0].with_suffix(".html").read_bytes()
     assert slides.main(["--only", DECKS[0].stem[:2]], folders) == 0

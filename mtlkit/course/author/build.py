@@ -27,7 +27,7 @@ class Folders:
     """Where sources are read and generated files are written."""
 
     notebooks: Path
-    cards: Path
+    lessons: Path
     slides: Path
 
     @property
@@ -97,7 +97,7 @@ def build_one(path: Path, folders: Folders = HERE) -> Built:
         folders.notebooks / "instructor" / f"{source.name}.md": instructor.make_page(
             source, place, load_checkers(source.number)
         ),
-        folders.cards / f"nb{source.number}" / "cards.json": cards.as_json(source),
+        folders.lessons / f"nb{source.number}" / "cards.json": cards.as_json(source),
     }
     return Built(source, notebooks["learner"], notebooks["solution"], files)
 
@@ -220,7 +220,8 @@ def orphans(folders: Folders = HERE) -> list[str]:
     ]
     found = [path for path in sorted(generated) if path.stem not in names]
     numbers = {name[:2] for name in names}
-    found += [p for p in sorted(folders.cards.glob("nb*.json")) if p.stem[2:] not in numbers]
+    cards_of = folders.lessons.glob("nb*/cards.json")
+    found += [p for p in sorted(cards_of) if p.parent.name[2:] not in numbers]
     return [f"{_shown(path, folders)}: its source is gone; delete it" for path in found]
 
 

@@ -26,7 +26,7 @@ _FENCES = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 def lint(deck: Deck, folders: build.Folders) -> list[str]:
     """Everything that breaks a rule, "file:line: sentence"."""
     card = json.loads(
-        (folders.cards / f"nb{deck.number}" / "cards.json").read_text(encoding="utf-8")
+        (folders.lessons / f"nb{deck.number}" / "cards.json").read_text(encoding="utf-8")
     )
     found = [f"{deck.path.name}:1: {text}" for text in _whole(deck, card["title"])]
     notebook = slides.solution(deck, folders)
