@@ -2,11 +2,11 @@
 
 import pytest
 
-from mtlkit.course.author.build import HERE
-from mtlkit.course.learner.check import REGISTRY, judge, load
+from mtlkit.course.learner import lesson
+from mtlkit.course.learner.check import judge, load
+from mtlkit.course.learner.checker import REGISTRY
 
-NUMBERS = sorted(path.parent.name[2:] for path in HERE.lessons.glob("nb*/checks.py"))
-EXERCISES = [name for number in NUMBERS for name in load(number)]
+EXERCISES = [name for number in lesson.numbers("checks.py") for name in load(number)]
 WRONG = [(name, place) for name in EXERCISES for place in range(len(REGISTRY[name].wrong))]
 
 
