@@ -9,7 +9,7 @@ import mtlkit
 
 PACKAGE = Path(mtlkit.__file__).parent
 FLOORS = [
-    {"schema"},
+    {"schema", "files"},
     {"data", "metrics"},
     {"layers", "losses"},
     {"shop"},

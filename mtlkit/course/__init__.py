@@ -1,7 +1,8 @@
 """What a learner calls in a notebook: checks, quizzes, guesses, hints, progress, modes, sizes."""
 
 from mtlkit.course.doctor import doctor
-from mtlkit.course.learner.check import NotAttempted, check
+from mtlkit.course.learner.check import check
+from mtlkit.course.learner.checker import NotAttempted
 from mtlkit.course.learner.display import plain_tables
 from mtlkit.course.learner.hint import hint, lay_ready
 from mtlkit.course.learner.modes import mode, sizes

@@ -22,6 +22,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from mtlkit.files import write_bytes
+
 WIDTH = 7.0  # inches
 DPI = 144  # pixels an inch in the file, sharp on dense screens
 SCREEN_DPI = 100  # pixels an inch on the page
@@ -103,9 +105,8 @@ class Picture:
 
     def save(self, path: str | Path) -> Path:
         """Write the PNG file and return its path."""
-        path = Path(path)
-        path.write_bytes(self.png)
-        return path
+        write_bytes(path, self.png)
+        return Path(path)
 
     def _repr_mimebundle_(
         self, include: Any = None, exclude: Any = None

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mtlkit.course.author import build
+from mtlkit.course.author.folders import Folders
 from mtlkit.course.learner import store
 
 FIXTURES = Path(__file__).parent / "fixtures" / "notebooks"
@@ -14,7 +14,7 @@ FIXTURES = Path(__file__).parent / "fixtures" / "notebooks"
 @pytest.fixture
 def folders(tmp_path):
     shutil.copytree(FIXTURES, tmp_path / "notebooks")
-    return build.Folders(tmp_path / "notebooks", tmp_path / "cards", tmp_path / "slides")
+    return Folders(tmp_path / "notebooks", tmp_path / "lessons", tmp_path / "slides")
 
 
 @pytest.fixture

@@ -4,12 +4,14 @@ import re
 
 import pytest
 
-from mtlkit.course.author import build
-from mtlkit.course.author.markers import TAGS, parse
-from mtlkit.course.learner import questions
-from mtlkit.course.learner.check import REGISTRY, judge, load
+from mtlkit.course.author.folders import HERE
+from mtlkit.course.author.parse import parse
+from mtlkit.course.author.source import TAGS
+from mtlkit.course.learner import lesson, questions
+from mtlkit.course.learner.check import judge, load
+from mtlkit.course.learner.checker import REGISTRY
 
-GUIDE = (build.HERE.notebooks / "README.md").read_text(encoding="utf-8")
+GUIDE = (HERE.notebooks / "README.md").read_text(encoding="utf-8")
 
 
 def blocks(language):
@@ -46,10 +48,12 @@ def test_the_example_cells_make_a_source(tmp_path):
     assert len(source.exercises["2.1"].hints) == 2
 
 
-def test_the_example_questions_load(tmp_path):
+def test_the_example_questions_load(tmp_path, monkeypatch):
     (text,) = [text for text in blocks("yaml") if "quizzes:" in text]
-    (tmp_path / "nb02.yaml").write_text(text, encoding="utf-8")
-    asked = questions.load("02", tmp_path)
+    (tmp_path / "nb02").mkdir()
+    (tmp_path / "nb02" / "quiz.yaml").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(lesson, "FOLDER", tmp_path)
+    asked = questions.load("02")
     assert list(asked["quizzes"]) == ["2.recall"]
     assert {p.kind for p in asked["predictions"].values()} == {"number", "ranking"}
 

@@ -3,8 +3,11 @@
 import nbformat
 import pytest
 
-from mtlkit.course.author import build, copies
-from mtlkit.course.author.markers import SourceError
+from mtlkit.course.author import build, copies, readme
+from mtlkit.course.author.folders import read_notebook, source_paths
+from mtlkit.course.author.make import build_one, place_of, refuse_leaks, write_notebook
+from mtlkit.course.author.parse import parse
+from mtlkit.course.author.source import SourceError
 
 SOLUTION_LINE = "doubled_number = number * 2"
 
@@ -19,14 +22,14 @@ def written(folders):
 
 
 def read(folders, name):
-    return build.read_notebook(folders.notebooks / name)
+    return read_notebook(folders.notebooks / name)
 
 
 def test_a_build_writes_the_four_files_and_a_second_one_changes_nothing(folders):
     assert build.main([], folders) == 0
     first = written(folders)
     assert sorted(first) == [
-        "cards/nb97.json",
+        "lessons/nb97/cards.json",
         "notebooks/97_small.ipynb",
         "notebooks/instructor/97_small.md",
         "notebooks/solutions/97_small.ipynb",
@@ -69,12 +72,12 @@ def test_files_are_utf8_with_lf_and_a_kernelspec(folders):
 def test_cell_ids_are_unique_and_depend_on_the_text_alone(small, folders):
     text = small.read_text(encoding="utf-8")
     small.write_text(text + '\n# %%\nprint("again")\n\n# %%\nprint("again")\n', encoding="utf-8")
-    before = build.build_one(small, folders).learner
+    before = build_one(small, folders).learner
     ids = [cell.id for cell in before.cells]
     assert len(set(ids)) == len(ids)
     text = small.read_text(encoding="utf-8").replace("# ## A story", "# ## Another story")
     small.write_text(text, encoding="utf-8")
-    after = build.build_one(small, folders).learner
+    after = build_one(small, folders).learner
     changed = [a for a, b in zip(before.cells, after.cells, strict=True) if a.id != b.id]
     assert [cell.source for cell in changed] == ["## A story"]
 
@@ -82,15 +85,15 @@ def test_cell_ids_are_unique_and_depend_on_the_text_alone(small, folders):
 def test_outputs_of_unchanged_cells_survive_a_rebuild_and_changed_ones_go(edit, folders):
     build.main([], folders)
     path = folders.notebooks / "97_small.ipynb"
-    notebook = build.read_notebook(path)
+    notebook = read_notebook(path)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.execution_count = 7
             cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text="kept\n")]
-    build.write_notebook(path, notebook)
+    write_notebook(path, notebook)
     edit('print("the mode is", MODE)', 'print("mode:", MODE)')
     assert build.main([], folders) == 0
-    for cell in build.read_notebook(path).cells:
+    for cell in read_notebook(path).cells:
         if cell.cell_type == "code":
             fresh = cell.source.startswith('print("mode:"')
             assert (cell.execution_count is None) == fresh
@@ -100,18 +103,18 @@ def test_outputs_of_unchanged_cells_survive_a_rebuild_and_changed_ones_go(edit, 
 def test_check_ignores_outputs(folders):
     build.main([], folders)
     path = folders.notebooks / "97_small.ipynb"
-    notebook = build.read_notebook(path)
+    notebook = read_notebook(path)
     notebook.cells[-1].outputs = [nbformat.v4.new_output("stream", name="stdout", text="any\n")]
-    build.write_notebook(path, notebook)
+    write_notebook(path, notebook)
     assert build.main(["--check"], folders) == 0
 
 
 def test_check_names_the_file_and_the_cell_that_was_edited_by_hand(folders, capsys):
     build.main([], folders)
     path = folders.notebooks / "solutions" / "97_small.ipynb"
-    notebook = build.read_notebook(path)
+    notebook = read_notebook(path)
     notebook.cells[4].source += "\n# by hand"
-    build.write_notebook(path, notebook)
+    write_notebook(path, notebook)
     before = written(folders)
     assert build.main(["--check"], folders) == 1
     assert "notebooks/solutions/97_small.ipynb: cell 5 differs" in capsys.readouterr().err
@@ -130,7 +133,7 @@ def test_check_names_the_file_and_the_cell_that_was_edited_by_hand(folders, caps
 def test_check_sees_other_differences_too(folders, capsys, change, sentence):
     build.main([], folders)
     path = folders.notebooks / "97_small.ipynb"
-    notebook = build.read_notebook(path)
+    notebook = read_notebook(path)
     change(notebook)
     path.write_text(nbformat.writes(notebook), encoding="utf-8", newline="\n")
     assert build.main(["--check"], folders) == 1
@@ -164,16 +167,16 @@ def test_a_solution_in_a_learner_cell_is_refused(small, folders, cell, capsys):
 
 
 def test_a_solution_in_a_learner_output_is_refused(small, folders):
-    built = build.build_one(small, folders)
+    built = build_one(small, folders)
     text = f"def double(number):\n    {SOLUTION_LINE}\n    return doubled_number\n"
     built.learner.cells[-1].outputs = [nbformat.v4.new_output("stream", name="stdout", text=text)]
     with pytest.raises(SourceError, match=r"its output shows a solution of exercise 97\.1"):
-        build.refuse_leaks(built.source, built.learner)
+        refuse_leaks(built.source, built.learner)
     built.learner.cells[-1].outputs = [
         nbformat.v4.new_output("execute_result", {"text/plain": text}, execution_count=1)
     ]
     with pytest.raises(SourceError, match="its output shows a solution"):
-        build.refuse_leaks(built.source, built.learner)
+        refuse_leaks(built.source, built.learner)
 
 
 def test_a_broken_source_changes_no_file(folders, edit, capsys):
@@ -186,8 +189,8 @@ def test_a_broken_source_changes_no_file(folders, edit, capsys):
 
 
 def test_only_takes_numbers_and_names_and_refuses_others(folders):
-    assert [p.stem for p in build.source_paths(folders, ["97"])] == ["97_small"]
-    assert [p.stem for p in build.source_paths(folders, ["97_small"])] == ["97_small"]
+    assert [p.stem for p in source_paths(folders, ["97"])] == ["97_small"]
+    assert [p.stem for p in source_paths(folders, ["97_small"])] == ["97_small"]
     with pytest.raises(SystemExit, match="no source '12'"):
         build.main(["--only", "12"], folders)
 
@@ -217,8 +220,8 @@ def test_links_move_with_the_copy_but_code_and_addresses_stay():
 
 
 def test_the_chinese_edition_swaps_the_texts(small, folders):
-    source = build.parse(small)
-    chinese = copies.make_copy(source, "learner", build.place_of(small, folders), language="zh")
+    source = parse(small)
+    chinese = copies.make_copy(source, "learner", place_of(small, folders), language="zh")
     texts = [cell.source for cell in chinese.cells]
     assert "## 一个故事" in texts and "## A story" not in texts
 
@@ -262,3 +265,17 @@ def test_folding_and_unfolding_a_stored_answer_needs_no_new_run(folders, edit, s
     small.write_text(plain, encoding="utf-8", newline="\n")
     assert build.main([], folders) == 0
     assert written(folders) == before
+
+
+def test_the_readmes_table_of_notebooks_is_written_and_checked(folders, edit, capsys):
+    path = folders.notebooks.parent / "README.md"
+    path.write_text(f"Above\n\n{readme.BEGIN}\n{readme.END}\n\nBelow\n", encoding="utf-8")
+    assert build.main([], folders) == 0
+    written = path.read_text(encoding="utf-8")
+    assert "| [97 Count the small](notebooks/97_small.ipynb) | " in written
+    assert written.startswith("Above\n") and written.endswith("\nBelow\n")
+    assert build.main(["--check"], folders) == 0
+    edit("Count the small", "Count the tiny")
+    assert build.main(["--check"], folders) == 1
+    assert "README.md: its table of notebooks is stale" in capsys.readouterr().err
+    assert path.read_text(encoding="utf-8") == written

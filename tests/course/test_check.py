@@ -7,12 +7,11 @@ import torch
 from mtlkit.course import NotAttempted, check
 from mtlkit.course import check as exported
 from mtlkit.course.learner import store
-from mtlkit.course.learner.check import (
+from mtlkit.course.learner.check import CheckFailed, judge
+from mtlkit.course.learner.checker import (
     REGISTRY,
-    CheckFailed,
     Mistake,
     checker,
-    judge,
     require,
     require_close,
     require_gradient,

@@ -1,14 +1,12 @@
 """Every checker of the course, tested on its solution, its stub and its stored wrong answers."""
 
-from pathlib import Path
-
-import mtlkit.course.checks as folder
 import pytest
 
-from mtlkit.course.learner.check import REGISTRY, judge, load
+from mtlkit.course.learner import lesson
+from mtlkit.course.learner.check import judge, load
+from mtlkit.course.learner.checker import REGISTRY
 
-NUMBERS = sorted(path.stem[2:] for path in Path(folder.__file__).parent.glob("nb[0-9][0-9].py"))
-EXERCISES = [name for number in NUMBERS for name in load(number)]
+EXERCISES = [name for number in lesson.numbers("checks.py") for name in load(number)]
 WRONG = [(name, place) for name in EXERCISES for place in range(len(REGISTRY[name].wrong))]
 
 

@@ -4,6 +4,7 @@ import nbformat
 import pytest
 
 from mtlkit.course.author import build, copies
+from mtlkit.course.author.folders import read_notebook
 from mtlkit.course.runner import execute
 
 
@@ -14,8 +15,8 @@ def outputs(notebook):
 @pytest.mark.notebook
 def test_both_copies_run_and_a_rebuild_keeps_what_they_show(folders):
     assert build.main(["--execute", "--smoke"], folders) == 0
-    learner = build.read_notebook(folders.notebooks / "97_small.ipynb")
-    solution = build.read_notebook(folders.notebooks / "solutions" / "97_small.ipynb")
+    learner = read_notebook(folders.notebooks / "97_small.ipynb")
+    solution = read_notebook(folders.notebooks / "solutions" / "97_small.ipynb")
     assert "97.1: not attempted yet." in outputs(learner)
     assert "97.1: right." in outputs(solution)
     for notebook in (learner, solution):

@@ -5,9 +5,10 @@ from itertools import pairwise
 
 import pytest
 
-from mtlkit.course.author import build
 from mtlkit.course.author.instructor import make_page
-from mtlkit.course.learner.check import REGISTRY, Checker, Mistake, Wrong
+from mtlkit.course.author.make import place_of
+from mtlkit.course.author.parse import parse
+from mtlkit.course.learner.checker import REGISTRY, Checker, Mistake, Wrong
 
 
 @pytest.fixture
@@ -24,8 +25,8 @@ def page(small, folders):
         wrong=[Wrong(lambda x: x, "Twice", "Returns the number itself.")],
     )
     REGISTRY["97.1"] = entry
-    source = build.parse(small)
-    yield make_page(source, build.place_of(small, folders), {"97.1": entry})
+    source = parse(small)
+    yield make_page(source, place_of(small, folders), {"97.1": entry})
     del REGISTRY["97.1"]
 
 

@@ -5,8 +5,11 @@ import base64
 import nbformat
 import pytest
 
-from mtlkit.course.author import build, lint, lint_code, lint_outputs
+from mtlkit.course.author import build, lint_code, lint_outputs, lint_text
 from mtlkit.course.author.copies import KERNEL, fingerprint
+from mtlkit.course.author.lint import lint
+from mtlkit.course.author.make import build_one
+from mtlkit.course.author.source import SECTIONS
 
 
 @pytest.fixture
@@ -17,7 +20,7 @@ def findings(small, folders):
         text = small.read_text(encoding="utf-8")
         assert not old or text.count(old) == 1
         small.write_text(text.replace(old, new) + "\n" + added + "\n", encoding="utf-8")
-        return "\n".join(map(str, lint.lint(build.build_one(small, folders), folders)))
+        return "\n".join(map(str, lint(build_one(small, folders), folders)))
 
     return run
 
@@ -59,14 +62,14 @@ def test_a_folded_answer_to_a_guess_is_fine(findings):
 
 def test_words_leave_out_links_code_and_formulas():
     text = "Two [words](https://a.b/c d).\n```\nnot these\n```\n$$ x = y $$\n| a |\n| --- |"
-    assert lint.count_words(text) == 3
+    assert lint_text.count_words(text) == 3
 
 
 def test_code_lines_leave_out_blank_lines_and_comments():
-    assert lint.code_lines("# a\n\nx = 1  # b\n  # c\ny = 2") == 2
+    assert lint_text.code_lines("# a\n\nx = 1  # b\n  # c\ny = 2") == 2
 
 
-ORDER = list(lint.SECTIONS)
+ORDER = list(SECTIONS)
 
 
 def sections_said(small, folders, order):
@@ -87,8 +90,8 @@ def sections_said(small, folders, order):
         else:
             cells.append(f'# %% [markdown] tags=["{section}"]\n# ## {section}\n')
     small.write_text("\n".join(cells), encoding="utf-8")
-    built = build.build_one(small, folders)
-    return "\n".join(sentence for _, sentence, _ in lint._sections(built))
+    built = build_one(small, folders)
+    return "\n".join(sentence for _, sentence, _ in lint_text._sections(built))
 
 
 def test_the_full_order_is_accepted_with_and_without_the_challenge(small, folders):
@@ -138,7 +141,10 @@ def test_swapped_sections_and_a_missing_second_exercise_are_named(small, folders
         ('# %%\npredict("97.x")', 'predict("97.x"): no such prediction'),
         ('# %%\nguess("97.x")', 'guess("97.x"): no such prediction'),
         ('# %%\nhint("97.5")', 'hint("97.5"): no such exercise'),
-        ('# %%\nfrom mtlkit.course import sizes\nsizes("97")', 'sizes("97"): no such row'),
+        (
+            '# %%\nfrom mtlkit.course import sizes\nsizes("97")',
+            'sizes("97"): no sizes in mtlkit/lessons',
+        ),
         ('# %% tags=["parameters"]\nX = 1', "exactly one cell must be tagged parameters"),
         ('# %% [markdown] tags=["lang-zh"] of="00"\n# x', "must stand right below its lang-en"),
     ],
@@ -200,7 +206,7 @@ def test_the_parameters_cell_sets_the_mode(findings):
 
 
 def test_missing_checkers_are_errors(findings):
-    assert "exercise 97.1 has no checker in checks/nb97.py" in findings()
+    assert "exercise 97.1 has no checker in lessons/nb97/checks.py" in findings()
 
 
 def picture(size, alt):

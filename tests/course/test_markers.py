@@ -2,7 +2,9 @@
 
 import pytest
 
-from mtlkit.course.author.markers import SourceError, parse, split_solution
+from mtlkit.course.author.markers import split_solution
+from mtlkit.course.author.parse import parse
+from mtlkit.course.author.source import SourceError
 
 CODE = """\
 def double(number):

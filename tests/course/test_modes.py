@@ -1,9 +1,12 @@
 """Modes and sizes."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 
 from mtlkit.course import mode, sizes
-from mtlkit.course.learner import modes
+from mtlkit.course.learner import lesson
 
 
 def test_the_mode_is_full_unless_set(monkeypatch):
@@ -16,20 +19,26 @@ def test_the_mode_is_full_unless_set(monkeypatch):
         mode()
 
 
-def test_sizes_follow_the_mode_and_the_argument_wins(monkeypatch):
-    monkeypatch.setattr(modes, "SIZES", {"98": {"rows": (10, 1000)}})
+def test_sizes_follow_the_mode_and_the_argument_wins(tmp_path, monkeypatch):
+    (tmp_path / "nb98").mkdir()
+    (tmp_path / "nb98" / "sizes.py").touch()
+    monkeypatch.setattr(lesson, "FOLDER", tmp_path)
+    content = SimpleNamespace(SIZES={"rows": (10, 1000)})
+    monkeypatch.setitem(sys.modules, "mtlkit.lessons.nb98", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "mtlkit.lessons.nb98.sizes", content)
     monkeypatch.setenv("MTLKIT_MODE", "smoke")
     assert sizes("98").rows == 10
     assert sizes("98", "full").rows == 1000
-    with pytest.raises(KeyError, match="add its row to SIZES"):
-        sizes("99")
+    for unknown in ("99", "../x", 98):
+        with pytest.raises(KeyError, match=r"write them into .*sizes\.py \(known: 98\)"):
+            sizes(unknown)
     with pytest.raises(ValueError, match='must be "smoke" or "full"'):
         sizes("98", "huge")
 
 
-@pytest.mark.parametrize("notebook", modes.SIZES)
-def test_every_row_of_the_table_is_a_pair_and_smoke_is_never_larger(notebook):
-    for name, pair in modes.SIZES[notebook].items():
+@pytest.mark.parametrize("notebook", lesson.numbers("sizes.py"))
+def test_every_size_of_a_lesson_is_a_pair_and_smoke_is_never_larger(notebook):
+    for name, pair in lesson.module(notebook, "sizes").SIZES.items():
         smoke, full = pair
         if isinstance(smoke, int | float):
             assert smoke <= full, name

@@ -12,7 +12,9 @@ import pytest
 
 from mtlkit.course.learner.record import read_records, record
 from mtlkit.course.runner import run as course
-from mtlkit.course.runner.report import outputs, records_html, write_report
+from mtlkit.course.runner.notebooks import NotebookRun, find_notebooks
+from mtlkit.course.runner.report import records_html, write_report
+from mtlkit.course.runner.report_outputs import outputs
 from mtlkit.course.runner.report_tables import format_value, markdown_tables, safe_table, table_html
 
 PIXEL = base64.b64encode(
@@ -58,7 +60,7 @@ def finished(tmp_path_factory):
     write_notebook(notebooks / "02_bad.ipynb", "x = 1", "raise ValueError('the shop is <shut>')")
     (notebooks / "03_not_a_notebook.ipynb").write_text("{", encoding="utf-8")
     write_notebook(notebooks / "solutions" / "01_good.ipynb", GOOD, title="*Good* work")
-    runs = course.find_notebooks(notebooks, solutions=True)
+    runs = find_notebooks(notebooks, solutions=True)
     failed = course.run_course(runs, folder / "report", progress=False)
     return runs, failed, folder / "report"
 
@@ -148,7 +150,7 @@ def test_a_kernel_that_does_not_start_is_started_once_more(tmp_path, monkeypatch
     (folder / "kernel.json").write_text(json.dumps(spec), encoding="utf-8")
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
     path = write_notebook(tmp_path / "01_shaky.ipynb", "1 + 1")
-    run = course.NotebookRun(path, "learner", "Shaky")
+    run = NotebookRun(path, "learner", "Shaky")
     course.execute(run, tmp_path / "report", kernel_name="shaky")
     assert run.status == "ok"
     log = tmp_path / "report" / "logs" / "learner-01_shaky.txt"
@@ -158,7 +160,7 @@ def test_a_kernel_that_does_not_start_is_started_once_more(tmp_path, monkeypatch
 @pytest.mark.notebook
 def test_a_kernel_that_never_starts_is_a_failure_of_this_notebook(tmp_path):
     path = write_notebook(tmp_path / "01_none.ipynb", "1 + 1")
-    run = course.NotebookRun(path, "learner", "None")
+    run = NotebookRun(path, "learner", "None")
     course.execute(run, tmp_path / "report", kernel_name="no-such-kernel")
     assert run.status == "failed"
     assert run.failure.cell == 0
@@ -169,14 +171,14 @@ def test_a_kernel_that_never_starts_is_a_failure_of_this_notebook(tmp_path):
 def test_only_chooses_by_number_or_name(tmp_path):
     for name in ("00_start", "02_share", "12_whole"):
         write_notebook(tmp_path / f"{name}.ipynb")
-    chosen = course.find_notebooks(tmp_path, ["2", "12_whole"])
+    chosen = find_notebooks(tmp_path, ["2", "12_whole"])
     assert [run.name for run in chosen] == ["02_share", "12_whole"]
 
 
 def test_only_refuses_a_notebook_that_is_not_there(tmp_path):
     write_notebook(tmp_path / "02_share.ipynb")
     with pytest.raises(ValueError, match="no notebook 07"):
-        course.find_notebooks(tmp_path, ["02", "07"])
+        find_notebooks(tmp_path, ["02", "07"])
 
 
 def test_the_command_says_what_to_do_without_notebooks(tmp_path, capsys):
@@ -299,9 +301,9 @@ def test_a_solution_copy_shows_its_figures_only_without_a_learner_copy(tmp_path)
     notebook.cells = [nbformat.v4.new_code_cell("", outputs=[output])]
     for name in ("a.ipynb", "b.ipynb"):
         nbformat.write(notebook, tmp_path / name)
-    learner = course.NotebookRun(Path("01_x.ipynb"), "learner", "X", "ok", 1.0)
+    learner = NotebookRun(Path("01_x.ipynb"), "learner", "X", "ok", 1.0)
     learner.executed = tmp_path / "a.ipynb"
-    solution = course.NotebookRun(Path("01_x.ipynb"), "solution", "X", "ok", 1.0)
+    solution = NotebookRun(Path("01_x.ipynb"), "solution", "X", "ok", 1.0)
     solution.executed = tmp_path / "b.ipynb"
     both = write_report([learner, solution], tmp_path / "both.html", {}, 2.0)
     alone = write_report([solution], tmp_path / "alone.html", {}, 125.0)

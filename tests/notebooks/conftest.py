@@ -1,6 +1,5 @@
 """Runs a notebook once in full mode and hands its recorded results to the tests of its claims."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,15 +26,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[Any
         if number not in results:
             [path] = NOTEBOOKS.glob(f"{number}_*.ipynb")
             folder = tmp_path_factory.mktemp(f"records{number}")
-            before = os.environ.get("MTLKIT_RECORD")
-            os.environ["MTLKIT_RECORD"] = str(folder)
-            try:
-                run(nbformat.read(path, as_version=4), NOTEBOOKS, mode="full")
-            finally:
-                if before is None:
-                    del os.environ["MTLKIT_RECORD"]
-                else:
-                    os.environ["MTLKIT_RECORD"] = before
+            notebook = nbformat.read(path, as_version=4)
+            run(notebook, NOTEBOOKS, mode="full", records=folder)
             results[number] = {_key(e): _value(e) for e in read_records(folder)}
         return results[number]
 

@@ -2,10 +2,13 @@
 
 import pytest
 
-from mtlkit.course.author import build, copies
+from mtlkit.course.author import copies
+from mtlkit.course.author.folders import copy_path, source_paths
+from mtlkit.course.author.make import place_of, refuse_leaks
+from mtlkit.course.author.parse import parse
 from mtlkit.course.runner import execute
 
-SOURCES = build.source_paths()
+SOURCES = source_paths()
 NAMES = [path.stem for path in SOURCES]
 
 
@@ -14,9 +17,9 @@ def text_of(notebook):
 
 
 def run(path, audience, home):
-    source = build.parse(path)
-    notebook = copies.make_copy(source, audience, build.place_of(path))
-    folder = build.copy_path(source, audience).parent
+    source = parse(path)
+    notebook = copies.make_copy(source, audience, place_of(path))
+    folder = copy_path(source, audience).parent
     execute.run(notebook, folder, mode="smoke", strict=audience == "solution", home=home)
     return source, notebook
 
@@ -37,7 +40,7 @@ def test_the_learner_copy_runs_to_its_end_with_nothing_attempted(path, tmp_path)
     assert errors(notebook) == []
     for exercise in source.exercises:
         assert f"· {exercise}: not " in text_of(notebook)
-    build.refuse_leaks(source, notebook)
+    refuse_leaks(source, notebook)
 
 
 @pytest.mark.notebook

@@ -2,22 +2,25 @@
 
 import pytest
 
-from mtlkit.course.author import build, lint
+from mtlkit.course.author.folders import source_paths
+from mtlkit.course.author.lint import lint
+from mtlkit.course.author.make import build_one
+from mtlkit.course.author.stale import differences, orphans
 
-SOURCES = build.source_paths()
+SOURCES = source_paths()
 NAMES = [path.stem for path in SOURCES]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=NAMES)
 def test_committed_files_are_what_the_source_gives(path):
-    assert build.differences(build.build_one(path)) == []
+    assert differences(build_one(path)) == []
 
 
 def test_no_generated_file_has_lost_its_source():
-    assert build.orphans() == []
+    assert orphans() == []
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=NAMES)
 def test_the_notebook_keeps_the_rules(path):
-    found = lint.lint(build.build_one(path))
+    found = lint(build_one(path))
     assert [str(finding) for finding in found if finding.error] == []

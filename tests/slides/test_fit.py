@@ -5,9 +5,9 @@ import shutil
 
 import pytest
 
-from mtlkit.course.author import build
+from mtlkit.course.author.folders import HERE
 
-DECKS = sorted(build.HERE.slides.glob("[0-9][0-9]_*.html"))
+DECKS = sorted(HERE.slides.glob("[0-9][0-9]_*.html"))
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 BROWSER = next((path for path in map(shutil.which, BROWSERS) if path), None)
 

@@ -6,7 +6,10 @@ import shutil
 import pytest
 
 from mtlkit import plot
-from mtlkit.course.author import build, lint_slides, slides
+from mtlkit.course.author import lint_slides, slides
+from mtlkit.course.author.deck import KINDS, SlideError, read_deck
+from mtlkit.course.author.deck_figures import Figure, figures, find_figure
+from mtlkit.course.author.folders import HERE, Folders
 
 GAIN = "The gain of sharing"
 DECK = """---
@@ -99,14 +102,15 @@ C: one backward pass brings both.
 
 @pytest.fixture
 def folders(tmp_path):
-    folders = build.Folders(tmp_path / "notebooks", tmp_path / "cards", tmp_path / "slides")
+    folders = Folders(tmp_path / "notebooks", tmp_path / "lessons", tmp_path / "slides")
     (folders.notebooks / "solutions").mkdir(parents=True)
-    folders.cards.mkdir()
+    lesson = folders.lessons / "nb97"
+    lesson.mkdir(parents=True)
     (folders.slides / "figures").mkdir(parents=True)
     for name in ("theme.css", "marp.yml"):
-        shutil.copy(build.HERE.slides / name, folders.slides)
+        shutil.copy(HERE.slides / name, folders.slides)
     card = {"title": "A small one", "exercises": {"97.1": {}}}
-    (folders.cards / "nb97.json").write_text(json.dumps(card), encoding="utf-8")
+    (lesson / "cards.json").write_text(json.dumps(card), encoding="utf-8")
     picture = plot.lines([1, 2], {"AUC": [0.5, 0.6]}, title=GAIN, xlabel="epoch", ylabel="AUC")
     data, metadata = picture._repr_mimebundle_()
     code = ["if ready:\n", "    total = losses.sum()\n", "    total.backward()\n"]
@@ -126,12 +130,12 @@ def said(folders, old="", new=""):
     assert old in DECK
     path = folders.slides / "97_small.md"
     path.write_text(DECK.replace(old, new, 1) if old else DECK, encoding="utf-8")
-    return "\n".join(lint_slides.lint(slides.read_deck(path), folders))
+    return "\n".join(lint_slides.lint(read_deck(path), folders))
 
 
 def test_a_deck_is_read_slide_by_slide(folders):
-    deck = slides.read_deck(folders.slides / "97_small.md")
-    assert [slide.kind for slide in deck.slides] == list(slides.KINDS)
+    deck = read_deck(folders.slides / "97_small.md")
+    assert [slide.kind for slide in deck.slides] == list(KINDS)
     assert deck.number == "97" and deck.front["title"] == "97 · A small one"
     assert deck.slides[1].images == [(GAIN, "figures/97-the-gain-of-sharing.png")]
     assert deck.slides[4].code == ["total = losses.sum()\ntotal.backward()"]
@@ -144,7 +148,7 @@ def test_a_deck_is_read_slide_by_slide(folders):
 def test_a_line_of_dashes_in_code_parts_no_slides(folders):
     path = folders.slides / "97_small.md"
     path.write_text(DECK.replace("total.backward()", "---"), encoding="utf-8")
-    assert len(slides.read_deck(path).slides) == len(slides.KINDS)
+    assert len(read_deck(path).slides) == len(KINDS)
 
 
 def test_a_good_deck_has_no_findings(folders):
@@ -191,10 +195,10 @@ def test_too_many_slides_are_counted(folders):
 
 
 def test_words_that_fit_two_figures_are_refused():
-    two = [slides.Figure("Gain of A. 1", b""), slides.Figure("Gain of B. 2", b"")]
-    assert slides.find_figure(two, "Gain of B") is two[1]
-    with pytest.raises(slides.SlideError, match="2 figures"):
-        slides.find_figure(two, "Gain")
+    two = [Figure("Gain of A. 1", b""), Figure("Gain of B. 2", b"")]
+    assert find_figure(two, "Gain of B") is two[1]
+    with pytest.raises(SlideError, match="2 figures"):
+        find_figure(two, "Gain")
 
 
 @pytest.mark.parametrize(
@@ -203,8 +207,8 @@ def test_words_that_fit_two_figures_are_refused():
 def test_what_is_no_deck_is_refused_by_name(folders, text, sentence):
     path = folders.slides / "97_small.md"
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(slides.SlideError, match=sentence) as problem:
-        slides.read_deck(path)
+    with pytest.raises(SlideError, match=sentence) as problem:
+        read_deck(path)
     assert "97_small.md" in str(problem.value)
 
 
@@ -213,7 +217,7 @@ def test_without_marp_figures_are_written_and_the_way_to_html_is_told(folders, m
     (folders.slides / "figures" / "97-old.png").write_bytes(b"")
     assert slides.main([], folders) == 1
     assert "npm install --prefix slides" in capsys.readouterr().err
-    found = slides.figures(folders.notebooks / "solutions" / "97_small.ipynb")[0]
+    found = figures(folders.notebooks / "solutions" / "97_small.ipynb")[0]
     written = sorted((folders.slides / "figures").iterdir())
     assert [path.name for path in written] == ["97-the-gain-of-sharing.png"]
     assert written[0].read_bytes() == found.png and found.png.startswith(b"\x89PNG")
@@ -256,25 +260,25 @@ def test_a_deck_that_is_not_there_is_named(folders, capsys):
 
 # --- the decks of the course -------------------------------------------------------------------
 
-DECKS = sorted(build.HERE.slides.glob("[0-9][0-9]_*.md"))
+DECKS = sorted(HERE.slides.glob("[0-9][0-9]_*.md"))
 
 
 @pytest.mark.parametrize("path", DECKS, ids=[path.stem for path in DECKS])
 def test_the_deck_keeps_the_rules_and_is_up_to_date(path):
-    deck = slides.read_deck(path)
-    assert lint_slides.lint(deck, build.HERE) == []
-    assert slides.check(deck, build.HERE) == []
+    deck = read_deck(path)
+    assert lint_slides.lint(deck, HERE) == []
+    assert slides.check(deck, HERE) == []
 
 
-MARP = slides.find_marp(build.HERE.slides)
+MARP = slides.find_marp(HERE.slides)
 
 
 @pytest.mark.skipif(MARP is None, reason="needs Marp (Node.js), see slides/README.md")
 def test_marp_makes_the_committed_html(tmp_path, monkeypatch):
     """One deck is enough: same Marp, same page."""
-    shutil.copytree(build.HERE.slides, tmp_path / "slides",
+    shutil.copytree(HERE.slides, tmp_path / "slides",
                     ignore=shutil.ignore_patterns("node_modules"))  # fmt: skip
-    folders = build.Folders(build.HERE.notebooks, build.HERE.cards, tmp_path / "slides")
+    folders = Folders(HERE.notebooks, HERE.lessons, tmp_path / "slides")
     monkeypatch.setattr(slides, "find_marp", lambda folder: MARP)
     committed = DECKS[0].with_suffix(".html").read_bytes()
     assert slides.main(["--only", DECKS[0].stem[:2]], folders) == 0

@@ -1,240 +1,22 @@
-"""Building every generated notebook file from its source: `mtlkit build`.
+"""The command `mtlkit build`: every generated notebook file from its source.
 
 A source `notebooks/src/NN_topic.py` gives the learner's copy, the solution copy, the instructor
-page and the card file. Outputs of unchanged cells are kept, so a rebuild changes nothing that did
-not change.
+page and the card file; all together give the table in the README. Outputs of unchanged cells are
+kept, so a rebuild changes nothing that did not change.
 """
 
 import argparse
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import nbformat
-
-from mtlkit.course.author import copies, instructor, reference
-from mtlkit.course.author.markers import Source, SourceError, parse, read_cells, read_title
-from mtlkit.course.learner import cards
-from mtlkit.course.learner.check import load as load_checkers
-from mtlkit.course.learner.store import write_atomically
-from mtlkit.course.runner import execute
-
-
-@dataclass(frozen=True)
-class Folders:
-    """Where sources are read and generated files are written."""
-
-    notebooks: Path
-    cards: Path
-    slides: Path
-    reference: Path | None = None  # the page of all public names; None: none is made
-
-    @property
-    def sources(self) -> Path:
-        return self.notebooks / "src"
-
-
-REPOSITORY = execute.REPOSITORY
-HERE = Folders(
-    REPOSITORY / "notebooks",
-    cards.FOLDER,
-    REPOSITORY / "slides",
-    REPOSITORY / "docs" / "reference.md",
-)
-
-
-def source_paths(folders: Folders = HERE, only: list[str] | None = None) -> list[Path]:
-    """The sources in order; `only` holds numbers ("02") or names, unknown ones raise SystemExit."""
-    paths = sorted(folders.sources.glob("[0-9][0-9]_*.py"))
-    if not only:
-        return paths
-    chosen = []
-    for wanted in only:
-        match = [
-            p for p in paths if wanted in (p.stem, p.stem[:2]) or wanted == p.stem[:2].lstrip("0")
-        ]
-        if not match:
-            raise SystemExit(f"There is no source {wanted!r} in {folders.sources}.")
-        chosen += match
-    return chosen
-
-
-def place_of(path: Path, folders: Folders = HERE) -> cards.Place:
-    """The neighbours of a notebook, and whether it has slides."""
-    notebooks = {}
-    for neighbour in source_paths(folders):
-        title = ""
-        for cell in read_cells(neighbour.read_text(encoding="utf-8")):
-            if "title" in cell.tags:
-                try:
-                    title = read_title(cell.source).title
-                except ValueError:
-                    title = ""
-                break
-        notebooks[neighbour.stem[:2]] = (neighbour.stem, title or neighbour.stem[3:])
-    return cards.Place(notebooks, (folders.slides / f"{path.stem}.md").exists())
-
-
-@dataclass
-class Built:
-    """All generated texts of one source; the notebooks already hold the outputs that were kept."""
-
-    source: Source
-    learner: Any
-    solution: Any
-    files: dict[Path, str]
-
-
-def build_one(path: Path, folders: Folders = HERE) -> Built:
-    """Generate everything for one source without running or writing it; raises SourceError."""
-    source = parse(path)
-    place = place_of(path, folders)
-    notebooks = {}
-    for audience in copies.AUDIENCES:
-        notebooks[audience] = copies.make_copy(source, audience, place)
-        old = read_notebook(copy_path(source, audience, folders))
-        if old is not None:
-            copies.keep_outputs(notebooks[audience], old)
-        copies.cover_answers(notebooks[audience])
-    refuse_leaks(source, notebooks["learner"])
-    files = {
-        folders.notebooks / "instructor" / f"{source.name}.md": instructor.make_page(
-            source, place, load_checkers(source.number)
-        ),
-        folders.cards / f"nb{source.number}" / "cards.json": cards.as_json(source),
-    }
-    return Built(source, notebooks["learner"], notebooks["solution"], files)
-
-
-def refuse_leaks(source: Source, learner: Any) -> None:
-    """Raise SourceError if a learner copy shows a solution, in a cell or in an output."""
-    found = copies.leaks(source, learner)
-    if found:
-        raise SourceError([f"{source.path.name}: learner copy, {entry}" for entry in found])
-
-
-def copy_path(source: Source, audience: str, folders: Folders = HERE) -> Path:
-    """Where a copy lies."""
-    folder = folders.notebooks if audience == "learner" else folders.notebooks / "solutions"
-    return folder / f"{source.name}.ipynb"
-
-
-def read_notebook(path: Path) -> Any:
-    """A notebook from disk, or None if there is none that can be read."""
-    if not path.exists():
-        return None
-    try:
-        return nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
-    except (ValueError, nbformat.ValidationError, AttributeError, KeyError):
-        return None
-
-
-def write_notebook(path: Path, notebook: Any) -> None:
-    """Write a notebook as utf-8 with LF, only if it differs from what is there."""
-    nbformat.validate(notebook)
-    write_text(path, nbformat.writes(notebook).rstrip("\n") + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, only if it differs from what is there."""
-    if not path.exists() or path.read_bytes() != text.encode("utf-8"):
-        write_atomically(path, text)
-
-
-def write_all(built: Built, folders: Folders = HERE) -> None:
-    """Write the copies, the instructor page and the card file of one source."""
-    for audience in copies.AUDIENCES:
-        write_notebook(copy_path(built.source, audience, folders), getattr(built, audience))
-    for path, text in built.files.items():
-        write_text(path, text)
-
-
-def execute_all(built: Built, folders: Folders = HERE, mode: str = "full") -> list[str]:
-    """Run both copies of a source, store their outputs; return a sentence a large picture."""
-    notes = []
-    for audience in copies.AUDIENCES:
-        notebook = getattr(built, audience)
-        path = copy_path(built.source, audience, folders)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        execute.run(notebook, path.parent, mode=mode, strict=audience == "solution")
-        copies.cover_answers(notebook)
-        for position, size, _ in execute.pictures(notebook):
-            if size > execute.LARGEST_PICTURE:
-                notes.append(
-                    f"{path.name} ({audience}), cell {position}: picture of {size // 1024} KB, "
-                    f"more than {execute.LARGEST_PICTURE // 1024}"
-                )
-    refuse_leaks(built.source, built.learner)
-    return notes
-
-
-def differences(built: Built, folders: Folders = HERE) -> list[str]:
-    """Sentences about committed files that a rebuild would change (outputs are not compared)."""
-    found = []
-    for audience in copies.AUDIENCES:
-        path = copy_path(built.source, audience, folders)
-        old, new = read_notebook(path), getattr(built, audience)
-        shown = _shown(path, folders)
-        if old is None:
-            found.append(f"{shown}: missing or not a notebook")
-            continue
-        for position, (a, b) in enumerate(zip(old.cells, new.cells, strict=False), start=1):
-            if _identity(a) != _identity(b):
-                first = b.source.split("\n")[0]
-                found.append(f"{shown}: cell {position} differs from its source (now {first!r})")
-                break
-        else:
-            if len(old.cells) != len(new.cells):
-                found.append(f"{shown}: has {len(old.cells)} cells, its source {len(new.cells)}")
-            elif (old.metadata, old.nbformat_minor) != (new.metadata, new.nbformat_minor):
-                found.append(f"{shown}: its metadata differ (kernelspec, format or extra entries)")
-            elif b"\r" in path.read_bytes():
-                found.append(f"{shown}: has CR LF line ends")
-    for path, text in built.files.items():
-        shown = _shown(path, folders)
-        if not path.exists():
-            found.append(f"{shown}: missing")
-            continue
-        old_lines = path.read_text(encoding="utf-8").split("\n")
-        new_lines = text.split("\n")
-        if old_lines != new_lines:
-            line = next(
-                (
-                    n
-                    for n, (a, b) in enumerate(zip(old_lines, new_lines, strict=False), 1)
-                    if a != b
-                ),
-                min(len(old_lines), len(new_lines)),
-            )
-            found.append(f"{shown}: line {line} differs from what its source gives")
-    return found
-
-
-def _identity(cell: Any) -> tuple:
-    return cell.cell_type, cell.get("id"), cell.source, dict(cell.metadata)
-
-
-def orphans(folders: Folders = HERE) -> list[str]:
-    """Generated files whose source is gone."""
-    names = {path.stem for path in source_paths(folders)}
-    generated = [
-        *folders.notebooks.glob("[0-9][0-9]_*.ipynb"),
-        *(folders.notebooks / "solutions").glob("[0-9][0-9]_*.ipynb"),
-        *(folders.notebooks / "instructor").glob("[0-9][0-9]_*.md"),
-    ]
-    found = [path for path in sorted(generated) if path.stem not in names]
-    numbers = {name[:2] for name in names}
-    found += [p for p in sorted(folders.cards.glob("nb*.json")) if p.stem[2:] not in numbers]
-    return [f"{_shown(path, folders)}: its source is gone; delete it" for path in found]
-
-
-def _shown(path: Path, folders: Folders) -> str:
-    try:
-        return path.relative_to(folders.notebooks.parent).as_posix()
-    except ValueError:
-        return str(path)
+from mtlkit.course.author import readme, reference
+from mtlkit.course.author.folders import HERE, Folders, source_paths
+from mtlkit.course.author.lint import lint
+from mtlkit.course.author.make import build_one, execute_all, write_all
+from mtlkit.course.author.source import SourceError
+from mtlkit.course.author.stale import differences, orphans
+from mtlkit.files import write_if_new
 
 
 def main(argv: list[str] | None = None, folders: Folders = HERE) -> int:
@@ -261,6 +43,7 @@ def main(argv: list[str] | None = None, folders: Folders = HERE) -> int:
     trouble: list[str] = []
     for path in paths:
         trouble += _one(path, folders, options)
+    trouble += _readme(folders, options.check)
     if options.check and not options.only:
         trouble += orphans(folders)
     if folders.reference is not None and not options.only:
@@ -270,17 +53,6 @@ def main(argv: list[str] | None = None, folders: Folders = HERE) -> int:
     if options.check and trouble:
         print("Run `python -m mtlkit build` and commit what it writes.", file=sys.stderr)
     return 1 if trouble else 0
-
-
-def _reference(path: Path, check: bool) -> list[str]:
-    """Write the page of all public names, or say that it is out of date."""
-    text = reference.page()
-    if not check:
-        write_text(path, text)
-    elif not path.exists() or path.read_bytes() != text.encode("utf-8"):
-        return [f"docs/{path.name}: differs from what the sources give"]
-    print(f"{path.name}: {'up to date' if check else 'built'}")
-    return []
 
 
 def _one(path: Path, folders: Folders, options: argparse.Namespace) -> list[str]:
@@ -302,9 +74,7 @@ def _one(path: Path, folders: Folders, options: argparse.Namespace) -> list[str]
     except CellExecutionError as error:
         return [f"{path.name}: a cell failed while running:{os.linesep}{error}"]
     if options.lint:
-        from mtlkit.course.author import lint
-
-        for finding in lint.lint(built, folders):
+        for finding in lint(built, folders):
             if finding.error:
                 trouble.append(str(finding))
             else:
@@ -312,6 +82,29 @@ def _one(path: Path, folders: Folders, options: argparse.Namespace) -> list[str]
     if not trouble:
         print(f"{path.name}: {'up to date' if options.check else 'built'}")
     return trouble
+
+
+def _readme(folders: Folders, check: bool) -> list[str]:
+    """Write the README's table of notebooks, or say that it is stale."""
+    path = readme.place(folders)
+    if not path.exists():
+        return []
+    text = path.read_text(encoding="utf-8")
+    wanted = readme.with_table(text, folders)
+    if check:
+        return [] if text == wanted else [f"{path.name}: its table of notebooks is stale"]
+    write_if_new(path, wanted)
+    return []
+
+
+def _reference(path: Path, check: bool) -> list[str]:
+    """Write the page of all public names, or say that it is stale."""
+    text = reference.page()
+    if not check:
+        write_if_new(path, text)
+    elif not path.exists() or path.read_bytes() != text.encode("utf-8"):
+        return [f"docs/{path.name}: differs from what the sources give"]
+    return []
 
 
 if __name__ == "__main__":

@@ -7,8 +7,10 @@ from typing import Any
 
 import nbformat
 
-from mtlkit.course.author.markers import Cell, Source, read_exercise, split_solution
-from mtlkit.course.learner.cards import Place, draw_exercise, draw_title
+from mtlkit.course.author.draw_cards import Place, draw_exercise, draw_title
+from mtlkit.course.author.markers import split_solution
+from mtlkit.course.author.read_cards import read_exercise
+from mtlkit.course.author.source import Cell, Source
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"}

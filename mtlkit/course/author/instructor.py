@@ -1,9 +1,11 @@
 """The instructor page of a notebook: schedule, solutions, common mistakes, where to cut."""
 
 from mtlkit.course.author.copies import move_links
-from mtlkit.course.author.markers import SECTIONS, Cell, Exercise, Source, split_solution
-from mtlkit.course.learner.cards import Place
-from mtlkit.course.learner.check import Checker, judge
+from mtlkit.course.author.draw_cards import Place
+from mtlkit.course.author.markers import split_solution
+from mtlkit.course.author.source import SECTIONS, Cell, Exercise, Source
+from mtlkit.course.learner.check import judge
+from mtlkit.course.learner.checker import Checker
 
 NAMES = {
     "title": "Welcome and question",

@@ -6,11 +6,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 from mtlkit.course.author import copies
-from mtlkit.course.author.markers import Cell
-from mtlkit.course.learner import modes, questions
+from mtlkit.course.author.make import Built
+from mtlkit.course.author.source import Cell
+from mtlkit.course.learner import lesson, questions
 from mtlkit.course.learner.check import load as load_checkers
 
 LABELS = ("batch", "forward", "task losses", "combine", "backward", "step")
@@ -25,7 +25,7 @@ _NETWORK = re.compile(
 Rule = Iterator[tuple[int, str, bool]]
 
 
-def rules(built: Any) -> Rule:
+def rules(built: Built) -> Rule:
     """All findings about the code of both copies: (line, sentence, whether it is an error)."""
     code = [cell for cell in built.source.cells if cell.kind == "code"]
     for cell in code:
@@ -65,7 +65,7 @@ def _lines(cell: Cell) -> Rule:
             place = rest[0] + 1
 
 
-def _names(built: Any) -> Rule:
+def _names(built: Built) -> Rule:
     """Syntax errors and names that do not resolve, found by ruff in each copy as one script."""
     for audience in copies.AUDIENCES:
         script, lines = [], []
@@ -104,7 +104,7 @@ def calls(cell: Cell) -> Iterator[tuple[str, str]]:
                 yield name, node.args[0].value
 
 
-def _course_calls(built: Any) -> Rule:
+def _course_calls(built: Built) -> Rule:
     number = built.source.number
     try:
         asked = questions.load(number)
@@ -116,7 +116,7 @@ def _course_calls(built: Any) -> Rule:
         "predict": (asked["predictions"], f"no such prediction in lessons/nb{number}/quiz.yaml"),
         "guess": (asked["predictions"], f"no such prediction in lessons/nb{number}/quiz.yaml"),
         "hint": (built.source.exercises, "no such exercise"),
-        "sizes": (modes.SIZES, "no such row in mtlkit/course/learner/modes.py"),
+        "sizes": (lesson.numbers("sizes.py"), "no sizes in mtlkit/lessons/nbNN/sizes.py"),
     }
     used: set[tuple[str, str]] = set()
     for cell in built.source.cells:
@@ -140,7 +140,7 @@ def _course_calls(built: Any) -> Rule:
             yield exercise.line, text, True
 
 
-def _learner_names(built: Any) -> Rule:
+def _learner_names(built: Built) -> Rule:
     """Later cells must not need what the learner writes."""
     own: dict[str, str] = {}
     for cell in built.source.cells:
@@ -151,11 +151,11 @@ def _learner_names(built: Any) -> Rule:
         except SyntaxError:
             continue
         if "exercise-code" in cell.tags:
-            for node in tree.body:
-                if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                    own[node.name] = cell.exercise
-                elif isinstance(node, ast.Assign):
-                    own |= {t.id: cell.exercise for t in node.targets if isinstance(t, ast.Name)}
+            for line in tree.body:
+                if isinstance(line, ast.FunctionDef | ast.ClassDef):
+                    own[line.name] = cell.exercise
+                elif isinstance(line, ast.Assign):
+                    own |= {t.id: cell.exercise for t in line.targets if isinstance(t, ast.Name)}
             continue
         for node in ast.walk(tree):
             if isinstance(node, ast.Name):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from mtlkit.course.runner.execute import LARGEST_PICTURE, pictures
+from mtlkit.course.author.pictures import LARGEST_PICTURE, pictures
 
 FIRST_FIGURE_WITHIN = 6  # code cells
 _MACHINE = re.compile(r"(/home/\w|/Users/\w|/tmp/|/work/|[A-Z]:\\Users\\)")

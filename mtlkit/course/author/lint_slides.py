@@ -7,8 +7,9 @@ import re
 import textwrap
 from collections.abc import Collection, Iterator
 
-from mtlkit.course.author import build, slides
-from mtlkit.course.author.slides import KINDS, Deck, Slide, SlideError
+from mtlkit.course.author.deck import KINDS, Deck, Slide, SlideError
+from mtlkit.course.author.deck_figures import deck_figures, file_name, solution
+from mtlkit.course.author.folders import Folders
 
 MOST_SLIDES = 12
 MOST_WORDS = 60  # shown on one slide; code, formulas and picture labels do not count
@@ -23,13 +24,13 @@ _RAW = re.compile(r"<(?!!--)/?[a-z][^>]*>", re.IGNORECASE)
 _FENCES = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
-def lint(deck: Deck, folders: build.Folders) -> list[str]:
+def lint(deck: Deck, folders: Folders) -> list[str]:
     """Everything that breaks a rule, "file:line: sentence"."""
     card = json.loads(
-        (folders.cards / f"nb{deck.number}" / "cards.json").read_text(encoding="utf-8")
+        (folders.lessons / f"nb{deck.number}" / "cards.json").read_text(encoding="utf-8")
     )
     found = [f"{deck.path.name}:1: {text}" for text in _whole(deck, card["title"])]
-    notebook = slides.solution(deck, folders)
+    notebook = solution(deck, folders)
     cells = [
         "".join(cell["source"])
         for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]
@@ -39,7 +40,7 @@ def lint(deck: Deck, folders: build.Folders) -> list[str]:
         for text in (*_slide(slide, deck.number, card["exercises"]), *_code(slide, cells)):
             found.append(f"{deck.path.name}:{slide.line}: {text}")
     try:
-        slides.deck_figures(deck, folders)
+        deck_figures(deck, folders)
     except SlideError as problem:
         found.append(str(problem))
     return found
@@ -76,8 +77,8 @@ def _slide(slide: Slide, number: str, known: Collection[str]) -> Iterator[str]:
     if len(slide.images) > 1:
         yield "two pictures on one slide: give each its own"
     for name, target in slide.images:
-        if target != slides.file_name(number, name):
-            yield f"the picture {name!r} belongs into {slides.file_name(number, name)}"
+        if target != file_name(number, name):
+            yield f"the picture {name!r} belongs into {file_name(number, name)}"
     raw = _RAW.findall(_FENCES.sub("", re.sub(r"\$\$.*?\$\$|\$[^$\n]*\$|`[^`\n]*`", "", slide.shown,
                                               flags=re.DOTALL)))  # fmt: skip
     if raw:

@@ -2,9 +2,9 @@
 
 import random
 from dataclasses import dataclass
-from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parents[2] / "lessons"
+from mtlkit.course.learner import lesson
+
 KINDS = ("number", "choice", "ranking")
 
 
@@ -61,14 +61,14 @@ def _find(identifier: str, part: str, what: str):
     return known[identifier]
 
 
-def load(number: str, folder: Path | None = None) -> dict[str, dict]:
+def load(number: str) -> dict[str, dict]:
     """All questions of a notebook: {"quizzes": {id: questions}, "predictions": {id: prediction}}.
 
     Empty if the notebook has no file. Raises QuestionError for a file that breaks the format.
     """
     import yaml
 
-    path = (folder or FOLDER) / f"nb{number}" / "quiz.yaml"
+    path = lesson.path(number, "quiz.yaml")
     if not path.exists():
         return {"quizzes": {}, "predictions": {}}
     try:

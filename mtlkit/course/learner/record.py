@@ -5,13 +5,14 @@ import json
 import math
 import os
 import re
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+
+from mtlkit.files import write_text
 
 FOLDER_VARIABLE = "MTLKIT_RECORD"
 MAX_ROWS = 500
@@ -31,14 +32,9 @@ def record(name: str, value: Any, *, source: str = "", note: str = "") -> Path:
     if not isinstance(name, str) or not name.strip():
         raise ValueError("record(name, value): the name must be a text such as 'auc of click'")
     entry = {"name": name.strip(), "source": source, "note": note, **_encode(name, value)}
-    folder = record_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{_file_name(name, source)}.json"
+    target = record_folder() / f"{_file_name(name, source)}.json"
     text = json.dumps(entry, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-    handle, temporary = tempfile.mkstemp(dir=folder, suffix=".new")
-    with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-    Path(temporary).replace(target)
+    write_text(target, text)
     return target
 
 

@@ -7,10 +7,11 @@ folder.
 
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from mtlkit.files import write_text
 
 PARTS = ("checks", "hints", "quizzes", "guesses")
 
@@ -68,27 +69,10 @@ def update(change: Callable[[dict[str, Any]], None]) -> None:
     path = location()
     text = json.dumps({"version": 1, **record}, indent=1, ensure_ascii=False, sort_keys=True)
     try:
-        write_atomically(path, text + "\n")
+        write_text(path, text + "\n")
     except OSError as error:
         _memory = record
         print(f"Your progress cannot be written to {path} ({error}); it lasts until the restart.")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write utf-8 with LF line ends; a reader finds the old or the new text, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
-        Path(name).chmod(mode)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 def _free_name(path: Path) -> Path:

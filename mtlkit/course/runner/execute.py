@@ -1,16 +1,21 @@
-"""Running a copy of a notebook without a screen, and making its outputs fit to be kept."""
+"""The one executor: a copy of a notebook run without a screen, its outputs made fit to be kept."""
 
-import base64
-import copy
+import atexit
 import os
 import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from mtlkit.course.learner.modes import MODES
+from mtlkit.course.learner.record import FOLDER_VARIABLE
 
-LARGEST_PICTURE = 80 * 1024  # bytes of PNG
-REPOSITORY = Path(__file__).resolve().parents[3]
+CHECKOUT = Path(__file__).resolve().parents[3]
+
+
+class KernelStartError(RuntimeError):
+    """The notebook's kernel did not start, also not at the second try."""
 
 
 def run(
@@ -20,54 +25,109 @@ def run(
     mode: str = "full",
     strict: bool = False,
     home: Path | None = None,
-    timeout: int = 600,
+    records: Path | None = None,
+    log: Path | None = None,
+    cell_timeout: int = 600,
+    on_cell: Callable[[int], None] | None = None,
+    kernel_name: str = "python3",
 ) -> Any:
     """Execute a notebook in place and return it; its working directory is `folder`.
 
     `strict` makes a check that is not passed an error (for solution copies). `home` keeps the
-    learner's record (a temporary folder without it, so that no one's guesses get into the outputs).
-    A kernel that fails to start is tried once more. Raises nbclient's CellExecutionError at the
-    first failing cell.
+    learner's record and `records` the results; without them both go to a temporary folder, so that
+    no one's guesses get into the outputs (results to MTLKIT_RECORD if that is set). `log` keeps
+    what the kernel says itself. `on_cell(index)` is called before each cell.
+
+    Raises ValueError for an unknown mode, nbclient's CellExecutionError at the first failing cell
+    (CellTimeoutError after `cell_timeout` seconds, DeadKernelError if the kernel dies), and
+    KernelStartError when a kernel does not start at the second try either. What ran before an error
+    stays in the notebook.
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}; found {mode!r}")
-    from nbclient import NotebookClient
-
-    metadata = copy.deepcopy(notebook.metadata)
-    with tempfile.TemporaryDirectory() as temporary:
-        environment = {
-            **os.environ,
-            "MTLKIT_MODE": mode,
-            "MTLKIT_PLAIN": "1",
-            "MTLKIT_STRICT": "1" if strict else "0",
-            "MTLKIT_HOME": str(home or temporary),
-            "PYTHONPATH": os.pathsep.join(
-                part for part in (str(REPOSITORY), os.environ.get("PYTHONPATH", "")) if part
-            ),
-            "PYTHONHASHSEED": "0",
-            "TQDM_DISABLE": "1",
-            "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        }
-        environment.setdefault("MTLKIT_RECORD", str(Path(temporary) / "records"))
-        for attempt in (1, 2):
-            client = NotebookClient(
-                notebook,
-                timeout=timeout,
-                kernel_name="python3",
-                resources={"metadata": {"path": str(folder)}},
-                record_timing=False,
-                extra_arguments=["--log-level=40"],
-            )
-            try:
-                client.execute(env=environment)
-                break
-            except RuntimeError as error:
-                started = any(c.get("execution_count") for c in notebook.cells)
-                if attempt == 2 or started or "Kernel" not in str(error):
-                    raise
-    notebook.metadata = metadata  # the kernel adds its own version to them
-    clean(notebook)
+    before = dict(notebook.metadata)
+    try:
+        with ExitStack() as stack:
+            temporary = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            variables = environment(mode, strict, home or temporary)
+            if records is not None:
+                variables[FOLDER_VARIABLE] = str(records.resolve())
+            variables.setdefault(FOLDER_VARIABLE, str(temporary / "records"))
+            options: dict[str, Any] = {"env": variables}
+            if log is not None:
+                log.parent.mkdir(parents=True, exist_ok=True)
+                options["stderr"] = stack.enter_context(log.open("w", encoding="utf-8"))
+            _run(notebook, folder, kernel_name, cell_timeout, on_cell, options)
+    finally:
+        notebook.metadata.clear()  # the kernel adds its own version to them
+        notebook.metadata.update(before)
+        clean(notebook)
     return notebook
+
+
+def environment(mode: str, strict: bool, home: Path) -> dict[str, str]:
+    """A kernel's environment: mode, strictness, and a home apart from the learner's own."""
+    return {
+        **os.environ,
+        "MTLKIT_MODE": mode,
+        "MTLKIT_PLAIN": "1",
+        "MTLKIT_STRICT": "1" if strict else "0",
+        "MTLKIT_HOME": str(home.resolve()),
+        "PYTHONPATH": os.pathsep.join(
+            part for part in (str(CHECKOUT), os.environ.get("PYTHONPATH", "")) if part
+        ),
+        "PYTHONHASHSEED": "0",
+        "PYTHONUTF8": "1",
+        "TQDM_DISABLE": "1",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+
+
+def _run(
+    notebook: Any,
+    folder: Path,
+    kernel_name: str,
+    cell_timeout: int,
+    on_cell: Callable[[int], None] | None,
+    options: dict[str, Any],
+) -> None:
+    """Execute; a kernel that does not start is started once more."""
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError
+
+    started = False
+
+    def before_cell(cell: Any, cell_index: int) -> None:
+        nonlocal started
+        started = True
+        if on_cell is not None:
+            on_cell(cell_index)
+
+    for attempt in (1, 2):
+        client = NotebookClient(
+            notebook,
+            timeout=cell_timeout,
+            startup_timeout=120,
+            kernel_name=kernel_name,
+            resources={"metadata": {"path": str(folder)}},
+            record_timing=False,
+            on_cell_start=before_cell,
+            extra_arguments=["--log-level=40"],  # errors only, so that a log means something
+        )
+        try:
+            client.execute(**options)
+            return
+        except (CellExecutionError, CellTimeoutError):
+            raise
+        except Exception as error:
+            # nbclient answers Ctrl+C by ending the kernel, and remembers that it did.
+            if getattr(client, "_async_cleanup_kernel_future", None) is not None:
+                raise KeyboardInterrupt from None
+            if started:
+                raise
+            atexit.unregister(client._cleanup_kernel)  # there is no kernel to clean up
+            if attempt == 2:
+                raise KernelStartError(str(error)) from error
 
 
 def clean(notebook: Any) -> None:
@@ -87,17 +147,3 @@ def clean(notebook: Any) -> None:
             else:
                 outputs.append(output)
         cell.outputs = outputs
-
-
-def pictures(notebook: Any) -> list[tuple[int, int, str]]:
-    """Every PNG output as (position of its cell from 1, bytes, alt text, "" if it has none)."""
-    found = []
-    for position, cell in enumerate(notebook.cells, start=1):
-        for output in cell.get("outputs", []):
-            png = output.get("data", {}).get("image/png")
-            if png:
-                size = len(base64.b64decode(png))
-                metadata = output.get("metadata", {})
-                alt = metadata.get("image/png", {}).get("alt") or metadata.get("alt") or ""
-                found.append((position, size, str(alt).strip()))
-    return found

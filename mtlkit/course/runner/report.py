@@ -1,22 +1,20 @@
 """The course report: one HTML file with every notebook's state, results, tables and figures."""
 
-import base64
 import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mtlkit.course.runner.report_tables import format_value, markdown_tables, safe_table, table_html
+from mtlkit.course.runner.notebooks import NotebookRun
+from mtlkit.course.runner.report_outputs import outputs
+from mtlkit.course.runner.report_tables import format_value, table_html
+from mtlkit.files import write_text
 
-if TYPE_CHECKING:
-    from mtlkit.course.runner.run import NotebookRun
-
-PICTURES = ("image/png", "image/jpeg", "image/svg+xml")
 STATES = {"ok": ("ok", "✓ ok"), "failed": ("failed", "✗ failed"), "not run": ("waiting", "not run")}
 
 
 def write_report(
-    runs: Sequence["NotebookRun"], path: Path, facts: Mapping[str, str], seconds: float
+    runs: Sequence[NotebookRun], path: Path, facts: Mapping[str, str], seconds: float
 ) -> Path:
     """Write the report of a course run to ``path``; it needs no other file and no network."""
     style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
@@ -40,8 +38,7 @@ def write_report(
         "</footer>",
         "</main></body></html>\n",
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(pieces), encoding="utf-8", newline="\n")
+    write_text(path, "\n".join(pieces))
     return path
 
 
@@ -52,45 +49,10 @@ def duration(seconds: float) -> str:
     return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
 
 
-def outputs(notebook: Any) -> tuple[list[str], list[str]]:
-    """The figures and tables in a notebook's outputs, as (list of <figure>, list of <table>)."""
-    figures, tables = [], []
-    for cell in notebook.cells:
-        for output in cell.get("outputs", ()):
-            data = output.get("data", {})
-            picture = next((kind for kind in PICTURES if kind in data), None)
-            if picture is not None:
-                figures.append(_figure(picture, data[picture], output.get("metadata", {})))
-            elif "<table" in _text(data.get("text/html", "")):
-                tables.append(safe_table(_text(data["text/html"])))
-            elif "text/markdown" in data:
-                tables += markdown_tables(_text(data["text/markdown"]))
-    return figures, [table for table in tables if table]
-
-
-def _shown(runs: Sequence["NotebookRun"]) -> list["NotebookRun"]:
+def _shown(runs: Sequence[NotebookRun]) -> list[NotebookRun]:
     """The runs whose figures are shown: a solution copy only where no learner copy was run."""
     learners = {run.name for run in runs if run.copy == "learner"}
     return [run for run in runs if run.copy == "learner" or run.name not in learners]
-
-
-def _text(value: Any) -> str:
-    return "".join(value) if isinstance(value, list | tuple) else str(value)
-
-
-def _figure(kind: str, data: Any, metadata: Mapping[str, Any]) -> str:
-    text = _text(data)
-    coded = base64.b64encode(text.encode()).decode() if kind.endswith("xml") else text
-    coded = "".join(coded.split())
-    details = metadata.get(kind)
-    alt = details.get("alt", "") if isinstance(details, Mapping) else ""
-    alt = str(alt or metadata.get("alt", "")).strip()
-    caption = f"<figcaption>{html.escape(alt)}</figcaption>" if alt else ""
-    described = html.escape(alt or "Figure without a description", quote=True)
-    return (
-        f'<figure><img loading="lazy" alt="{described}" src="data:{kind};base64,{coded}">'
-        f"{caption}</figure>"
-    )
 
 
 def _facts(facts: Mapping[str, str]) -> str:
@@ -101,21 +63,21 @@ def _facts(facts: Mapping[str, str]) -> str:
     return f'<dl class="facts">{rows}</dl>'
 
 
-def _anchor(run: "NotebookRun") -> str:
+def _anchor(run: NotebookRun) -> str:
     return html.escape(f"{run.copy}-{run.name}", quote=True)
 
 
-def _state(run: "NotebookRun") -> str:
+def _state(run: NotebookRun) -> str:
     kind, words = STATES[run.status]
     return f'<span class="state {kind}">{words}</span>'
 
 
-def _name(run: "NotebookRun") -> str:
+def _name(run: NotebookRun) -> str:
     title = html.escape(run.title)
     return title if run.copy == "learner" else f"{title} (solution copy)"
 
 
-def _overview(runs: Sequence["NotebookRun"]) -> str:
+def _overview(runs: Sequence[NotebookRun]) -> str:
     longest = max((run.seconds for run in runs), default=0.0) or 1.0
     rows = []
     for run in runs:
@@ -135,7 +97,7 @@ def _overview(runs: Sequence["NotebookRun"]) -> str:
     )
 
 
-def _section(run: "NotebookRun", show_outputs: bool, folder: Path) -> str:
+def _section(run: NotebookRun, show_outputs: bool, folder: Path) -> str:
     pieces = [
         f'<section class="card {STATES[run.status][0]}" id="{_anchor(run)}">',
         f'<div class="title"><h2>{_name(run)}</h2>{_state(run)}'
@@ -156,7 +118,7 @@ def _section(run: "NotebookRun", show_outputs: bool, folder: Path) -> str:
     return "\n".join([piece for piece in pieces if piece] + ["</section>"])
 
 
-def _stored_outputs(run: "NotebookRun") -> tuple[list[str], list[str]]:
+def _stored_outputs(run: NotebookRun) -> tuple[list[str], list[str]]:
     import nbformat
 
     if run.executed is None or not run.executed.exists():
@@ -164,7 +126,7 @@ def _stored_outputs(run: "NotebookRun") -> tuple[list[str], list[str]]:
     return outputs(nbformat.read(run.executed, as_version=4))
 
 
-def _failure(run: "NotebookRun") -> str:
+def _failure(run: NotebookRun) -> str:
     failure = run.failure
     assert failure is not None
     pieces = [f"<p><strong>Stopped:</strong> {html.escape(failure.sentence())}</p>"]

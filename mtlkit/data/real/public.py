@@ -31,6 +31,7 @@ import pooch
 
 from mtlkit.data.places import CHECKOUT, datasets_folder
 from mtlkit.data.real.registry import SETS, DataFile, DataSet
+from mtlkit.files import atomically
 
 
 class DataMissingError(FileNotFoundError):
@@ -223,12 +224,10 @@ def _known_hash(entry: DataFile) -> str | None:
 
 def _extract(archive: Path, member: str, target: Path) -> None:
     """Copy one member of a zip or tar archive to ``target``, whole or not at all."""
-    partial = target.with_name(target.name + ".partial")
     for name, stream in _members(archive):
         if name == member or name.endswith("/" + member):
-            with partial.open("wb") as out:
+            with atomically(target) as out:
                 shutil.copyfileobj(stream, out)
-            partial.replace(target)
             return
     names = ", ".join(name for name, _ in _members(archive))
     raise DataMissingError(f"{archive} holds no {member!r}; it holds {names}.")

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from mtlkit.course.learner.check import Mistake, checker, require, require_close
+from mtlkit.course.learner.checker import Mistake, checker, require, require_close
 
 
 def share_of_each(happened, group):

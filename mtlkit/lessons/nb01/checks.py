@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from mtlkit.course.learner.check import Mistake, checker, require, require_close
+from mtlkit.course.learner.checker import Mistake, checker, require, require_close
 
 
 def scaled(train, later):

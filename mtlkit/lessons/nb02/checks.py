@@ -5,7 +5,13 @@ import math
 import torch
 import torch.nn.functional as F
 
-from mtlkit.course.learner.check import NotAttempted, checker, require, require_close, require_shape
+from mtlkit.course.learner.checker import (
+    NotAttempted,
+    checker,
+    require,
+    require_close,
+    require_shape,
+)
 
 
 def count(inputs, hidden, tasks):

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from mtlkit.course.learner.check import checker, require, require_close, require_shape
+from mtlkit.course.learner.checker import checker, require, require_close, require_shape
 
 
 def step(v, a, for_v, for_heads, weights, rate):

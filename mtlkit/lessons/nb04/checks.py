@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from mtlkit import metrics
-from mtlkit.course.learner.check import Mistake, checker, require, require_close
+from mtlkit.course.learner.checker import Mistake, checker, require, require_close
 from mtlkit.losses.chain import log1mexp
 
 

@@ -1,0 +1,87 @@
+"""The cards of a source, drawn as markdown for the copies and written as data for the learner."""
+
+import json
+from dataclasses import dataclass
+
+from mtlkit.course.author.source import Exercise, Source
+
+_STEPS = {"look": 1, "fill in": 1, "modify": 2, "write": 2, "challenge": 3}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a notebook stands in the course: its neighbours and what exists beside it.
+
+    `notebooks` maps "02" to ("02_share_the_bottom", "Share the bottom") for every source in the
+    folder.
+    """
+
+    notebooks: dict[str, tuple[str, str]]
+    slides: bool = False
+
+
+def as_json(source: Source) -> str:
+    """The card file of a source, as text."""
+    exercises = {
+        e.id: {"level": e.level, "minutes": e.minutes, "goal": e.goal, "hints": e.hints}
+        for e in source.exercises.values()
+    }
+    content = {"title": source.title.title, "exercises": exercises}
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def draw_title(source: Source, place: Place, audience: str) -> str:
+    """The title card as markdown; links are relative to `notebooks/`."""
+    title = source.title
+    practice = sum(exercise.minutes for exercise in source.exercises.values())
+    rows = [
+        f"# {source.number} · {title.title}",
+        "",
+        f"**{title.question}**",
+        "",
+        *([title.body, ""] if title.body else []),
+        f"- **Minutes:** {title.read} to read, {title.run} to run, {practice} for the exercises",
+    ]
+    if title.needs:
+        rows.append("- **Builds on:** " + ", ".join(_link(place, number) for number in title.needs))
+    order = sorted(place.notebooks)
+    at = order.index(source.number) if source.number in order else -1
+    around = []
+    if at > 0:
+        around.append("previous " + _link(place, order[at - 1]))
+    if 0 <= at < len(order) - 1:
+        around.append("next " + _link(place, order[at + 1]))
+    if around:
+        rows.append("- **Way through the course:** " + ", ".join(around))
+    beside = []
+    if place.slides:
+        beside.append(f"[slides](../slides/{source.name}.md)")
+    if audience == "learner":
+        beside.append(f"[solution](solutions/{source.name}.ipynb), for afterwards")
+    else:
+        beside.append(f"[the learner's copy]({source.name}.ipynb) of this solution")
+    rows.append("- **Beside it:** " + ", ".join(beside))
+    return "\n".join(rows)
+
+
+def draw_exercise(exercise: Exercise) -> str:
+    """An exercise card as markdown."""
+    steps = _STEPS[exercise.level]
+    return "\n".join(
+        [
+            f"## Exercise {exercise.id}: {exercise.level}",
+            "",
+            f"> **Goal:** you can {exercise.goal.rstrip('.')}.  ",
+            f"> **Level:** {'●' * steps}{'○' * (3 - steps)} {exercise.level}, "
+            f'about {exercise.minutes} minutes. **Stuck?** Run `hint("{exercise.id}")`.',
+            "",
+            exercise.body,
+        ]
+    )
+
+
+def _link(place: Place, number: str) -> str:
+    if number not in place.notebooks:
+        return f"notebook {number}"
+    name, title = place.notebooks[number]
+    return f"[{number} {title}]({name}.ipynb)"

@@ -1,0 +1,16 @@
+"""The sizes of notebook 06: (smoke, full)."""
+
+SIZES = {
+    "rows": (12_000, 60_000),
+    "rich_rows": (8_000, 40_000),
+    "epochs": (1, 3),
+    "seeds": (2, 5),
+    "tries": (2, 4),
+    "search": (1, 2),
+    "batches": (3, 40),
+    "batch_sizes": ((64, 512, 2_048), (64, 512, 4_096)),
+    "toy_steps": (100, 2_800),
+    "reach": (2, 20),
+    "unit_steps": (100, 2_500),
+    "timed": (2, 20),
+}
