@@ -20,7 +20,9 @@ from mtlkit.comparison.table import Comparison
 from mtlkit.comparison.text import WHOLE
 from mtlkit.data.splits import Split, check_disjoint
 from mtlkit.train.evaluation import evaluate, main_metric
-from mtlkit.train.loop import fit, progress_bar, seeded
+from mtlkit.train.loop import fit
+from mtlkit.train.progress import progress_bar
+from mtlkit.train.randomness import seeded
 
 BUDGET = ("epochs", "batch_size", "max_steps", "patience")
 MANAGED = ("seed", "progress", "checkpoint", "checkpoint_every", "resume")
