@@ -21,8 +21,8 @@ from mtlkit.data.batch import Batch
 from mtlkit.data.table import Table
 from mtlkit.models import SharedBottom
 from mtlkit.schema import Categorical, Dense, Schema, Task
-from mtlkit.train.loop import seeded
 from mtlkit.train.optim import Optimizers
+from mtlkit.train.randomness import seeded
 
 
 def make_table(tasks: int, rows: int) -> Table:

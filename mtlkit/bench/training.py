@@ -23,7 +23,9 @@ from mtlkit.metrics import auc
 from mtlkit.models import MMoE
 from mtlkit.schema import Categorical, Dense, Schema, Task
 from mtlkit.train.device import has_fast_bfloat16
-from mtlkit.train.loop import fit, predict, seeded
+from mtlkit.train.evaluation import predict
+from mtlkit.train.loop import fit
+from mtlkit.train.randomness import seeded
 
 SIZES = (
     100_000, 60_000, 30_000, 10_000, 5_000, 1_000, 400, 200, 100, 100, 50, 50, 40, 30, 20, 10,

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from mtlkit.data.splits import Split
 from mtlkit.train.evaluation import main_metric, selection_score
-from mtlkit.train.loop import fit, seeded
+from mtlkit.train.loop import fit
+from mtlkit.train.randomness import seeded
 
 
 class RateSearch(NamedTuple):

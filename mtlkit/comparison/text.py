@@ -4,16 +4,37 @@ from __future__ import annotations
 
 import html as escape
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
+
+import polars as pl
 
 from mtlkit.metrics import metric_name
 
-if TYPE_CHECKING:
-    from mtlkit.comparison.runs import Comparison
-
+WHOLE = "all"  # the scenario column's entry for all rows together
 SYMBOLS = {"better": "▲", "worse": "▼", "no difference seen": "≈"}
 # Blue and vermilion of the Okabe-Ito palette: readable on light and on dark pages.
 COLOURS = {"better": "#2f8fd0", "worse": "#d55e00"}
+
+
+class Compared(Protocol):
+    """What the words need to know of a ``Comparison``."""
+
+    @property
+    def candidates(self) -> tuple[str, ...]: ...
+    @property
+    def reference(self) -> str: ...
+    @property
+    def seeds(self) -> tuple[int, ...]: ...
+    @property
+    def tasks(self) -> dict[str, tuple[str, int]]: ...
+    @property
+    def on(self) -> str: ...
+    @property
+    def confidence(self) -> float: ...
+    @property
+    def oracle(self) -> dict[str, dict[str, float]]: ...
+    def table(self, metric: str | None = None, scenario: str | None = WHOLE) -> pl.DataFrame: ...
+    def cost(self) -> pl.DataFrame: ...
 
 
 def number(value: float | None) -> str:
@@ -43,7 +64,7 @@ def _signed(value: float) -> str:
     return ("+" if value >= 0 else "−") + number(abs(value))
 
 
-def note(comparison: Comparison, rows: list[dict[str, Any]]) -> str:
+def note(comparison: Compared, rows: list[dict[str, Any]]) -> str:
     """What the verdict means, and how many of them luck alone would give."""
     judged = [row for row in rows if row["verdict"] in (*SYMBOLS, "no interval")]
     percent = f"{100 * comparison.confidence:g} %"
@@ -60,13 +81,11 @@ def _direction(sign: int) -> str:
     return {1: "higher is better", -1: "lower is better"}.get(sign, "")
 
 
-def _rows(comparison: Comparison, metric: str | None, scenario: str | None) -> list[dict[str, Any]]:
+def _rows(comparison: Compared, metric: str | None, scenario: str | None) -> list[dict[str, Any]]:
     return comparison.table(metric, scenario).to_dicts()
 
 
-def markdown(
-    comparison: Comparison, metric: str | None = None, scenario: str | None = "all"
-) -> str:
+def markdown(comparison: Compared, metric: str | None = None, scenario: str | None = WHOLE) -> str:
     """Results, costs and the note as Markdown tables."""
     rows = _rows(comparison, metric, scenario)
     head = ["task", *(["scenario"] if scenario is None else []), "candidate", "metric", "mean"]
@@ -98,9 +117,9 @@ def _table(head: list[str], body: list[list[str]]) -> str:
     )
 
 
-def html(comparison: Comparison) -> str:
+def html(comparison: Compared) -> str:
     """One row a candidate: each task's mean, difference and verdict, then the costs."""
-    rows = _rows(comparison, None, "all")
+    rows = _rows(comparison, None, WHOLE)
     cell = {(row["candidate"], row["task"]): row for row in rows}
     cost = {row["candidate"]: row for row in comparison.cost().to_dicts()}
     head = ['<th scope="col" style="text-align:left">candidate</th>']
@@ -149,10 +168,10 @@ def _html_cell(row: dict[str, Any] | None) -> str:
     return f'<td style="text-align:left">{text}</td>'
 
 
-def plain(comparison: Comparison) -> str:
+def plain(comparison: Compared) -> str:
     """One line a candidate and task."""
     return "\n".join(
         f"{row['task']:<12} {row['candidate']:<20} {metric_name(row['metric'])} "
         f"{number(row['mean'])} {difference(row)} {row['verdict']}"
-        for row in _rows(comparison, None, "all")
+        for row in _rows(comparison, None, WHOLE)
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mtlkit.comparison.runs import paired_interval
+from mtlkit.comparison.interval import paired_interval
 from mtlkit.plot.charts import rates_by
 from mtlkit.plot.style import Picture, listed
 

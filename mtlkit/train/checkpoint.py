@@ -59,21 +59,6 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     return state
 
 
-def random_states() -> dict[str, Any]:
-    """The states of torch's random generators, on the CPU and on every CUDA device."""
-    states: dict[str, Any] = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state_all()
-    return states
-
-
-def set_random_states(states: Mapping[str, Any]) -> None:
-    """Restore ``random_states``."""
-    torch.set_rng_state(states["cpu"])
-    if "cuda" in states and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(states["cuda"])
-
-
 def refuse_other_run(
     path: str | Path, saved: Mapping[str, Any], current: Mapping[str, Any]
 ) -> None:

@@ -7,11 +7,10 @@ import torch
 from mtlkit.train.checkpoint import (
     CheckpointError,
     load_checkpoint,
-    random_states,
     refuse_other_run,
     save_checkpoint,
-    set_random_states,
 )
+from mtlkit.train.randomness import random_states, set_random_states
 
 
 def test_round_trip_keeps_tensors_and_plain_values(tmp_path):

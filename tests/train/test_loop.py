@@ -315,7 +315,7 @@ def killed_run(folder):
 
 
 def test_killed_process_resumes_to_the_very_weights_of_an_uninterrupted_run(tmp_path):
-    code = f"from tests.test_train import killed_run; killed_run({str(tmp_path)!r})"
+    code = f"from tests.train.test_loop import killed_run; killed_run({str(tmp_path)!r})"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, timeout=120, check=False
