@@ -6,8 +6,6 @@ in how everything acts on a parcel (distance, weight, rush, region) and in how m
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import polars as pl
 import torch
@@ -24,9 +22,7 @@ from mtlkit.shop.delivery_process import (
     happened,
     outcome,
 )
-
-if TYPE_CHECKING:
-    from mtlkit.shop.market import Market
+from mtlkit.shop.world import World
 
 __all__ = [
     "CARRIERS", "LATE_EURO", "RETURN_EURO", "deliveries_frame", "deliveries_schema",
@@ -43,13 +39,13 @@ DENSE = ("distance", "weight", "price", "promised_days", "carrier_cost", "year_s
 
 
 def _sent(
-    market: Market, rows: int, start: int, warehouse: int | str | None, carrier: int | str | None
+    world: World, rows: int, start: int, warehouse: int | str | None, carrier: int | str | None
 ) -> tuple[Orders, Outcome, np.ndarray, np.ndarray]:
     """Orders, their true means, and the warehouse and carrier (row,) that they are sent with."""
-    orders = draw_orders(market, rows, start)
-    home = _choice(orders.warehouse, warehouse, market.warehouses, "warehouse")
+    orders = draw_orders(world, rows, start)
+    home = _choice(orders.warehouse, warehouse, world.warehouses, "warehouse")
     way = _choice(orders.carrier, carrier, list(CARRIERS), "carrier")
-    return orders, outcome(market, orders, home, way), home, way
+    return orders, outcome(world, orders, home, way), home, way
 
 
 def _choice(own: np.ndarray, wish: int | str | None, names: list[str], what: str) -> np.ndarray:
@@ -64,24 +60,24 @@ def _choice(own: np.ndarray, wish: int | str | None, names: list[str], what: str
 
 
 def deliveries_frame(
-    market: Market,
+    world: World,
     rows: int,
     start: int = 0,
     warehouse: int | str | None = None,
     carrier: int | str | None = None,
 ) -> pl.DataFrame:
     """Delivered orders in words, one row each: who, what, when, which way, and what came of it."""
-    orders, truth, home, way = _sent(market, rows, start, warehouse, carrier)
-    items, result = market.items, happened(market, orders, truth)
+    orders, truth, home, way = _sent(world, rows, start, warehouse, carrier)
+    items, result = world.items, happened(world, orders, truth)
     return pl.DataFrame(
         {
             "order": orders.row,
             "day": orders.day,
             "user": orders.user,
             "item": orders.item,
-            "category": np.array(market.categories)[items["category"][orders.item]],
-            "region": np.array(market.regions)[orders.region],
-            "warehouse": np.array(market.warehouses)[home],
+            "category": np.array(world.categories)[items["category"][orders.item]],
+            "region": np.array(world.regions)[orders.region],
+            "warehouse": np.array(world.warehouses)[home],
             "carrier": np.array(CARRIERS)[way],
             "distance_km": np.round(truth.distance_km, 1),
             "weight_kg": items["weight_kg"][orders.item],
@@ -94,12 +90,12 @@ def deliveries_frame(
     )
 
 
-def deliveries_schema(market: Market) -> Schema:
+def deliveries_schema(world: World) -> Schema:
     """Schema of the delivery table; fields named as in the impression table hold the same ids."""
     sizes = {
-        "item": market.dials.items, "category": len(market.categories),
-        "seller": market.dials.sellers, "region": len(market.regions),
-        "warehouse": len(market.warehouses), "carrier": len(CARRIERS), "week_of_year": 52,
+        "item": world.dials.items, "category": len(world.categories),
+        "seller": world.dials.sellers, "region": len(world.regions),
+        "warehouse": len(world.warehouses), "carrier": len(CARRIERS), "week_of_year": 52,
         "weekday": 7,
     }  # fmt: skip
     return Schema(
@@ -111,7 +107,7 @@ def deliveries_schema(market: Market) -> Schema:
 
 
 def deliveries_table(
-    market: Market,
+    world: World,
     rows: int,
     start: int = 0,
     warehouse: int | str | None = None,
@@ -129,9 +125,9 @@ def deliveries_table(
     user, item, day, price_cents, carrier_cents, promised_days. Row r is the same in every table.
     Raises ValueError for an unknown choice, fewer than 1 row or a negative start.
     """
-    orders, truth, home, way = _sent(market, rows, start, warehouse, carrier)
-    items, item, week = market.items, orders.item, orders.day // 7
-    result, schema = happened(market, orders, truth), deliveries_schema(market)
+    orders, truth, home, way = _sent(world, rows, start, warehouse, carrier)
+    items, item, week = world.items, orders.item, orders.day // 7
+    result, schema = happened(world, orders, truth), deliveries_schema(world)
     ids = {
         "item": item, "category": items["category"][item], "seller": items["seller"][item],
         "region": orders.region, "warehouse": home, "carrier": way, "week_of_year": week,
@@ -173,20 +169,20 @@ def deliveries_table(
     )
 
 
-def delivery_options(market: Market, rows: int, start: int = 0) -> dict[str, np.ndarray]:
+def delivery_options(world: World, rows: int, start: int = 0) -> dict[str, np.ndarray]:
     """The true means of every choice: days, late, damaged, returned, cost, total (euro).
 
     Each array is (row, warehouse, carrier); `total` is the mean cost, so its smallest entry in a
     row is the best choice for that order.
     """
-    orders = draw_orders(market, rows, start)
-    shape = (rows, len(market.warehouses), len(CARRIERS))
+    orders = draw_orders(world, rows, start)
+    shape = (rows, len(world.warehouses), len(CARRIERS))
     options = {
         name: np.empty(shape) for name in ("days", "late", "damaged", "returned", "cost", "total")
     }
     for home in range(shape[1]):
         for way in range(shape[2]):
-            truth = outcome(market, orders, np.full(rows, home), np.full(rows, way))
+            truth = outcome(world, orders, np.full(rows, home), np.full(rows, way))
             for name, values in options.items():
                 values[:, home, way] = getattr(truth, name)
     return options

@@ -16,13 +16,12 @@ differences between two choices are paired.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit, ndtr, ndtri
 
-if TYPE_CHECKING:
-    from mtlkit.shop.market import Market
+from mtlkit.shop.world import World
 
 CARRIERS = ("swift", "parcel", "green", "freight")
 BLOCK = 4096  # orders drawn from one generator: row r is the same in every table
@@ -73,7 +72,7 @@ def rush(week: np.ndarray) -> np.ndarray:
     return np.exp(-0.5 * ((week - 49) / 2.0) ** 2) + 0.4 * np.exp(-0.5 * ((week - 26) / 3.0) ** 2)
 
 
-def draw_orders(market: Market, rows: int, start: int = 0) -> Orders:
+def draw_orders(world: World, rows: int, start: int = 0) -> Orders:
     """Orders start .. start + rows - 1.
 
     Raises ValueError for fewer than 1 row or a negative start.
@@ -83,16 +82,16 @@ def draw_orders(market: Market, rows: int, start: int = 0) -> Orders:
             raise ValueError(f"{name} is {value!r}; give a whole number of {low} or more")
     first, last = start // BLOCK, -(-(start + rows) // BLOCK)
     draws = np.concatenate(
-        [market.rng("deliveries", block).random((BLOCK, 9)) for block in range(first, last)]
+        [world.rng("deliveries", block).random((BLOCK, 9)) for block in range(first, last)]
     )[start - first * BLOCK :][:rows]
     row = np.arange(start, start + rows)
-    users, items = market.users, market.items
+    users, items = world.users, world.items
     user = _pick(users["activity"], draws[:, 0])
     item = _pick(items["popularity"], draws[:, 1])
     day_weight = 1.0 + 1.5 * rush(np.arange(DAYS) // 7)
     day = _pick(day_weight, draws[:, 2])
     region = users["home_region"][user]
-    distance = market.distance_km[:, region].T  # (row, warehouse)
+    distance = world.distance_km[:, region].T  # (row, warehouse)
     nearest = distance.argmin(axis=1)
     warehouse = np.where(draws[:, 3] < 0.75, items["warehouse"][item], nearest)
     away = distance[np.arange(rows), warehouse]
@@ -114,12 +113,12 @@ def draw_orders(market: Market, rows: int, start: int = 0) -> Orders:
     return Orders(row, user, item, day, region, warehouse, carrier, promised, draws[:, 6:9])
 
 
-def outcome(market: Market, orders: Orders, warehouse: np.ndarray, carrier: np.ndarray) -> Outcome:
+def outcome(world: World, orders: Orders, warehouse: np.ndarray, carrier: np.ndarray) -> Outcome:
     """The true means of orders sent from `warehouse` with `carrier`, both (row,)."""
-    items, item = market.items, orders.item
+    items, item = world.items, orders.item
     weight = items["weight_kg"][item].astype(np.float64)
-    distance = market.distance_km[warehouse, orders.region]
-    local = market.rng("carrier regions").normal(0, 0.35, (len(CARRIERS), len(market.regions)))
+    distance = world.distance_km[warehouse, orders.region]
+    local = world.rng("carrier regions").normal(0, 0.35, (len(CARRIERS), len(world.regions)))
     mean = _HANDLING[carrier] + distance / _SPEED[carrier] + local[carrier, orders.region]
     mean = mean + _QUEUE[warehouse] * rush(orders.day // 7) * _CROWD[carrier]
     mean = np.maximum(mean, 0.3)
@@ -131,7 +130,7 @@ def outcome(market: Market, orders: Orders, warehouse: np.ndarray, carrier: np.n
     for is_late in (0, 1):
         for is_damaged in (0, 1):
             share = np.where(is_late, late, 1 - late) * np.where(is_damaged, damaged, 1 - damaged)
-            returned += share * chance_returned(market, item, is_late, is_damaged)
+            returned += share * chance_returned(world, item, is_late, is_damaged)
     cost = _BASE[carrier] + _KILO[carrier] * weight + _KILOMETRE[carrier] * distance
     price = items["price"][item]
     total = cost + LATE_EURO * late + price * damaged + RETURN_EURO * returned
@@ -139,20 +138,20 @@ def outcome(market: Market, orders: Orders, warehouse: np.ndarray, carrier: np.n
 
 
 def chance_returned(
-    market: Market, item: np.ndarray, late: np.ndarray | int, damaged: np.ndarray | int
+    world: World, item: np.ndarray, late: np.ndarray | int, damaged: np.ndarray | int
 ) -> np.ndarray:
     """P(returned | late, damaged) of each order's product."""
-    quality = market.items["quality"][item].astype(np.float64)
+    quality = world.items["quality"][item].astype(np.float64)
     return expit(-2.4 - 0.4 * quality + 1.0 * late + 2.0 * damaged)
 
 
-def happened(market: Market, orders: Orders, truth: Outcome) -> dict[str, np.ndarray]:
+def happened(world: World, orders: Orders, truth: Outcome) -> dict[str, np.ndarray]:
     """What came of it with each order's own luck: days, late, damaged, returned, each (row,)."""
     normal = ndtri(np.clip(orders.luck[:, 0], 1e-12, 1 - 1e-12))
     days = truth.days * np.exp(truth.spread * normal - truth.spread**2 / 2)
     late = (days > orders.promised_days).astype(np.int64)
     damaged = (orders.luck[:, 1] < truth.damaged).astype(np.int64)
-    returned = orders.luck[:, 2] < chance_returned(market, orders.item, late, damaged)
+    returned = orders.luck[:, 2] < chance_returned(world, orders.item, late, damaged)
     return {"days": days, "late": late, "damaged": damaged, "returned": returned.astype(np.int64)}
 
 

@@ -6,7 +6,7 @@ and scores an order in money (the newsvendor).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,9 +22,7 @@ from mtlkit.shop.demand_process import (
     products_of_demand,
     simulate_demand,
 )
-
-if TYPE_CHECKING:
-    from mtlkit.shop.market import Market
+from mtlkit.shop.world import World
 
 TASKS = (
     Task("units", "censored_count", unit="pieces"),
@@ -38,11 +36,11 @@ DENSE = (
 )  # fmt: skip
 
 
-def _columns(market: Market, weeks: int) -> dict[str, np.ndarray]:
+def _columns(world: World, weeks: int) -> dict[str, np.ndarray]:
     """The panel as columns (row,), row = week * items + item."""
-    panel = simulate_demand(market, weeks)
-    count = len(market.items["category"])
-    traits, items = products_of_demand(market), market.items
+    panel = simulate_demand(world, weeks)
+    count = len(world.items["category"])
+    traits, items = products_of_demand(world), world.items
     item = np.tile(np.arange(count), weeks)
     columns: dict[str, Any] = {"item": item, "week": np.repeat(np.arange(weeks), count)}
     columns |= {name: value.reshape(-1) for name, value in panel.items()}
@@ -60,15 +58,15 @@ def _columns(market: Market, weeks: int) -> dict[str, np.ndarray]:
     return columns
 
 
-def demand_frame(market: Market, weeks: int = 52) -> pl.DataFrame:
+def demand_frame(world: World, weeks: int = 52) -> pl.DataFrame:
     """What the shop itself knows of each product and week: no true mean, no unmet demand.
 
     `coupon_units` is null outside promotions. Money in euro; `warehouse` is the product's home.
     """
-    columns = _columns(market, weeks)
+    columns = _columns(world, weeks)
     names = {
-        "category": market.categories, "style": market.styles,
-        "price_band": market.price_bands, "warehouse": market.warehouses,
+        "category": world.categories, "style": world.styles,
+        "price_band": world.price_bands, "warehouse": world.warehouses,
     }  # fmt: skip
     shown = (
         "week", "item", "category", "style", "seller", "price_band", "warehouse", "price",
@@ -85,23 +83,23 @@ def demand_frame(market: Market, weeks: int = 52) -> pl.DataFrame:
     return frame.with_columns(coupon.alias("coupon_units"))
 
 
-def demand_schema(market: Market) -> Schema:
+def demand_schema(world: World) -> Schema:
     """Schema of the demand table; fields named as in the impression table hold the same ids."""
     sizes = {
-        "item": market.dials.items, "category": len(market.categories),
-        "style": len(market.styles), "seller": market.dials.sellers,
-        "price_band": len(market.price_bands), "warehouse": len(market.warehouses),
+        "item": world.dials.items, "category": len(world.categories),
+        "style": len(world.styles), "seller": world.dials.sellers,
+        "price_band": len(world.price_bands), "warehouse": len(world.warehouses),
         "week_of_year": 52,
     }  # fmt: skip
     return Schema(
         TASKS,
         categorical=tuple(Categorical(name, size + 1) for name, size in sizes.items()),
         dense=tuple(Dense(name) for name in DENSE),
-        scenarios=tuple(Scenario(name, "warehouse") for name in market.warehouses),
+        scenarios=tuple(Scenario(name, "warehouse") for name in world.warehouses),
     )
 
 
-def demand_table(market: Market, weeks: int = 52) -> Table:
+def demand_table(world: World, weeks: int = 52) -> Table:
     """Products by weeks as a table; scenario = the product's home warehouse.
 
     Tasks: units (censored_count: sold pieces; censored where units == stock, so that demand was at
@@ -116,7 +114,7 @@ def demand_table(market: Market, weeks: int = 52) -> Table:
     stock)). Keys: item, week, stock, and money in cents: price_cents (list price), paid_cents,
     cost_cents, salvage_cents. Raises ValueError for fewer than 1 week.
     """
-    columns, schema = _columns(market, weeks), demand_schema(market)
+    columns, schema = _columns(world, weeks), demand_schema(world)
     year = 2 * np.pi * columns["week"] / 52
     dense = {
         "price": (np.log(columns["price"]) - 3.7) / 0.75,

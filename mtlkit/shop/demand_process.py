@@ -15,15 +15,11 @@ get them more often, so promoted weeks sell more even before the promotion does 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from scipy.special import expit, gammainc, gammaincc
 
-from mtlkit.shop.world import CATEGORIES
-
-if TYPE_CHECKING:
-    from mtlkit.shop.market import Market
+from mtlkit.shop.entities import CATEGORIES
+from mtlkit.shop.world import World
 
 WARM_UP = 8  # weeks lived before week 0, so that every row has a past
 MEAN_UNITS = 12.0  # demand of an average product in an average week
@@ -37,11 +33,11 @@ _PEAK_WEEK = dict(zip(CATEGORIES, (26, 40, 46, 24, 48, 26, 14, 18, 50, 45), stri
 _SWING = dict(zip(CATEGORIES, (1.0, 0.3, 1.2, 0.9, 1.8, 2.0, 0.3, 0.5, 0.5, 1.5), strict=True))
 
 
-def season(market: Market, category: np.ndarray, week: np.ndarray | int) -> np.ndarray:
+def season(world: World, category: np.ndarray, week: np.ndarray | int) -> np.ndarray:
     """Yearly swing of the log mean: seasonality * swing_c * cos(2 pi (week - peak_c) / 52)."""
     peak, swing = np.array(list(_PEAK_WEEK.values())), np.array(list(_SWING.values()))
     angle = 2 * np.pi * (np.asarray(week) - peak[category]) / 52
-    return market.dials.seasonality * swing[category] * np.cos(angle)
+    return world.dials.seasonality * swing[category] * np.cos(angle)
 
 
 def mean_units(mean: np.ndarray, stock: np.ndarray) -> np.ndarray:
@@ -59,9 +55,9 @@ def chance_sold_out(mean: np.ndarray, stock: np.ndarray) -> np.ndarray:
     return np.where(np.asarray(stock) >= 1, gammainc(np.maximum(stock, 1), mean), 1.0)
 
 
-def products_of_demand(market: Market) -> dict[str, np.ndarray]:
+def products_of_demand(world: World) -> dict[str, np.ndarray]:
     """What decides each product's demand, (item,): base, trend, elasticity, costs, rates."""
-    items, rng = market.items, market.rng("demand products")
+    items, rng = world.items, world.rng("demand products")
     count = len(items["category"])
     popularity = items["popularity"] / items["popularity"].mean()
     draws = rng.standard_normal((count, 3))
@@ -81,7 +77,7 @@ def products_of_demand(market: Market) -> dict[str, np.ndarray]:
     }
 
 
-def simulate_demand(market: Market, weeks: int) -> dict[str, np.ndarray]:
+def simulate_demand(world: World, weeks: int) -> dict[str, np.ndarray]:
     """Weeks 0 .. weeks - 1 of every product, each value (week, item); a longer run begins alike.
 
     `demand`, `stock`, `units`, `promotion`, `discount`, `returned`, `coupon_units`; the true
@@ -91,21 +87,21 @@ def simulate_demand(market: Market, weeks: int) -> dict[str, np.ndarray]:
     """
     if isinstance(weeks, bool) or not isinstance(weeks, (int, np.integer)) or weeks < 1:
         raise ValueError(f"weeks is {weeks!r}; give a whole number of 1 or more")
-    traits, category = products_of_demand(market), market.items["category"]
+    traits, category = products_of_demand(world), world.items["category"]
     count = len(category)
     strength = (traits["base"] - traits["base"].mean()) / traits["base"].std()
-    spread = 0.5 * market.dials.noise
-    level = spread * market.rng("demand level").standard_normal(count)
+    spread = 0.5 * world.dials.noise
+    level = spread * world.rng("demand level").standard_normal(count)
     left = np.zeros(count, dtype=np.int64)
     past_units: list[np.ndarray] = []
     past_empty: list[np.ndarray] = []
     past_promotion: list[np.ndarray] = []
     kept: dict[str, list[np.ndarray]] = {}
     for week in range(-WARM_UP, weeks):
-        rng = market.rng("demand week", week + WARM_UP)
+        rng = world.rng("demand week", week + WARM_UP)
         step = rng.standard_normal(count) * spread * np.sqrt(1 - LEVEL_MEMORY**2)
         level = LEVEL_MEMORY * level + step
-        swing = season(market, category, week)
+        swing = season(world, category, week)
         wanted = expit(-2.2 + 0.7 * strength + 1.5 * swing)
         promotion = rng.random(count) < wanted
         discount = np.where(promotion, DISCOUNTS[rng.integers(0, 3, count)], 0.0)

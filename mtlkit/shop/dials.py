@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from mtlkit.data.places import datasets_folder
+from mtlkit.shop.probability import at_least_one
 
 EXPOSURES = ("random", "popular", "personal")
 TILL_SHARE = 0.5  # of the wished products, those whose visitor goes to the till without a cart
@@ -84,8 +85,7 @@ class Dials:
                 f"dial items: {self.items} is too few for pages of {self.page_size}; "
                 f"use at least {10 * self.page_size}"
             )
-        possible = self.cart_rate + self.buy_now * (1 - self.cart_rate)
-        possible += TILL_SHARE * self.wish_rate * (1 - possible)
+        possible = at_least_one((self.cart_rate, self.buy_now, TILL_SHARE * self.wish_rate))
         if self.purchase_rate / self.label_sparsity > 0.9 * possible:
             raise ValueError(
                 f"dial purchase_rate: {self.purchase_rate} purchases a click cannot be reached "

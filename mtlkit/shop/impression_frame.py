@@ -2,7 +2,7 @@
 
 The way from here to a table, as notebook 01 walks it:
 
-    frame = market.impressions_frame(100_000)
+    frame = world.impressions_frame(100_000)
     clean = clean_impressions(frame)
     encoder = impression_encoder().fit(clean.filter(pl.col("day") < 40))
     table = encoder.transform(clean, truth=..., row_id=clean["row"])
@@ -10,44 +10,40 @@ The way from here to a table, as notebook 01 walks it:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import polars as pl
 
 from mtlkit.data.encode import Encoder
 from mtlkit.shop.impression_table import (
     DENSE,
+    KEYS,
+    OPTIONAL_TASKS,
     TASKS,
-    TRUTH,
-    WISH_TRUTH,
     features,
-    log_columns,
-    truth_of,
+    seen_labels,
+    tasks_of,
+    truth_names,
 )  # fmt: skip
-from mtlkit.shop.wish import WISH
-
-if TYPE_CHECKING:
-    from mtlkit.shop.market import Market
+from mtlkit.shop.impressions import ImpressionLog
+from mtlkit.shop.world import World
 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 FAULT_BLOCK = 8192  # rows whose faults are drawn together
 
 
 def impressions_frame(
-    market: Market, rows: int, start: int = 0, truth: bool = False
+    log: ImpressionLog, rows: int, start: int = 0, truth: bool = False
 ) -> pl.DataFrame:
     """Rows of the log as a person would export them; see `Market.impressions_frame`."""
-    columns = log_columns(market, start, rows)
-    users, items = market.users, market.items
+    world, columns = log.world, log.columns(start, rows)
+    users, items = world.users, world.items
     user, item = columns["user"], columns["item"]
 
     def names(words: list[str], index: np.ndarray) -> pl.Series:
         return pl.Series(words, dtype=pl.String)[index]
 
-    sellers = [f"seller-{number:03d}" for number in range(market.dials.sellers)]
-    dense = dict(zip(DENSE, features(market, columns)[1].T))
-    clicked, bought = columns["click"], columns["click"] & columns["purchase"]
+    sellers = [f"seller-{number:03d}" for number in range(world.dials.sellers)]
+    dense = dict(zip(DENSE, features(world, columns)[1].T))
     frame = pl.DataFrame(
         {
             "row": np.arange(start, start + rows),
@@ -56,39 +52,35 @@ def impressions_frame(
             "hour": columns["hour"],
             "time": columns["day"] * 24 + columns["hour"],
             "weekday": names(list(WEEKDAYS), columns["day"] % 7),
-            "scenario": names(market.scenarios, columns["scenario"]),
+            "scenario": names(world.scenarios, columns["scenario"]),
             "position": columns["position"],
             "user": user,
-            "age_band": names(market.age_bands, users["age_band"][user]),
-            "region": names(market.regions, columns["region"]),
-            "device": names(market.devices, columns["device"]),
-            "favourite_category": names(market.categories, users["favourite_category"][user]),
+            "age_band": names(world.age_bands, users["age_band"][user]),
+            "region": names(world.regions, columns["region"]),
+            "device": names(world.devices, columns["device"]),
+            "favourite_category": names(world.categories, users["favourite_category"][user]),
             "past_visits": users["past_visits"][user],
             "recency_days": np.round(users["recency_days"][user].astype(np.float64), 1),
             "user_clicks": dense["user_clicks"],
             "user_buys": dense["user_buys"],
             "user_basket": dense["user_basket"],
             "item": item,
-            "category": names(market.categories, items["category"][item]),
-            "style": names(market.styles, items["style"][item]),
+            "category": names(world.categories, items["category"][item]),
+            "style": names(world.styles, items["style"][item]),
             "seller": names(sellers, items["seller"][item]),
             "price_euro": items["price"][item],
-            "price_band": names(market.price_bands, items["price_band"][item]),
+            "price_band": names(world.price_bands, items["price_band"][item]),
             "item_clicks": dense["item_clicks"],
             "item_rating": items["past_rating"][item],
-            "click": clicked.astype(np.int8),
-            "cart": _given(columns["cart"].astype(np.int8), clicked),
-            "purchase": _given(columns["purchase"].astype(np.int8), clicked),
-            "dwell": _given(columns["dwell"], clicked),
-            "return": _given(columns["return"].astype(np.int8), bought),
-            "rating": _given(columns["rating"].astype(np.int8), bought),
         }
     )
-    if market.dials.wish_rate:
-        frame = frame.with_columns(wish=_given(columns["wish"].astype(np.int8), clicked))
+    tasks = tasks_of(world)
+    for name, seen in seen_labels(tasks, columns).items():
+        label = columns[name] if name == "dwell" else columns[name].astype(np.int8)
+        frame = frame.with_columns(_given(label, seen).alias(name))
     if truth:
-        frame = frame.with_columns([pl.Series(n, columns[n]) for n in truth_of(market)])
-    return add_faults(market, frame) if market.dials.dirt else frame
+        frame = frame.with_columns([pl.Series(n, columns[n]) for n in truth_names(tasks)])
+    return add_faults(world, frame) if world.dials.dirt else frame
 
 
 def _given(values: np.ndarray, seen: np.ndarray) -> pl.Series:
@@ -97,19 +89,19 @@ def _given(values: np.ndarray, seen: np.ndarray) -> pl.Series:
     return frame.select(pl.when("seen").then("value"))["value"]
 
 
-def add_faults(market: Market, frame: pl.DataFrame) -> pl.DataFrame:
+def add_faults(world: World, frame: pl.DataFrame) -> pl.DataFrame:
     """The frame with the faults that the dial `dirt` (d) asks for.
 
     Each hits a row by chance: age band missing (d), device with a capital or a stray space (d),
     price in cents instead of euro (d / 4), row doubled (d / 2), and in the last quarter of the
     days a device that did not exist before, "tv" (3 d).
     """
-    dirt = market.dials.dirt
+    dirt = world.dials.dirt
     row = frame["row"].to_numpy()
     first, last = row[0] // FAULT_BLOCK, row[-1] // FAULT_BLOCK
-    draws = [market.rng("faults", n).random((5, FAULT_BLOCK)) for n in range(first, last + 1)]
+    draws = [world.rng("faults", n).random((5, FAULT_BLOCK)) for n in range(first, last + 1)]
     u = np.concatenate(draws, axis=1)[:, row - first * FAULT_BLOCK]  # (fault, row)
-    late = frame["day"].to_numpy() >= 0.75 * market.dials.days
+    late = frame["day"].to_numpy() >= 0.75 * world.dials.days
     faults = frame.with_columns(
         pl.Series("no_age", u[0] < dirt),
         pl.Series("capital", u[1] < dirt / 2),
@@ -152,8 +144,9 @@ def impression_encoder(wish_list: bool = False) -> Encoder:
 
     ``wish_list``: the shop has one (dial ``wish_rate``), so that "wish" is a task as well.
     """
+    wanted = {"wish"} if wish_list else set()
     return Encoder(
-        tasks=(*TASKS, WISH) if wish_list else TASKS,
+        tasks=(*TASKS, *(task for task in OPTIONAL_TASKS if task.name in wanted)),
         categorical=[
             "user", "item", "category", "style", "seller", "price_band", "age_band",
             "favourite_category", "region", "device", "hour", "weekday", "scenario",
@@ -164,11 +157,12 @@ def impression_encoder(wish_list: bool = False) -> Encoder:
         ],
         log1p=["price_euro", "position", "past_visits", "recency_days"],
         scenario="scenario",
-        keys=["user", "item", "session", "time", "day", "position"],
+        keys=KEYS,
     )  # fmt: skip
 
 
 def frame_truth(frame: pl.DataFrame) -> dict[str, np.ndarray]:
     """The truth columns of a frame made with truth=True, named as in `Table.truth`."""
-    names = [*TRUTH, *(name for name in WISH_TRUTH if name in frame.columns)]
+    tasks = (*TASKS, *(task for task in OPTIONAL_TASKS if task.name in frame.columns))
+    names = truth_names(tasks)
     return {name.removeprefix("true_"): frame[name].to_numpy() for name in names}

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 
 from mtlkit.data.table import Table
 from mtlkit.schema import Categorical, Dense, Scenario, Schema, Task
-from mtlkit.shop.impressions import LUCK
-from mtlkit.shop.wish import WISH
-from mtlkit.shop.world import CATEGORIES
-
-if TYPE_CHECKING:
-    from mtlkit.shop.market import Market
+from mtlkit.shop.entities import CATEGORIES
+from mtlkit.shop.outcomes import EVENTS
+from mtlkit.shop.world import World
 
 TASKS = (
     Task("click", "binary"),
@@ -30,52 +25,57 @@ DENSE = (
 )  # fmt: skip
 KEYS = ("user", "item", "session", "time", "day", "position")
 
-TRUTH = (
-    *(f"true_{name}" for name in (*(t.name for t in TASKS), "checkout", "dwell_log1p")),
-    *(f"score_{name}" for name in LUCK),
-)
-WISH_TRUTH = ("true_wish", "score_wish")
+# tasks of events that not every shop has: in the table where the shop's dial has them
+OPTIONAL_TASKS = (Task("wish", "binary", given="click"),)
 
 
-def tasks_of(market: Market) -> tuple[Task, ...]:
-    """The tasks of the impressions: ``TASKS``, and the wish where the shop has a wish list."""
-    return (*TASKS, WISH) if market.dials.wish_rate else TASKS
+def tasks_of(world: World) -> tuple[Task, ...]:
+    """The tasks of the impressions: ``TASKS``, and those of what else this shop has."""
+    rates = {event.name: event.rate for event in EVENTS}
+    return (*TASKS, *(t for t in OPTIONAL_TASKS if getattr(world.dials, rates[t.name])))
 
 
-def truth_of(market: Market) -> tuple[str, ...]:
-    """The truth columns of the log."""
-    return (*TRUTH, *WISH_TRUTH) if market.dials.wish_rate else TRUTH
+def truth_names(tasks: tuple[Task, ...]) -> tuple[str, ...]:
+    """The truth columns of a log with these tasks: true values, then logits before luck."""
+    names = [task.name for task in tasks]
+    scores = [e.name for e in EVENTS if not e.stream or e.name in names]
+    common = [*(task.name for task in TASKS), "checkout", "dwell_log1p"]
+    return (
+        *(f"true_{name}" for name in common),
+        *(f"score_{name}" for name in scores),
+        *(f"true_{name}" for name in names[len(TASKS) :]),
+    )
 
 
-def log_columns(market: Market, start: int, rows: int) -> dict[str, np.ndarray]:
-    """Columns (row,) of rows start .. start + rows - 1 of the market's log."""
-    size = market.log.block_rows
-    parts = []
-    for number in range(start // size, -(-(start + rows) // size)):
-        block = market.log.block(number)
-        first, last = max(0, start - number * size), min(size, start + rows - number * size)
-        parts.append({name: value[first:last] for name, value in block.items()})
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+def seen_labels(tasks: tuple[Task, ...], columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Where a label is seen, {task: bool (row,)}: where its parent was seen and is 1."""
+    seen: dict[str, np.ndarray] = {}
+    for task in tasks:
+        if task.given is None:
+            seen[task.name] = np.ones(len(columns["user"]), dtype=bool)
+        else:
+            seen[task.name] = seen[task.given] & columns[task.given].astype(bool)
+    return seen
 
 
 class TableFiller:
     """Tensors of a table of known length, filled piece by piece."""
 
-    def __init__(self, market: Market, rows: int) -> None:
-        self.market, self.schema = market, impression_schema(market)
+    def __init__(self, world: World, rows: int) -> None:
+        self.world, self.schema = world, impression_schema(world)
         self.categorical = torch.empty(rows, len(self.schema.categorical), dtype=torch.int64)
         self.dense = torch.empty(rows, self.schema.dense_width)
         self.labels = torch.zeros(rows, self.schema.num_tasks)
         self.observed = torch.zeros(rows, self.schema.num_tasks, dtype=torch.bool)
         self.scenario = torch.empty(rows, dtype=torch.int64)
-        self.truth_names = truth_of(market)
+        self.truth_names = truth_names(self.schema.tasks)
         self.truth = {n.removeprefix("true_"): torch.empty(rows) for n in self.truth_names}
         self.keys = {name: torch.empty(rows, dtype=torch.int64) for name in KEYS}
 
     def fill(self, columns: dict[str, np.ndarray], at: int) -> None:
         """Write columns (row,) into rows `at` and following."""
         rows = slice(at, at + len(columns["user"]))
-        ids, dense = features(self.market, columns)
+        ids, dense = features(self.world, columns)
         self.categorical[rows] = torch.from_numpy(ids)
         self.dense[rows] = torch.from_numpy(dense)
         self.scenario[rows] = torch.from_numpy(columns["scenario"])
@@ -84,10 +84,8 @@ class TableFiller:
             self.keys[name][rows] = torch.from_numpy(columns[name])
         for name in self.truth_names:
             self.truth[name.removeprefix("true_")][rows] = torch.from_numpy(columns[name])
-        seen = {"click": np.ones(len(ids), dtype=bool)}
+        seen = seen_labels(self.schema.tasks, columns)
         for place, task in enumerate(self.schema.tasks):
-            if task.given is not None:
-                seen[task.name] = seen[task.given] & columns[task.given].astype(bool)
             mask = seen[task.name]
             self.observed[rows, place] = torch.from_numpy(mask)
             label = np.where(mask, columns[task.name], 0).astype(np.float32)
@@ -102,28 +100,28 @@ class TableFiller:
         )  # fmt: skip
 
 
-def impression_schema(market: Market) -> Schema:
+def impression_schema(world: World) -> Schema:
     """Schema of the impression table. Id 0 of a field is kept for the unknown."""
-    dials = market.dials
+    dials = world.dials
     sizes = {
         "user": dials.users, "item": dials.items, "category": len(CATEGORIES),
-        "style": len(market.styles), "seller": dials.sellers,
-        "price_band": len(market.price_bands), "age_band": len(market.age_bands),
-        "favourite_category": len(CATEGORIES), "region": len(market.regions),
-        "device": len(market.devices),
+        "style": len(world.styles), "seller": dials.sellers,
+        "price_band": len(world.price_bands), "age_band": len(world.age_bands),
+        "favourite_category": len(CATEGORIES), "region": len(world.regions),
+        "device": len(world.devices),
         "hour": 24, "weekday": 7, "scenario": dials.scenarios,
     }  # fmt: skip
     return Schema(
-        tasks_of(market),
+        tasks_of(world),
         categorical=tuple(Categorical(name, size + 1) for name, size in sizes.items()),
         dense=tuple(Dense(name) for name in DENSE),
-        scenarios=tuple(Scenario(name) for name in market.scenarios),
+        scenarios=tuple(Scenario(name) for name in world.scenarios),
     )
 
 
-def features(market: Market, columns: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def features(world: World, columns: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Ids int64 (row, field) and dense float32 (row, column) that a model may read."""
-    users, items = market.users, market.items
+    users, items = world.users, world.items
     user, item = columns["user"], columns["item"]
     ids = {
         "user": user, "item": item, "category": items["category"][item],

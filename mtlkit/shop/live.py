@@ -9,28 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from mtlkit.data.table import Table
-from mtlkit.shop.dials import TILL_SHARE
+from mtlkit.shop.behaviour import Behaviour
 from mtlkit.shop.impression_table import features, impression_schema
-from mtlkit.shop.impressions import (
-    BLOCK_PAGES,
-    DWELL_MEAN,
-    DWELL_SD,
-    DWELL_SLOPE,
-    rounded,
-    sigmoid,
-)
-from mtlkit.shop.taste import OUTCOMES
-
-if TYPE_CHECKING:
-    from mtlkit.shop.market import Market
+from mtlkit.shop.luck import HashedLuck
+from mtlkit.shop.outcomes import Named
+from mtlkit.shop.probability import sigmoid
+from mtlkit.shop.visits import BLOCK_PAGES
 
 GOALS = ("click", "purchase", "revenue")
+CANDIDATES = 99  # the kind of draw that decides what may be shown
 
 
 @dataclass(frozen=True)
@@ -64,14 +56,14 @@ class Outcome:
 class Live:
     """A stream of visitors; the same seed gives the same visitors and the same luck."""
 
-    def __init__(self, market: Market, seed: int = 0, visitors_per_day: int = 1000) -> None:
+    def __init__(self, behaviour: Behaviour, seed: int = 0, visitors_per_day: int = 1000) -> None:
         if visitors_per_day < 1:
             raise ValueError(f"visitors_per_day: expected at least 1, got {visitors_per_day}")
-        self.market, self.seed = market, int(seed)
+        self.behaviour, self.world, self.seed = behaviour, behaviour.world, int(seed)
         self.visitors_per_day = int(visitors_per_day)
         self._number = 0
         self._block: tuple[int, dict[str, np.ndarray]] = (-1, {})
-        words = market.rng("live luck", self.seed).integers(0, 2**63, 1)
+        words = self.world.rng("live luck", self.seed).integers(0, 2**63, 1)
         self._salt = words.astype(np.uint64)
 
     def next(self) -> Visitor:
@@ -80,10 +72,10 @@ class Live:
         self._number += 1
         block, place = divmod(number, BLOCK_PAGES)
         if self._block[0] != block:
-            rng = self.market.rng("live visits", self.seed, block)
-            self._block = (block, self.market.log.visits(rng, BLOCK_PAGES))
+            rng = self.world.rng("live visits", self.seed, block)
+            self._block = (block, self.behaviour.visits.draw(rng, BLOCK_PAGES))
         visit = {name: int(value[place]) for name, value in self._block[1].items()}
-        visit["day"] = self.market.dials.days + number // self.visitors_per_day
+        visit["day"] = self.world.dials.days + number // self.visitors_per_day
         return Visitor(number=number, **visit)
 
     def visitors(self, count: int) -> list[Visitor]:
@@ -92,10 +84,11 @@ class Live:
 
     def candidates(self, visitor: Visitor, count: int = 40) -> np.ndarray:
         """Items (count,) that may be shown to this visitor, always the same ones."""
-        items = self.market.dials.items
+        items = self.world.dials.items
         if not 1 <= count <= items:
             raise ValueError(f"count: {count} is outside 1 to {items}, the number of items")
-        draws = self._uniform(np.full(items, visitor.number), np.arange(items), 99)
+        visited = np.full(items, visitor.number)
+        draws = HashedLuck(self._salt, visited, np.arange(items)).draw(CANDIDATES)
         return np.argsort(draws, kind="stable")[:count]
 
     def table(self, visitor: Visitor | Sequence[Visitor], items: np.ndarray) -> Table:
@@ -106,8 +99,8 @@ class Live:
         visits, pages = self._pages(visitor, items)
         rows = {name: np.repeat(value, pages.shape[1]) for name, value in visits.items()}
         rows |= {"item": pages.ravel(), "position": np.zeros(pages.size, dtype=np.int64)}
-        ids, dense = features(self.market, rows)
-        schema = impression_schema(self.market)
+        ids, dense = features(self.world, rows)
+        schema = impression_schema(self.world)
         nothing = torch.zeros(len(ids), schema.num_tasks)
         return Table(
             schema, torch.from_numpy(ids), torch.from_numpy(dense), {}, nothing, nothing.bool(),
@@ -126,7 +119,7 @@ class Live:
         if (ordered[:, 1:] == ordered[:, :-1]).any():
             raise ValueError("ranked_items: an item stands twice on one page; show each once")
         what = self._act(visits, pages)
-        price = self.market.items["price"][pages]
+        price = self.world.items["price"][pages]
         money, expected = (what["purchase"] * price).sum(1), (what["sale"] * price).sum(1)
         return [
             Outcome(
@@ -147,17 +140,14 @@ class Live:
         if goal not in GOALS:
             raise ValueError(f"goal: {goal!r} is not one of {GOALS}")
         visits, pages = self._pages(visitor, items)
-        log = self.market.log
-        score, utility = log.scores(visits, pages, np.zeros(pages.shape[1]))
-        click, cart, checkout, _ = np.moveaxis(sigmoid(score[0]), 1, 0)
-        value = click
-        if goal != "click":
-            wish = None if log.wish_list is None else sigmoid(log.wish_list.score(utility[0]))
-            value = click * checkout * log.to_till(cart, wish)
+        scores, _ = self._scores(visits, pages, np.zeros(pages.shape[1]))
+        chances = {name: sigmoid(score[0]) for name, score in scores.items()}
+        stage = "click" if goal == "click" else "purchase"
+        value = self.behaviour.outcomes.joint(stage, chances)
         if goal == "revenue":
-            value = value * self.market.items["price"][pages[0]]
+            value = value * self.world.items["price"][pages[0]]
         order = np.argsort(-value, kind="stable")
-        return pages[0][order[: size or self.market.dials.page_size]]
+        return pages[0][order[: size or self.world.dials.page_size]]
 
     # --- inside -----------------------------------------------------------------------------
 
@@ -170,63 +160,36 @@ class Live:
             raise ValueError("items: expected whole item numbers, (slot,) or (visitor, slot)")
         if len(pages) != len(many):
             raise ValueError(f"items: {len(pages)} pages for {len(many)} visitors; give one each")
-        bad = (pages < 0) | (pages >= self.market.dials.items)
+        bad = (pages < 0) | (pages >= self.world.dials.items)
         if bad.any():
             raise ValueError(
-                f"items: {pages[bad][0]} is no item; they are 0 to {self.market.dials.items - 1}"
+                f"items: {pages[bad][0]} is no item; they are 0 to {self.world.dials.items - 1}"
             )
         names = ("number", "user", "scenario", "day", "hour", "region", "device")
         visits = {name: np.array([getattr(v, name) for v in many]) for name in names}
         return visits, pages.astype(np.int64)
 
-    def _act(self, visits: dict[str, np.ndarray], pages: np.ndarray) -> dict[str, np.ndarray]:
+    def _scores(
+        self, visits: dict[str, np.ndarray], pages: np.ndarray, position: np.ndarray
+    ) -> tuple[Named, Named]:
+        """Logits before luck of what a visit shows, and utilities, {name: (visitor, slot)}."""
+        scores, utility = self.behaviour.scores(visits, pages, position)
+        # what follows a purchase happens at home
+        later = [e.name for e in self.behaviour.outcomes.events if e.given == "purchase"]
+        return {name: score for name, score in scores.items() if name not in later}, utility
+
+    def _act(self, visits: dict[str, np.ndarray], pages: np.ndarray) -> Named:
         """Outcomes (visitor, slot) from draws that belong to (visitor, item)."""
-        log, dials = self.market.log, self.market.dials
-        score, utility = log.scores(visits, pages, np.arange(pages.shape[1]))
-        number = np.broadcast_to(visits["number"][:, None], pages.shape)
-        luck = [self._normal(number, pages, kind) for kind in range(4)]
-        logits = score[..., :3] + dials.noise * np.stack(luck[:3], axis=-1)
-        logits[..., [0, 2]] += (dials.selection_bias * luck[3])[..., None]
-        click, cart, checkout = np.moveaxis(rounded(sigmoid(logits)), 2, 0)
-        u = [self._uniform(number, pages, 20 + kind) for kind in range(4)]
-        did_click = u[0] < click
-        did_cart = did_click & (u[1] < cart)
-        at_till = did_cart | (did_click & (u[2] < dials.buy_now))
-        wish = None
-        if log.wish_list is not None:
-            luck_of_wish = dials.noise * self._normal(number, pages, 5)
-            wish = rounded(sigmoid(log.wish_list.score(utility) + luck_of_wish))
-            wished = did_click & (self._uniform(number, pages, 24) < wish)
-            at_till |= wished & (self._uniform(number, pages, 25) < TILL_SHARE)
-        mean = DWELL_MEAN + DWELL_SLOPE * utility[..., OUTCOMES.index("dwell")]
-        seconds = np.expm1(mean + DWELL_SD * self._normal(number, pages, 4))
+        outcomes = self.behaviour.outcomes
+        scores, utility = self._scores(visits, pages, np.arange(pages.shape[1]))
+        luck = HashedLuck(self._salt, visits["number"][:, None], pages)
+        chances = outcomes.chances(outcomes.with_luck(scores, luck))
+        did = outcomes.acts(chances, luck)
         return {
-            "click": did_click,
-            "cart": did_cart,
-            "purchase": at_till & (u[3] < checkout),
-            "dwell": np.where(did_click, np.maximum(seconds, 0).round(1), 0.0),
-            "p_click": click,
-            "sale": click * checkout * log.to_till(cart, wish),
+            "click": did["click"],
+            "cart": did["click"] & did["cart"],
+            "purchase": did["click"] & did["purchase"],
+            "dwell": np.where(did["click"], outcomes.dwell(utility, luck), 0.0),
+            "p_click": chances["click"],
+            "sale": outcomes.joint("purchase", chances),
         }
-
-    def _uniform(self, number: np.ndarray, item: np.ndarray, kind: int) -> np.ndarray:
-        """Uniform in (0, 1), hashed from (seed, visitor, item, kind): no state, no order."""
-        with np.errstate(over="ignore"):
-            word = _mixed(self._salt + number.astype(np.uint64))
-            word = _mixed(word ^ item.astype(np.uint64))
-            word = _mixed(word ^ np.uint64(kind))
-        return ((word >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-
-    def _normal(self, number: np.ndarray, item: np.ndarray, kind: int) -> np.ndarray:
-        """Standard normal from two uniforms (Box and Muller, 1958)."""
-        first = self._uniform(number, item, 100 + 2 * kind)
-        second = self._uniform(number, item, 101 + 2 * kind)
-        return np.sqrt(-2 * np.log(first)) * np.cos(2 * np.pi * second)
-
-
-def _mixed(word: np.ndarray) -> np.ndarray:
-    """The output function of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014)."""
-    word = word + np.uint64(0x9E3779B97F4A7C15)
-    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return word ^ (word >> np.uint64(31))

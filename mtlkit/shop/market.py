@@ -9,56 +9,44 @@ import numpy as np
 import polars as pl
 
 from mtlkit.data.table import Table
-from mtlkit.shop import world
-from mtlkit.shop.dials import Dials, load_dials, presets
+from mtlkit.shop.behaviour import Behaviour
+from mtlkit.shop.dials import load_dials, presets
 from mtlkit.shop.impression_frame import impressions_frame
-from mtlkit.shop.impression_table import TableFiller, log_columns
+from mtlkit.shop.impression_table import TableFiller
 from mtlkit.shop.impressions import ImpressionLog
 from mtlkit.shop.live import Live
 from mtlkit.shop.oracle import oracle_metrics
-from mtlkit.shop.sessions import SessionLog, sessions_frame, sessions_table
+from mtlkit.shop.session_process import SessionLog
+from mtlkit.shop.sessions import sessions_frame, sessions_table
+from mtlkit.shop.world import World
 
 
-class Market:
-    """A shop whose every probability is known.
+class Market(World):
+    """A shop whose every probability is known: a world, and every table that is drawn from it.
 
     `preset` names a file of datasets/markets; `seed` decides every draw; `dials` change single
-    dials (see `dials.Dials`): `Market("small", seed=1, noise=0.0)`.
+    dials (see `dials.Dials`): `Market("small", seed=1, noise=0.0)`. Raises ValueError for an
+    unknown preset or dial, and for a value outside its range.
     """
 
-    categories = list(world.CATEGORIES)
-    styles = list(world.STYLES)
-    shapes = list(world.SHAPES)
-    age_bands = list(world.AGE_BANDS)
-    regions = list(world.REGIONS)
-    devices = list(world.DEVICES)
-    price_bands = list(world.PRICE_BANDS)
-    warehouses = list(world.WAREHOUSES)
-
     def __init__(self, preset: str | None = "small", seed: int = 0, **dials: float | str) -> None:
-        self.preset, self.seed = preset, int(seed)
-        self.dials: Dials = load_dials(preset, dials)
-        self.users = world.make_users(self.seed, self.dials)
-        self.sellers = world.make_sellers(self.seed, self.dials)
-        self.items = world.make_items(self.seed, self.dials, self.sellers)
-        names, self.traffic = world.make_scenarios(self.dials)
-        self.scenarios = list(names)
-        difference = world.WAREHOUSE_KM[:, None, :] - world.REGION_KM[None, :, :]
-        self.distance_km = np.sqrt((difference**2).sum(axis=2))  # (warehouse, region)
+        self.preset = preset
+        super().__init__(seed, load_dials(preset, dials))
 
     @staticmethod
     def presets() -> list[str]:
         """Names of the presets in datasets/markets."""
         return presets()
 
-    def rng(self, name: str, *numbers: int) -> np.random.Generator:
-        """A generator for one purpose: the same (seed, name, numbers) draws the same anywhere."""
-        return world.make_rng(self.seed, name, *numbers)
+    @cached_property
+    def behaviour(self) -> Behaviour:
+        """How visitors behave, behind the log and the live shop (built on first use)."""
+        return Behaviour(self)
 
     @cached_property
     def log(self) -> ImpressionLog:
         """The impression log behind the tables (built on first use)."""
-        return ImpressionLog(self)
+        return ImpressionLog(self.behaviour)
 
     @cached_property
     def session_log(self) -> SessionLog:
@@ -86,8 +74,7 @@ class Market:
         _whole("chunk", chunk, 1)
         filler = TableFiller(self, rows)
         for begin in range(0, rows, chunk):
-            piece = log_columns(self, start + begin, min(chunk, rows - begin))
-            filler.fill(piece, begin)
+            filler.fill(self.log.columns(start + begin, min(chunk, rows - begin)), begin)
         return filler.table(start)
 
     def impression_chunks(self, rows: int, start: int = 0, chunk: int = 200_000) -> Iterator[Table]:
@@ -104,7 +91,7 @@ class Market:
         """
         _whole("rows", rows, 1)
         _whole("start", start, 0)
-        return impressions_frame(self, rows, start, truth)
+        return impressions_frame(self.log, rows, start, truth)
 
     # --- other tables ------------------------------------------------------------------------
 
@@ -116,13 +103,13 @@ class Market:
         """
         _whole("rows", rows, 1)
         _whole("start", start, 0)
-        return sessions_table(self, rows, start)
+        return sessions_table(self.session_log, rows, start)
 
     def sessions_frame(self, rows: int, start: int = 0) -> pl.DataFrame:
         """The sessions in words."""
         _whole("rows", rows, 1)
         _whole("start", start, 0)
-        return sessions_frame(self, rows, start)
+        return sessions_frame(self.session_log, rows, start)
 
     def products(self) -> Table:
         """One row a product: attributes and picture; see `mtlkit.shop.products`."""
@@ -173,7 +160,7 @@ class Market:
 
     def live(self, seed: int = 0, visitors_per_day: int = 1000) -> Live:
         """Simulated visitors from the day after the log on, with common random numbers."""
-        return Live(self, seed, visitors_per_day)
+        return Live(self.behaviour, seed, visitors_per_day)
 
 
 def _whole(name: str, value: int, low: int) -> None:

@@ -8,28 +8,26 @@ given visitor, product, place and moment: the best that a model with unlimited d
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from mtlkit.data.table import Table
 from mtlkit.metrics import task_metrics
-from mtlkit.shop.impressions import sigmoid
-
-if TYPE_CHECKING:
-    from mtlkit.data.table import Table
-    from mtlkit.shop.market import Market
+from mtlkit.shop.mean_over_luck import mean_over_luck
+from mtlkit.shop.outcomes import Outcomes
+from mtlkit.shop.world import World
 
 KNOWS = ("everything", "features")
 
 
 def best_predictions(
-    market: Market, table: Table, knows: str = "features", selected: bool = True
+    world: World, table: Table, knows: str = "features", selected: bool = True
 ) -> dict[str, np.ndarray]:
     """The oracle's prediction of each task for every row, in natural units.
 
     selected: with knows="features", purchase is that of rows that were clicked (where the hidden
     appeal is higher), as a log shows it; False gives the counterfactual, as if every row had been
-    clicked, which is what `truth` averages to. Only impressions tell the two apart.
+    clicked, which is what `truth` averages to. Only impressions tell the two apart. Raises
+    ValueError for an unknown `knows` and for a table without truth.
     """
     if knows not in KNOWS:
         raise ValueError(f"knows: {knows!r} is not one of {KNOWS}")
@@ -37,72 +35,22 @@ def best_predictions(
         if name not in table.truth:
             raise ValueError(
                 f"the table has no truth for task {name!r}; the oracle needs a table made by the "
-                "market, and truth kept on the way"
+                "shop, and truth kept on the way"
             )
     found = {name: table.truth[name].cpu().numpy() for name in table.schema.task_names}
     if knows == "features" and "score_click" in table.truth:
-        scores = {
-            name: table.truth[f"score_{name}"].cpu().numpy()
-            for name in ("click", "cart", "checkout", "return", "wish")
-            if f"score_{name}" in table.truth
-        }
-        means = _without_luck(market, scores, selected)
+        outcomes = Outcomes(world)
+        scores = {e.name: table.truth[f"score_{e.name}"].cpu().numpy() for e in outcomes.events}
+        means = mean_over_luck(outcomes, scores, selected)
         found |= {name: value for name, value in means.items() if name in found}
     return found
 
 
-def _without_luck(
-    market: Market, scores: dict[str, np.ndarray], selected: bool, piece: int = 50_000
-) -> dict[str, np.ndarray]:
-    """Means over the luck, by Gauss-Hermite quadrature: hidden appeal outside, own luck inside.
-
-    purchase on clicked rows = sum_a w_a click(a) buy(a) / sum_a w_a click(a), a: hidden appeal.
-    """
-    dials = market.dials
-    appeal, share = _nodes(dials.selection_bias)
-    parts: dict[str, list[np.ndarray]] = {n: [] for n in ("click", "cart", "purchase", "return")}
-    if "wish" in scores:
-        parts["wish"] = []
-    for start in range(0, len(scores["click"]), piece):
-        row = {name: value[start : start + piece] for name, value in scores.items()}
-        clicks = _mean_sigmoid(row["click"][:, None] + appeal, dials.noise)  # (row, appeal)
-        buys = _mean_sigmoid(row["checkout"][:, None] + appeal, dials.noise)
-        cart = _mean_sigmoid(row["cart"], dials.noise)
-        weight = clicks * share if selected else np.broadcast_to(share, clicks.shape)
-        checkout = (weight * buys).sum(axis=1) / weight.sum(axis=1)
-        parts["click"].append(clicks @ share)
-        parts["cart"].append(cart)
-        wish = None
-        if "wish" in row:
-            wish = _mean_sigmoid(row["wish"], dials.noise)
-            parts["wish"].append(wish)
-        parts["purchase"].append(checkout * market.log.to_till(cart, wish))
-        parts["return"].append(_mean_sigmoid(row["return"], dials.noise))
-    return {name: np.concatenate(part).astype(np.float32) for name, part in parts.items()}
-
-
-def _nodes(deviation: float, count: int = 13) -> tuple[np.ndarray, np.ndarray]:
-    """Points and weights with sum(weights * f(points)) = E f(x), x ~ N(0, deviation^2)."""
-    if deviation == 0:
-        return np.zeros(1, dtype=np.float32), np.ones(1, dtype=np.float32)
-    points, weights = np.polynomial.hermite_e.hermegauss(count)
-    return (deviation * points).astype(np.float32), (weights / weights.sum()).astype(np.float32)
-
-
-def _mean_sigmoid(logits: np.ndarray, deviation: float) -> np.ndarray:
-    """E sigmoid(logit + x), x ~ N(0, deviation^2), for each logit."""
-    points, weights = _nodes(deviation, count=7)
-    total = np.zeros_like(logits)
-    for point, weight in zip(points, weights):
-        total += weight * sigmoid(logits + point)
-    return total
-
-
 def oracle_metrics(
-    market: Market, table: Table, knows: str = "everything"
+    world: World, table: Table, knows: str = "everything"
 ) -> dict[str, dict[str, float]]:
     """Metrics of the oracle's predictions against the observed labels of these very rows."""
-    found = best_predictions(market, table, knows)
+    found = best_predictions(world, table, knows)
     result = {}
     for task in table.schema.tasks:
         mask = table.mask(task.name).cpu().numpy()

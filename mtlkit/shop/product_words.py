@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mtlkit.shop.world import CATEGORIES
+from mtlkit.shop.entities import CATEGORIES
 
 NOUNS = (
     "tee", "top", "trousers", "jeans", "sweater", "knit", "dress", "skirt", "coat", "jacket",

@@ -17,24 +17,13 @@ o_s = sqrt(1 - shift) o + sqrt(shift) d_s, and drift turns them over the days to
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from mtlkit.shop.world import (
-    AGE_BANDS,
-    CATEGORIES,
-    DEVICES,
-    HOUR_TRAFFIC,
-    REGIONS,
-    STYLES,
-    whitened,
-)
+from mtlkit.shop.draws import whitened
+from mtlkit.shop.entities import AGE_BANDS, CATEGORIES, DEVICES, HOUR_TRAFFIC, REGIONS, STYLES
+from mtlkit.shop.world import World
 
-if TYPE_CHECKING:
-    from mtlkit.shop.market import Market
-
-OUTCOMES = ("click", "cart", "checkout", "dwell", "return", "rating")
+UTILITIES = ("click", "cart", "checkout", "dwell", "return", "rating")
 # component groups: name, dimensions (None: the dial `factors`), share of a utility's variance
 GROUPS = (
     ("personal", None, 0.12),  # taste of this user times look of this item
@@ -47,36 +36,44 @@ GROUPS = (
 )
 
 
-class Taste:
-    """Components of rows and the weights of every outcome in every scenario."""
+def with_click(name: str, rho: float) -> float:
+    """Correlation of one utility with that of the click; rho is the dial task_correlation."""
+    return {"click": 1.0, "return": -rho}.get(name, rho)
 
-    def __init__(self, market: Market) -> None:
-        self.market = market
-        dials, users = market.dials, market.users
-        rng = market.rng("taste tables")
+
+def correlation(first: str, second: str, rho: float) -> float:
+    """Correlation of two utilities: what they share is their part of the click's."""
+    return 1.0 if first == second else with_click(first, rho) * with_click(second, rho)
+
+
+class Taste:
+    """Components of rows and the weights of every utility in every scenario."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        dials, users = world.dials, world.users
+        rng = world.rng("taste tables")
         ages = np.bincount(users["age_band"], users["activity"], len(AGE_BANDS)) + 1e-3
         homes = np.bincount(users["home_region"], users["activity"], len(REGIONS)) + 1e-3
-        categories = np.bincount(market.items["category"], minlength=len(CATEGORIES)) + 1e-3
-        styles = np.bincount(market.items["style"], minlength=len(STYLES)) + 1e-3
+        categories = np.bincount(world.items["category"], minlength=len(CATEGORIES)) + 1e-3
+        styles = np.bincount(world.items["style"], minlength=len(STYLES)) + 1e-3
         self.age_category = _table(rng, np.outer(ages, categories), 6)
         self.region_style = _table(rng, np.outer(homes, styles), 3)
         self.hour_device = _table(rng, np.outer(HOUR_TRAFFIC, [0.6, 0.15, 0.25]), 3)
         self.sizes = [dials.factors if size is None else size for _, size, _ in GROUPS]
-        self.weights, self.late_weights = self._draw_weights()  # (scenario, component, outcome)
+        self.weights, self.late_weights = self._draw_weights()  # (scenario, component, utility)
 
     def _draw_weights(self) -> tuple[np.ndarray, np.ndarray]:
-        market, dials = self.market, self.market.dials
+        world, dials = self.world, self.world.dials
         spread = np.concatenate(
             [np.full(n, np.sqrt(share / n)) for n, (_, _, share) in zip(self.sizes, GROUPS)]
         )
-        common = _orthonormal(market.rng("common weights"), spread)  # (component, outcome)
-        rho = np.full(len(OUTCOMES), dials.task_correlation)
-        rho[OUTCOMES.index("return")] *= -1
-        rho[0] = 1.0
+        common = _orthonormal(world.rng("common weights"), spread)  # (component, utility)
+        rho = np.array([with_click(name, dials.task_correlation) for name in UTILITIES])
         own = np.sqrt(1 - rho**2)
         weights, late = [], []
         for scenario in range(dials.scenarios):
-            rng = market.rng("scenario weights", scenario)
+            rng = world.rng("scenario weights", scenario)
             special = _orthonormal(rng, spread, common)
             bent = (
                 np.sqrt(1 - dials.scenario_shift) * common + np.sqrt(dials.scenario_shift) * special
@@ -95,7 +92,7 @@ class Taste:
         device: np.ndarray,
     ) -> np.ndarray:
         """Components float32 (page, slot, component); item is (page, slot), the rest (page,)."""
-        users, items = self.market.users, self.market.items
+        users, items = self.world.users, self.world.items
         age, category = users["age_band"][user][:, None], items["category"][item]
         wants_cheap = -users["price_sensitivity"][user][:, None] * items["price_z"][item]
         slots = item.shape[1]
@@ -115,24 +112,24 @@ class Taste:
         )
 
     def weights_of(self, scenario: np.ndarray, day: np.ndarray) -> np.ndarray:
-        """Weights of each page, float32 (page, component, outcome)."""
-        dials = self.market.dials
+        """Weights of each page, float32 (page, component, utility)."""
+        dials = self.world.dials
         if dials.drift == 0:
             return self.weights[scenario]
         angle = dials.drift * np.pi / 2 * day / max(1, dials.days - 1)
         cosine, sine = (f(angle).astype(np.float32)[:, None, None] for f in (np.cos, np.sin))
         return cosine * self.weights[scenario] + sine * self.late_weights[scenario]
 
-    def utilities(
-        self, components: np.ndarray, scenario: np.ndarray, day: np.ndarray
-    ) -> np.ndarray:
-        """Utilities float32 (page, slot, outcome), each with variance about 1.
+    def utilities(self, visit: dict[str, np.ndarray], item: np.ndarray) -> dict[str, np.ndarray]:
+        """Utilities {name: float32 (page, slot)}, each with variance about 1.
 
-        They are whole multiples of 2**-14, so that the order in which a platform adds up a matrix
-        product does not show.
+        visit {name: (page,)}; item (page, slot). They are whole multiples of 2**-14, so that the
+        order in which a platform adds up a matrix product does not show.
         """
-        found = np.matmul(components, self.weights_of(scenario, day))
-        return np.round(found * np.float32(2**14)) * np.float32(2.0**-14)
+        part = self.components(visit["user"], item, visit["region"], visit["hour"], visit["device"])
+        found = np.matmul(part, self.weights_of(visit["scenario"], visit["day"]))
+        found = np.round(found * np.float32(2**14)) * np.float32(2.0**-14)
+        return {name: found[..., place] for place, name in enumerate(UTILITIES)}
 
 
 def _table(rng: np.random.Generator, weights: np.ndarray, size: int) -> np.ndarray:
@@ -146,10 +143,10 @@ def _table(rng: np.random.Generator, weights: np.ndarray, size: int) -> np.ndarr
 def _orthonormal(
     rng: np.random.Generator, spread: np.ndarray, against: np.ndarray | None = None
 ) -> np.ndarray:
-    """One unit vector an outcome, (component, outcome), orthogonal to each other and `against`."""
+    """One unit vector a utility, (component, utility), orthogonal to each other and `against`."""
     found = [] if against is None else list(np.linalg.qr(against)[0].T)
     first = len(found)
-    for _ in OUTCOMES:
+    for _ in UTILITIES:
         vector = spread * rng.standard_normal(len(spread))
         for _ in range(2):  # twice is enough against rounding (Gram-Schmidt)
             for other in found:

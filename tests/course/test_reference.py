@@ -9,6 +9,7 @@ import pytest
 
 import mtlkit
 from mtlkit.course.author import build, reference
+from mtlkit.course.author.folders import HERE, Folders
 from mtlkit.course.author.public_names import find, public_names
 
 SMALL = {
@@ -111,12 +112,12 @@ def test_the_page_holds_every_name_of_mtlkit_and_says_something_of_each():
 
 
 def test_the_page_in_docs_is_up_to_date():
-    assert build.HERE.reference.read_text(encoding="utf-8") == reference.page()
+    assert HERE.reference.read_text(encoding="utf-8") == reference.page()
 
 
 def test_a_build_writes_the_page_and_its_check_finds_an_old_one(folders, tmp_path, capsys):
     page = tmp_path / "docs" / "reference.md"
-    folders = build.Folders(folders.notebooks, folders.cards, folders.slides, page)
+    folders = Folders(folders.notebooks, folders.lessons, folders.slides, page)
     assert build.main([], folders) == 0 and b"\r" not in page.read_bytes()
     assert build.main(["--check"], folders) == 0
     page.write_text(page.read_text(encoding="utf-8").replace("MMoE(", "MMoF("), encoding="utf-8")

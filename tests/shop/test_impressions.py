@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from mtlkit.metrics import auc
-from mtlkit.shop.impressions import DWELL_SD, FIRST_DAY_OF_YEAR, SUMMER, rounded
 from mtlkit.shop.market import Market
 from mtlkit.shop.oracle import best_predictions
-from mtlkit.shop.taste import OUTCOMES
+from mtlkit.shop.outcomes import DWELL_SD
+from mtlkit.shop.probability import rounded
+from mtlkit.shop.season import FIRST_DAY_OF_YEAR, SUMMER
+from mtlkit.shop.taste import UTILITIES
 
 BINARY = ("click", "cart", "purchase", "return")
 
@@ -104,7 +106,7 @@ def test_purchase_is_the_sum_over_the_ways_to_the_till(table, small):
 def test_scores_agree_with_a_slow_sum_over_components(small):
     table = small.impressions(400)
     users, items, dials = small.users, small.items, small.dials
-    taste, log = small.log.taste, small.log
+    taste, outcomes = small.behaviour.taste, small.behaviour.outcomes
     for row in range(0, 400, 23):
         ids = dict(zip(table.schema.categorical_names, (table.categorical[row] - 1).tolist()))
         user, item, hour = ids["user"], ids["item"], ids["hour"]
@@ -114,12 +116,13 @@ def test_scores_agree_with_a_slow_sum_over_components(small):
         parts += list(items["appeal"][item]) + list(users["level"][user])
         parts += [-users["price_sensitivity"][user] * items["price_z"][item]]
         parts += list(taste.hour_device[hour * 3 + ids["device"]])
-        weights = taste.weights[ids["scenario"], :, OUTCOMES.index("click")]
+        weights = taste.weights[ids["scenario"], :, UTILITIES.index("click")]
         utility = sum(float(part) * float(weight) for part, weight in zip(parts, weights))
         day = int(table.keys["day"][row])
         swing = SUMMER[ids["category"]] * -math.cos(2 * math.pi * (day + FIRST_DAY_OF_YEAR) / 364)
         swing += 0.5 * math.sin(2 * math.pi * (hour - 14) / 24) + 0.5 * (day % 7 >= 5)
-        score = log.intercept[0] + log.scenario_rate[ids["scenario"], 0] + dials.signal * utility
+        score = outcomes.intercept["click"] + dials.signal * utility
+        score += outcomes.scenario_rate["click"][ids["scenario"]]
         score += dials.seasonality * swing
         score -= dials.position_bias * math.log1p(int(table.keys["position"][row]))
         assert float(table.truth["score_click"][row]) == pytest.approx(score, abs=1e-4)
@@ -194,10 +197,12 @@ def test_task_correlation_shows_in_the_labels():
 @pytest.mark.parametrize("shift", [0.0, 0.5, 1.0])
 def test_scenario_shift_is_what_two_scenarios_tastes_do_not_share(shift):
     market = plain(scenario_shift=shift, scenarios=12)
-    visit = market.log.visits(np.random.default_rng(0), 1500)
+    visit = market.behaviour.visits.draw(np.random.default_rng(0), 1500)
     item = np.random.default_rng(1).integers(0, market.dials.items, (1500, 8))
     click = [
-        market.log.utilities(visit | {"scenario": np.full(1500, s)}, item)[..., 0].ravel()
+        market.behaviour.taste.utilities(visit | {"scenario": np.full(1500, s)}, item)[
+            "click"
+        ].ravel()
         for s in range(12)
     ]
     between = np.corrcoef(click)[np.triu_indices(12, 1)]
@@ -281,9 +286,9 @@ def test_the_personal_policy_shows_what_a_visitor_likes_and_puts_it_first():
     def utility(policy):
         market = plain(exposure=policy)
         rng = np.random.default_rng(0)
-        visit = market.log.visits(rng, 4000)
-        item = market.log._choose_pages(rng, visit)
-        return market.log.utilities(visit, item)[..., 0].mean(axis=0)  # (position,)
+        visit = market.behaviour.visits.draw(rng, 4000)
+        item = market.behaviour.pages.choose(rng, visit)
+        return market.behaviour.taste.utilities(visit, item)["click"].mean(axis=0)  # (position,)
 
     personal, random = utility("personal"), utility("random")
     assert personal.mean() > random.mean() + 0.4
@@ -309,10 +314,10 @@ def test_seasonality_moves_winter_and_summer_products_apart():
 @pytest.mark.parametrize("drift", [0.0, 0.5, 1.0])
 def test_drift_turns_tastes_between_the_first_and_the_last_day(drift):
     market = plain(drift=drift)
-    visit = market.log.visits(np.random.default_rng(0), 3000)
+    visit = market.behaviour.visits.draw(np.random.default_rng(0), 3000)
     item = np.random.default_rng(1).integers(0, market.dials.items, (3000, 8))
     first, last = (
-        market.log.utilities(visit | {"day": np.full(3000, day)}, item)[..., 0].ravel()
+        market.behaviour.taste.utilities(visit | {"day": np.full(3000, day)}, item)["click"].ravel()
         for day in (0, market.dials.days - 1)
     )
     assert np.corrcoef(first, last)[0, 1] == pytest.approx(math.cos(drift * math.pi / 2), abs=0.06)

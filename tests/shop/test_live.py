@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from mtlkit.shop.luck import HashedLuck
 from mtlkit.shop.market import Market
 
 
@@ -87,20 +88,20 @@ def test_the_live_shop_and_the_log_have_the_same_rates(market):
     """The log's own policy (popular, unsorted), served live, gives the log's click rate."""
     live = market.live(8)
     visitors = live.visitors(6000)
-    pages = market.log._draw_items(np.random.default_rng(0), (6000, 8), popular=True)
+    pages = market.behaviour.pages.draw(np.random.default_rng(0), (6000, 8), popular=True)
     rate = np.mean([o.click.mean() for o in live.serve_many(visitors, pages)])
     assert rate == pytest.approx(float(market.impressions(80_000).label("click").mean()), rel=0.1)
 
 
-def test_draws_are_uniform_and_normal(market):
-    live = market.live(0)
+def test_draws_are_uniform_and_normal():
     number, item = np.divmod(np.arange(200_000), 400)
-    u = live._uniform(number, item, 1)
+    luck = HashedLuck(np.array([2**60], dtype=np.uint64), number, item)
+    u = luck.uniform("click")
     assert np.abs(np.sort(u) - np.arange(200_000) / 200_000).max() < 1.95 / math.sqrt(200_000)
-    other = live._uniform(number, item, 2)
+    other = luck.uniform("cart")
     assert abs(np.corrcoef(u, other)[0, 1]) < 4 / math.sqrt(200_000)
     assert abs(np.corrcoef(u[:-1], u[1:])[0, 1]) < 4 / math.sqrt(200_000)
-    z = live._normal(number, item, 1)
+    z = luck.normal("click")
     assert abs(z.mean()) < 4 / math.sqrt(200_000) and z.std() == pytest.approx(1, abs=0.01)
     assert (z**4).mean() == pytest.approx(3, abs=0.15)
 

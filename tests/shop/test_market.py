@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from mtlkit.shop.dials import Dials, load_dials
+from mtlkit.shop.draws import make_rng, whitened
 from mtlkit.shop.market import Market
-from mtlkit.shop.world import make_rng, whitened
 
 ROOT = Path(__file__).parents[2]
 PINNED = {

@@ -7,9 +7,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import OneHotEncoder
 
 from mtlkit import metrics
-from mtlkit.shop.impressions import sigmoid
 from mtlkit.shop.market import Market
 from mtlkit.shop.oracle import best_predictions
+from mtlkit.shop.probability import sigmoid
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +69,11 @@ def test_averaging_over_the_luck_agrees_with_many_draws_of_it(market, table, sel
     names = ("click", "cart", "checkout", "return")
     for row in range(0, 40, 9):
         score = np.array([float(rows.truth[f"score_{name}"][row]) for name in names])
-        click, cart, checkout, back = sigmoid(
-            market.log.add_luck(rng, np.tile(score, (200_000, 1)))
-        ).T
+        logits = score[:, None] + market.dials.noise * rng.standard_normal((4, 200_000))
+        logits[[0, 2]] += market.dials.selection_bias * rng.standard_normal(200_000)
+        click, cart, checkout, back = sigmoid(logits)
         weight = click if selected else np.ones_like(click)
-        purchase = np.average(checkout * market.log.to_till(cart), weights=weight)
+        purchase = np.average(checkout * (cart + market.dials.buy_now * (1 - cart)), weights=weight)
         for task, value in (
             ("click", click.mean()),
             ("cart", cart.mean()),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mtlkit.shop.market import Market
-from mtlkit.shop.sessions import (
+from mtlkit.shop.session_process import (
     CATEGORY_WORD,
     FILLER,
     INTENT_WORD,

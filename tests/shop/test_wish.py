@@ -9,10 +9,9 @@ import torch
 
 from mtlkit.shop.dials import TILL_SHARE
 from mtlkit.shop.impression_frame import clean_impressions, frame_truth, impression_encoder
-from mtlkit.shop.impressions import sigmoid
 from mtlkit.shop.market import Market
 from mtlkit.shop.oracle import best_predictions
-from mtlkit.shop.taste import OUTCOMES
+from mtlkit.shop.probability import sigmoid
 
 RATE = 0.3
 
@@ -102,12 +101,12 @@ def test_averaging_over_the_luck_agrees_with_many_draws_of_it(market, table):
     rows = table.take(np.arange(0, 200, 29))
     found = best_predictions(market, rows, "features", selected=False)
     rng = np.random.default_rng(0)
-    names = ("click", "cart", "checkout", "return")
     for row in range(len(rows)):
-        score = np.array([float(rows.truth[f"score_{name}"][row]) for name in names])
-        _, cart, checkout, _ = sigmoid(market.log.add_luck(rng, np.tile(score, (300_000, 1)))).T
-        luck = market.dials.noise * rng.standard_normal(300_000)
-        wish = sigmoid(float(rows.truth["score_wish"][row]) + luck)
+        score = {n: float(rows.truth[f"score_{n}"][row]) for n in ("cart", "checkout", "wish")}
+        own = market.dials.noise * rng.standard_normal((3, 300_000))
+        cart, wish = sigmoid(score["cart"] + own[0]), sigmoid(score["wish"] + own[1])
+        appeal = market.dials.selection_bias * rng.standard_normal(300_000)
+        checkout = sigmoid(score["checkout"] + own[2] + appeal)
         by_hand = checkout * (1 - (1 - cart) * (1 - TILL_SHARE * wish) * (1 - market.dials.buy_now))
         assert found["wish"][row] == pytest.approx(wish.mean(), rel=0.02)
         assert found["purchase"][row] == pytest.approx(by_hand.mean(), rel=0.02)
@@ -143,13 +142,15 @@ def test_live_visitors_wish_as_well(market):
     spread = math.sqrt((expected * (1 - expected)).sum())
     assert abs((bought - expected).sum()) / spread < 4
     best = live.best_page(visitors[0], pages[0])
-    log = market.log
     visit = {n: np.array([getattr(visitors[0], n)]) for n in (
         "user", "scenario", "day", "hour", "region", "device")}  # fmt: skip
-    score, utility = log.scores(visit, best[None], np.zeros(8))
-    click, cart, checkout, _ = sigmoid(score[0]).T
-    value = click * checkout * log.to_till(cart, sigmoid(log.wish_list.score(utility[0])))
-    assert len(OUTCOMES) == utility.shape[-1] and (np.diff(value) <= 1e-7).all()
+    scores, _ = market.behaviour.scores(visit, best[None], np.zeros(8))
+    click, cart, checkout, wish = (
+        sigmoid(scores[name][0]) for name in ("click", "cart", "checkout", "wish")
+    )
+    no_till = (1 - cart) * (1 - market.dials.buy_now) * (1 - TILL_SHARE * wish)
+    value = click * checkout * (1 - no_till)
+    assert (np.diff(value) <= 1e-7).all() and value.max() > 2 * value.min()
 
 
 def test_a_rate_outside_its_range_is_refused():
