@@ -49,6 +49,61 @@ def test_no_room_imports_one_above_it():
             assert FLOOR_OF[other] <= FLOOR_OF[room], f"{path} imports mtlkit.{other}"
 
 
+def module_of(path: Path) -> str:
+    parts = ("mtlkit", *path.relative_to(PACKAGE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported_files(path: Path, known: dict[str, Path]) -> set[Path]:
+    """Files of the package that a file imports, also inside functions and for type checkers.
+
+    ``from package import name`` means the file that is called name, or else the package's own.
+    """
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found |= {known.get(name, known.get(node.module or "")) for name in names}
+        elif isinstance(node, ast.Import):
+            found |= {known.get(alias.name) for alias in node.names}
+    return {other for other in found if other is not None} - {path}
+
+
+def circles(package: Path = PACKAGE) -> list[set[str]]:
+    """Groups of files that reach each other by imports; a package's own file counts as a file."""
+    known = {module_of(path): path for path in sorted(package.rglob("*.py"))}
+    known.pop("mtlkit", None)  # names there are loaded when first used
+    edges = {path: imported_files(path, known) for path in known.values()}
+    reached = {path: set(others) for path, others in edges.items()}
+    changed = True
+    while changed:
+        changed = False
+        for others in reached.values():
+            more = set().union(*(reached[other] for other in others)) - others
+            if more:
+                others |= more
+                changed = True
+    groups = {
+        frozenset(module_of(b) for b in others if path in reached[b])
+        for path, others in reached.items()
+        if path in others
+    }
+    return [set(group) for group in groups]
+
+
+def test_no_two_files_import_each_other_by_whatever_way_round():
+    assert circles() == []
+
+
+def test_a_room_is_counted_whatever_the_way_it_is_imported(tmp_path, monkeypatch):
+    path = PACKAGE / "metrics.py"
+    text = "def f():\n    from mtlkit.data import batch\n    import mtlkit.schema\n"
+    monkeypatch.setattr(Path, "read_text", lambda self, encoding=None: text)
+    known = {module_of(p): p for p in PACKAGE.rglob("*.py")}
+    found = {module_of(p) for p in imported_files(path, known)}
+    assert found == {"mtlkit.data.batch", "mtlkit.schema"}
+
+
 def test_schema_does_not_load_torch():
     code = (
         "import sys; sys.modules['mtlkit'] = type(sys)('mtlkit');"
