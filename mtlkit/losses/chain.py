@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtlkit.data.batch import Batch
-from mtlkit.losses.tasks import masked_mean, task_losses
+from mtlkit.losses.tasks import masked_mean, row_losses
 from mtlkit.schema import Schema
 
 
@@ -111,35 +111,51 @@ def joint_labels(schema: Schema, labels: Tensor, observed: Tensor) -> tuple[Tens
 
 
 def joint_losses(schema: Schema, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
-    """Every task's loss, (task,), with the entire space for chained tasks.
+    """Every task's loss, (task,): the mean of ``joint_row_losses`` over the rows that know it.
 
-    A chained binary task: mean of -[y log P + (1 - y) log(1 - P)] over the rows where its joint
-    label y is known. All others: ``mtlkit.losses.task_losses``. No known row gives 0, no gradient.
+    No known row gives 0, no gradient.
+    """
+    known = joint_labels(schema, batch.labels, batch.observed)[1]
+    return masked_mean(joint_row_losses(schema, logits, batch), known)
+
+
+def joint_row_losses(schema: Schema, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
+    """Every row's loss of every task, (batch, task), with the entire space for chained tasks.
+
+    A chained binary task: -[y log P + (1 - y) log(1 - P)] where its joint label y is known, else 0.
+    All others: ``mtlkit.losses.row_losses``.
     """
     log_p, log_q = log_joint(schema, logits), log_complement(schema, logits)
-    return entire_space_losses(schema, log_p, log_q, logits, batch)
+    return entire_space_row_losses(schema, log_p, log_q, logits, batch)
 
 
-def entire_space_losses(
+def entire_space_row_losses(
     schema: Schema,
     log_p: Mapping[str, Tensor],
     log_q: Mapping[str, Tensor],
     logits: Mapping[str, Tensor],
     batch: Batch,
 ) -> Tensor:
-    """``joint_losses`` from log P and log(1 - P) of each chained task, (batch,), made elsewhere."""
-    losses = list(task_losses(schema, logits, batch))
-    names = chained(schema)
-    if not names:
-        return torch.stack(losses)
-    columns = [schema.task_index(name) for name in names]
+    """``joint_row_losses`` from log P and log(1 - P) of each chained task, (batch,)."""
+    rows = list(row_losses(schema, logits, batch).unbind(1))
     joint, known = joint_labels(schema, batch.labels, batch.observed)
-    yes = torch.stack([log_p[name] for name in names], dim=1)  # (batch, chained task)
-    no = torch.stack([log_q[name] for name in names], dim=1)
-    rows = -torch.where(joint[:, columns] == 1, yes, no)
-    for i, loss in zip(columns, masked_mean(rows, known[:, columns]), strict=True):
-        losses[i] = loss
-    return torch.stack(losses)  # (task,)
+    for name in chained(schema):
+        i = schema.task_index(name)
+        loss = -torch.where(joint[:, i] == 1, log_p[name], log_q[name])
+        rows[i] = torch.where(known[:, i], loss, 0.0)
+    return torch.stack(rows, dim=1)  # (batch, task)
+
+
+def order_excess(schema: Schema, log_p: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """max(P_child - P_parent, 0) of every row: {chained task: (batch,)}.
+
+    ``log_p`` holds log P (batch,) of every binary task. A sum along the path, ``log_joint``, gives
+    exactly 0; heads that predict joint events each on their own may not.
+    """
+    return {
+        name: (log_p[name].exp() - log_p[str(schema.task(name).given)].exp()).clamp(min=0)
+        for name in chained(schema)
+    }
 
 
 def order_penalty(
@@ -147,14 +163,11 @@ def order_penalty(
 ) -> dict[str, Tensor]:
     """By how much a child's joint probability is above its parent's: {chained task: number}.
 
-    mean over rows of max(P_child - P_parent, 0): the behavioural expectation calibrator of AITM
-    (Xi et al. 2021, KDD). ``log_p`` holds log P (batch,) of every binary task; ``rows`` bool
-    (batch, task) says which rows count (all by default). A sum along the path, ``log_joint``, gives
-    exactly 0; heads that predict joint events each on their own may not.
+    mean over rows of ``order_excess``: the behavioural expectation calibrator of AITM (Xi et al.
+    2021, KDD). ``rows`` bool (batch, task) says which rows count (all by default).
     """
     penalties = {}
-    for name in chained(schema):
-        above = (log_p[name].exp() - log_p[str(schema.task(name).given)].exp()).clamp(min=0)
+    for name, above in order_excess(schema, log_p).items():
         where = torch.ones_like(above, dtype=torch.bool)
         if rows is not None:
             where = rows[:, schema.task_index(name)]

@@ -2,7 +2,8 @@
 
 A row's loss is seen only where the shopper clicked (o = 1), and clicked rows are not like the
 others. With the propensity e = P(o = 1 | row) the mean over all rows can still be estimated; the
-functions below take tensors (row,) and return one number, differentiable in ``values``.
+functions below take tensors (row,) and return one number, differentiable in ``values``; those that
+end in ``_rows`` stop before the mean.
 """
 
 from __future__ import annotations
@@ -28,8 +29,12 @@ def inverse_propensity(
     Unbiased when the propensity (row,) is right and above 0. ``rows``, bool (row,), says over which
     rows the mean goes (all by default); no row gives 0.
     """
-    weighted = values.where(seen, 0.0) / propensity.where(seen, 1.0)
-    return _mean(weighted, rows)
+    return _mean(inverse_propensity_rows(values, seen, propensity), rows)
+
+
+def inverse_propensity_rows(values: Tensor, seen: Tensor, propensity: Tensor) -> Tensor:
+    """o v / e of every row, (row,), of which ``inverse_propensity`` is the mean."""
+    return values.where(seen, 0.0) / propensity.where(seen, 1.0)
 
 
 def doubly_robust(
@@ -45,8 +50,13 @@ def doubly_robust(
     given the row; both need not be (Wang X. et al. 2019, ICML; for conversions Wang H. et al. 2022,
     SIGIR). Can be negative. ``rows`` as in ``inverse_propensity``.
     """
-    correction = (values.where(seen, 0.0) - imputed.where(seen, 0.0)) / propensity.where(seen, 1.0)
-    return _mean(imputed + correction, rows)
+    return _mean(doubly_robust_rows(values, seen, propensity, imputed), rows)
+
+
+def doubly_robust_rows(values: Tensor, seen: Tensor, propensity: Tensor, imputed: Tensor) -> Tensor:
+    """v^ + o (v - v^) / e of every row, (row,), of which ``doubly_robust`` is the mean."""
+    error = values.where(seen, 0.0) - imputed.where(seen, 0.0)
+    return imputed + error / propensity.where(seen, 1.0)
 
 
 def _mean(values: Tensor, rows: Tensor | None) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mtlkit.data.batch import Batch
 from mtlkit.layers.embedding import FieldEmbedding
 from mtlkit.layers.towers import Towers
-from mtlkit.losses.tasks import task_losses
+from mtlkit.losses.tasks import masked_mean, row_losses, task_losses
 from mtlkit.schema import Schema, Task
 
 Inputs = Callable[[Schema, int], Any]  # (schema, embedding_dim) -> a module with ``width``
@@ -61,8 +61,21 @@ class MultiTaskModel(nn.Module):
         return self.outputs(self.embed(batch), batch)
 
     def losses(self, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        """Loss of every task, (task,); see ``mtlkit.losses.task_losses``."""
-        return task_losses(self.schema, logits, batch)
+        """Loss of every task, (task,): the mean of ``row_losses`` over ``loss_rows``.
+
+        A task without such a row gives 0 and no gradient, never NaN.
+        """
+        if type(self).row_losses is MultiTaskModel.row_losses:
+            return task_losses(self.schema, logits, batch)  # the same, tasks of a kind together
+        return masked_mean(self.row_losses(logits, batch), self.loss_rows(batch))
+
+    def row_losses(self, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """Every row's loss of every task, (batch, task); see ``mtlkit.losses.row_losses``.
+
+        Through ``torch.func`` they give the gradient of each row: a row's loss depends on no other
+        row, as long as the model has no statistics of the batch.
+        """
+        return row_losses(self.schema, logits, batch)
 
     def loss_rows(self, batch: Batch) -> Tensor:
         """The rows that each task's loss is the mean over, bool (batch, task)."""

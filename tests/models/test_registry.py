@@ -8,6 +8,7 @@ from torch.export import export
 
 from mtlkit import models
 from mtlkit.data.batch import free_rows
+from mtlkit.losses import masked_mean
 from mtlkit.models import ADAPTING, LINKS, SHARING, Constant, Link, MultiTaskModel
 from mtlkit.train import seeded
 from tests import tiny
@@ -97,3 +98,41 @@ def test_rows_do_not_depend_on_each_other_and_keep_their_order(name):
     for task, logits in whole.items():
         torch.testing.assert_close(mixed[task], logits[order], rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(alone[task][0], logits[3], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", registry.EVERY)
+def test_losses_are_means_of_row_losses(name):
+    model = registry.make(name)
+    batch = batch_of(name)
+    logits = model(batch)
+    rows, where = model.row_losses(logits, batch), model.loss_rows(batch)
+    assert rows.shape == where.shape == (17, model.schema.num_tasks)
+    assert (rows[~where] == 0).all()
+    torch.testing.assert_close(model.losses(logits, batch), masked_mean(rows, where))
+    for task in range(model.schema.num_tasks):
+        expected = rows[:, task].sum() / where[:, task].sum().clamp(min=1)
+        torch.testing.assert_close(model.losses(logits, batch)[task], expected)
+
+
+@pytest.mark.parametrize("name", registry.EVERY)
+def test_torch_func_gives_the_gradient_of_each_row(name):
+    model = registry.make(name).eval()
+    batch = batch_of(name, rows=5)
+    weights = dict(model.named_parameters())
+
+    def rows(weights):
+        logits = torch.func.functional_call(model, weights, (batch,))
+        return model.row_losses(logits, batch)  # (batch, task)
+
+    gradients = torch.func.jacrev(rows)(weights)
+    losses = model.row_losses(model(batch), batch)
+    for row in range(5):
+        for task in range(model.schema.num_tasks):
+            loss = losses[row, task]
+            slow = torch.autograd.grad(
+                loss, list(weights.values()), retain_graph=True, allow_unused=True
+            )
+            for key, expected in zip(weights, slow, strict=True):
+                found = gradients[key][row, task]
+                expected = torch.zeros_like(found) if expected is None else expected
+                torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)

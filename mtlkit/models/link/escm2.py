@@ -9,9 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtlkit.data.batch import Batch
-from mtlkit.losses.chain import chained, joint_labels, joint_losses, log_joint, precise
-from mtlkit.losses.propensity import doubly_robust, inverse_propensity
-from mtlkit.losses.tasks import masked_mean
+from mtlkit.losses.chain import chained, joint_labels, joint_row_losses, log_joint, precise
+from mtlkit.losses.propensity import doubly_robust_rows, inverse_propensity_rows
 from mtlkit.models.link.base import EntireSpace, Network, helper
 from mtlkit.schema import Schema
 
@@ -91,18 +90,18 @@ class ESCM2(EntireSpace):
         """e from log P (batch,) of the ancestors: clipped from below, without a gradient."""
         return log_p.detach().exp().clamp(min=self.clip)
 
-    def losses(self, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        losses = list(joint_losses(self.schema, logits, batch))
+    def row_losses(self, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        rows = list(joint_row_losses(self.schema, logits, batch).unbind(1))
         log_p = log_joint(self.schema, logits)
         known = joint_labels(self.schema, batch.labels, batch.observed)[1]  # (batch, task)
         for name in self._chained:
             i = self.schema.task_index(name)
             seen = batch.observed[:, i] & known[:, i]  # (batch,)
             propensity = self.propensity(log_p[str(self.schema.task(name).given)])
-            label = batch.labels[:, i]
-            counterfactual = self._conversion(name, logits, label, seen, propensity, known[:, i])
-            losses[i] = self.cvr_weight * counterfactual + self.joint_weight * losses[i]
-        return torch.stack(losses)  # (task,)
+            counterfactual = self._conversion(name, logits, batch.labels[:, i], seen, propensity)
+            whole = self.cvr_weight * counterfactual + self.joint_weight * rows[i]
+            rows[i] = torch.where(known[:, i], whole, 0.0)
+        return torch.stack(rows, dim=1)  # (batch, task)
 
     def _conversion(
         self,
@@ -111,12 +110,12 @@ class ESCM2(EntireSpace):
         label: Tensor,
         seen: Tensor,
         propensity: Tensor,
-        rows: Tensor,
     ) -> Tensor:
+        """The conversion loss of every row, (batch,)."""
         z = precise(logits[name])
         error = F.softplus(z) - label.to(z.dtype) * z  # cross-entropy; read where seen
         if self.method == "ipw":
-            return inverse_propensity(error, seen, propensity, rows)
+            return inverse_propensity_rows(error, seen, propensity)
         head = precise(helper(logits, self.helpers()[name][0], self))
         if self.imputation == "error":
             guess = F.softplus(head)
@@ -124,6 +123,6 @@ class ESCM2(EntireSpace):
         else:
             guess = F.softplus(z.detach()) - head.sigmoid() * z.detach()
             fixed = F.softplus(z) - head.detach().sigmoid() * z
-        value = doubly_robust(error, seen, propensity, fixed, rows)
+        value = doubly_robust_rows(error, seen, propensity, fixed)
         miss = (error.detach() - guess).square().where(seen, 0.0) / propensity
-        return value + self.imputation_weight * masked_mean(miss, rows)
+        return value + self.imputation_weight * miss

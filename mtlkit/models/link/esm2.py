@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtlkit.data.batch import Batch
-from mtlkit.losses.chain import joint_losses, precise
+from mtlkit.losses.chain import joint_row_losses, precise
 from mtlkit.models.link.base import EntireSpace, Network
 from mtlkit.schema import Schema, SchemaError
 
@@ -63,8 +63,8 @@ class ESM2(EntireSpace):
             logits[yes] = raw[name]
         return logits
 
-    def losses(self, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        return joint_losses(self.schema, logits, batch)
+    def row_losses(self, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        return joint_row_losses(self.schema, logits, batch)
 
 
 def through(actions: Sequence[Tensor], given_action: Tensor, given_none: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from mtlkit.data.batch import Batch
-from mtlkit.losses.chain import joint_losses
+from mtlkit.losses.chain import joint_row_losses
 from mtlkit.models.link.base import EntireSpace
 
 
@@ -24,5 +24,5 @@ class ESMM(EntireSpace):
     nothing.
     """
 
-    def losses(self, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        return joint_losses(self.schema, logits, batch)
+    def row_losses(self, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        return joint_row_losses(self.schema, logits, batch)

@@ -11,10 +11,10 @@ from torch import Tensor
 from mtlkit.data.batch import Batch
 from mtlkit.losses.chain import (
     chained,
-    entire_space_losses,
+    entire_space_row_losses,
     joint_labels,
     log1mexp,
-    order_penalty,
+    order_excess,
     parents_first,
     precise,
 )
@@ -73,15 +73,16 @@ class JointHeads(EntireSpace):
                 logits[name] = ratio - log1mexp(ratio)
         return logits | {joint_name(name): raw[name] for name in self._chained}
 
-    def losses(self, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
+    def row_losses(self, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
         log_p, log_q = self._joint(logits, 1), self._joint(logits, -1)
-        losses = entire_space_losses(self.schema, log_p, log_q, logits, batch)
+        rows = entire_space_row_losses(self.schema, log_p, log_q, logits, batch)
         if not self.calibrator or not self._chained:
-            return losses
+            return rows
         known = joint_labels(self.schema, batch.labels, batch.observed)[1]
-        extra = dict.fromkeys(self.schema.task_names, losses.new_zeros(()))
-        extra |= order_penalty(self.schema, log_p, known)
-        return losses + self.calibrator * torch.stack(list(extra.values()))
+        extra = dict.fromkeys(self.schema.task_names, rows.new_zeros(rows.shape[0]))
+        extra |= order_excess(self.schema, log_p)
+        penalty = torch.stack(list(extra.values()), dim=1)  # (batch, task)
+        return rows + self.calibrator * torch.where(known, penalty, 0.0)
 
     @torch.no_grad()
     def predict_joint(self, batch: Batch) -> dict[str, Tensor]:
