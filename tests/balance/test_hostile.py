@@ -8,8 +8,9 @@ it together; up to 20 tasks.
 import numpy as np
 import pytest
 
-from mtlkit.balance import nonnegative, solvers
+from mtlkit.balance import MGDA, CAGrad, FairGrad, NashMTL, UPGrad, nonnegative, solvers
 from mtlkit.balance.conflict_averse import conflict_averse
+from tests.balance.gradients import balance
 
 KINDS = ("crowded", "near_parallel", "opposite", "near_opposite", "duplicated", "stationary")
 KINDS += ("spread", "crowded_spread", "whole_numbers", "mixture")
@@ -130,3 +131,15 @@ def test_fair_weights_of_gradients_too_far_apart_are_refused_by_name():
     G = rng.standard_normal((15, 9)) * 10.0 ** rng.uniform(-6, 6, (15, 1))
     with pytest.raises(ArithmeticError, match=r"alpha 20.* norms lie between"):
         solvers.fair(G @ G.T, 20.0)
+
+
+@pytest.mark.parametrize("rule", [MGDA, UPGrad, CAGrad, NashMTL, FairGrad])
+def test_rows_of_zeros_get_weight_zero_and_change_nothing_for_the_others(rule):
+    rng = np.random.default_rng(7)
+    for kind in KINDS:
+        G = hostile(kind, 8, rng)
+        rest = np.array([1, 2, 4, 5, 7])
+        G[[0, 3, 6]] = 0.0
+        weights = balance(rule(), G)
+        assert weights[[0, 3, 6]].tolist() == [0.0] * 3
+        assert weights[rest] == pytest.approx(balance(rule(), G[rest]), rel=1e-6, abs=1e-9)
