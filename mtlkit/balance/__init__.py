@@ -1,10 +1,13 @@
 """Balancers: how much each task's loss or gradient counts, one small class a published method.
 
-From the losses alone: fixed, random_weights, uncertainty, dynamic, curriculum, scalarizations,
-famo. From the
+From the losses alone: fixed, random_weights, uncertainty, dynamic, scalarizations, famo. From the
 Gramian of the task gradients: min_norm, surgery, conflict_averse, bargaining, alignment, cone;
-gradnorm from its diagonal. From the gradients themselves: remembered, elementwise. The engine that
-computes them is gradient_step; observer keeps how much they disagree, toy lets them walk.
+gradnorm from its diagonal. From the gradients themselves: remembered, elementwise. Around another
+rule (wrapper): curriculum; observer keeps how much the gradients disagree. The engine computes the
+gradients, toy lets rules walk over a plane.
+
+A new rule is its file (or a class in one of its family), its import, its line in ``BALANCERS`` and
+its row in the concordance.
 """
 
 from mtlkit.balance.alignment import IMTLG, AlignedMTL
@@ -27,6 +30,7 @@ from mtlkit.balance.remembered import DualBalancing, MoCo, SDMGrad
 from mtlkit.balance.scalarizations import GeometricLoss, LogSum, SmoothTchebycheff
 from mtlkit.balance.surgery import GradVac, PCGrad
 from mtlkit.balance.uncertainty import IMTLL, UncertaintyWeighting
+from mtlkit.balance.wrapper import Wrapper
 
 # short name -> class, in the order of the course; every class can be made without arguments but
 # FixedWeights and DecaySchedule (weights by task) and MetaBalance (the main task's name)
@@ -97,5 +101,6 @@ __all__ = [
     "TaskGradients",
     "UPGrad",
     "UncertaintyWeighting",
+    "Wrapper",
     "gramian",
 ]

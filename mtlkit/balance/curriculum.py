@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from mtlkit.balance.base import Balancer
 from mtlkit.balance.engine.gramian import TaskGradients
+from mtlkit.balance.fixed import EqualWeights
+from mtlkit.balance.wrapper import Wrapper
 from mtlkit.schema import Schema, SchemaError
 
 
-class Curriculum(Balancer):
+class Curriculum(Wrapper):
     """A schedule from coarse to fine: level l = 0, 1, 2, ... comes in one after the other.
 
     came_l(t) = clip((t - start) / length - (l - 1), 0, 1) for l >= 1, and 1 for level 0
@@ -41,7 +42,7 @@ class Curriculum(Balancer):
         A rule that works inside the curriculum: it is given the losses w L and the gradients w g,
         and what it makes of them counts. (A task at w = 0 is to it one without labels. Where the
         rule leaves heads their plain gradient, a head trains before its level has come in, and
-        what is shared does not.) None: w alone.
+        what is shared does not.) None: equal weighting, so that w alone counts.
 
     Raises ``ValueError`` for numbers outside these ranges and a task in two levels, ``SchemaError``
     for an unknown task.
@@ -50,7 +51,7 @@ class Curriculum(Balancer):
     Curriculum Learning (ICML). The form of the schedule is ours.
     """
 
-    memory: ClassVar[tuple[str, ...]] = ("time",)
+    memory = ("time", "balancer")
 
     def __init__(
         self,
@@ -62,6 +63,7 @@ class Curriculum(Balancer):
         every: str = "epoch",
         balancer: Balancer | None = None,
     ) -> None:
+        super().__init__(balancer if balancer is not None else EqualWeights())
         if every not in ("epoch", "step"):
             raise ValueError(f"every must be 'epoch' or 'step', not {every!r}.")
         if not (start >= 0 and length > 0 and 0 <= floor <= 1):
@@ -80,16 +82,7 @@ class Curriculum(Balancer):
         self.start, self.length, self.floor = float(start), float(length), float(floor)
         self.fade, self.every = fade, every
         self.time = 0
-        self.balancer = balancer
         self._last: Tensor | None = None  # w of the last step, for the second pass
-        if balancer is not None:  # be run as the inner rule is
-            self.needs_gramian = balancer.needs_gramian  # type: ignore[misc]
-            self.needs_gradients = balancer.needs_gradients  # type: ignore[misc]
-            self.needs_halves = balancer.needs_halves  # type: ignore[misc]
-            self.weighs_heads = balancer.weighs_heads  # type: ignore[misc]
-            self.needs_second_pass = balancer.needs_second_pass  # type: ignore[misc]
-            self.parameters = balancer.parameters
-            self.memory = ("time", "balancer")  # type: ignore[misc]
 
     def bind(self, schema: Schema) -> Curriculum:
         """Learn the tasks' names, and the levels from ``given`` where none were listed."""
@@ -101,8 +94,6 @@ class Curriculum(Balancer):
                     f"{', '.join(known)}."
                 )
         super().bind(schema)
-        if self.balancer is not None:
-            self.balancer.bind(schema)
         return self
 
     def level_weights(self, time: float) -> list[float]:
@@ -115,19 +106,16 @@ class Curriculum(Balancer):
 
     def weights(self, losses: Tensor, gramian: Tensor | None = None) -> Tensor:
         """Weights (task,), detached: of the schedule, times those of the inner rule."""
-        if self.balancer is None:
-            return super().weights(losses, gramian)
         scale = self._step(losses)
         if gramian is not None:
             both = scale.to(gramian.device, gramian.dtype)
             gramian = both.unsqueeze(1) * gramian * both
-        self.last_weights = scale * self.balancer.weights(scale * losses.detach(), gramian)
+        inner = self.balancer.weights(scale * losses.detach(), gramian)
+        self.last_weights = scale * inner * (losses.detach() != 0)  # 0: no label in the batch
         return self.last_weights
 
     def combine(self, losses: Tensor, gradients: TaskGradients) -> Tensor:
         """What the inner rule makes of the gradients w g, (number,)."""
-        if self.balancer is None:
-            return super().combine(losses, gradients)
         scale = self._step(losses)
         rows = scale.to(gradients.matrix).unsqueeze(1)  # (task, 1)
         halves = gradients.halves
@@ -141,19 +129,14 @@ class Curriculum(Balancer):
         self.last_weights = None if inner is None else scale * inner
         return update
 
-    def task_weights(self, losses: Tensor, gramian: Tensor | None) -> Tensor:
-        """Weights of the present tasks: (k,)."""
-        return self._step(torch.ones(self.tasks, dtype=torch.float64))[self.present]
-
     def after_step(self, losses: Tensor) -> None:
         """Passed on to the inner rule, with the weights of the step."""
-        if self.balancer is not None and self._last is not None:
+        if self._last is not None:
             self.balancer.after_step(self._last.to(losses) * losses)
 
     def end_epoch(self, losses: Tensor) -> None:
         """One epoch more."""
-        if self.balancer is not None:
-            self.balancer.end_epoch(self._scale().to(losses) * losses)
+        self.balancer.end_epoch(self._scale().to(losses) * losses)
         self.time += self.every == "epoch"
 
     def _scale(self) -> Tensor:

@@ -10,10 +10,10 @@ from torch import Tensor
 from mtlkit.balance.base import Balancer
 from mtlkit.balance.engine.gramian import TaskGradients, gramian
 from mtlkit.balance.fixed import EqualWeights
-from mtlkit.schema import Schema
+from mtlkit.balance.wrapper import Wrapper
 
 
-class GradientObserver(Balancer):
+class GradientObserver(Wrapper):
     """Trains as ``balancer`` does (None: equal weighting) and notes the task gradients it sees.
 
     ``cosines`` (step, task, task): <g_i, g_j> / (|g_i| |g_j|) of the whole batch, on what the tasks
@@ -32,21 +32,19 @@ class GradientObserver(Balancer):
     weighs_heads = False
 
     def __init__(self, balancer: Balancer | None = None, halves: bool = False) -> None:
-        self.balancer = EqualWeights() if balancer is None else balancer
+        super().__init__(EqualWeights() if balancer is None else balancer)
         if self.balancer.weighs_heads and not isinstance(self.balancer, EqualWeights):
             raise ValueError(
                 f"{type(self.balancer).__name__} weighs the heads too, and the observer cannot: "
                 "watch equal weighting or a rule that combines gradients."
             )
-        self.needs_halves = halves or self.balancer.needs_halves  # type: ignore[misc]
+        self.halves = halves
         self._whole: list[Tensor] = []
         self._parts: list[Tensor] = []
 
-    def bind(self, schema: Schema) -> GradientObserver:
-        """Learn the tasks' names, for the watched rule as well."""
-        super().bind(schema)
-        self.balancer.bind(schema)
-        return self
+    @property
+    def needs_halves(self) -> bool:  # type: ignore[override]
+        return self.halves or self.balancer.needs_halves
 
     def combine(self, losses: Tensor, gradients: TaskGradients) -> Tensor:
         """What the watched rule makes of the gradients, (number,)."""
@@ -56,9 +54,7 @@ class GradientObserver(Balancer):
             cross = gramian(first, second)  # (task, task), not symmetric
             sizes = [gramian(half).diagonal().sqrt() for half in (first, second)]
             self._parts.append(_divide(cross, sizes[0], sizes[1]))
-        update = self.balancer.combine(losses, gradients)
-        self.last_weights = self.balancer.last_weights
-        return update
+        return super().combine(losses, gradients)
 
     @property
     def gramians(self) -> Tensor:
@@ -106,10 +102,6 @@ class GradientObserver(Balancer):
             "cosine": float(angles.abs().mean()),
             "norm ratio": float(sizes.max() / sizes.min()),
         }
-
-    def end_epoch(self, losses: Tensor) -> None:
-        """Passed on to the watched rule."""
-        self.balancer.end_epoch(losses)
 
     def state_dict(self) -> dict[str, Any]:
         """The watched rule's state and the notes so far."""

@@ -10,8 +10,9 @@ from torch import nn
 from mtlkit.balance import GradNorm, MetaBalance, PCGrad, UPGrad
 from mtlkit.balance.engine.gradient_step import GradientStep
 from mtlkit.layers import MLP, FieldEmbedding
+from mtlkit.layers.towers import head_logits
 from mtlkit.models import SharedBottom
-from mtlkit.models.base import MultiTaskModel, head_logits
+from mtlkit.models.base import MultiTaskModel
 from mtlkit.schema import Schema, Task
 from mtlkit.train import fit, seeded
 from tests import tiny
