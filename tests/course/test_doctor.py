@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from mtlkit.course.doctor import (
+from mtlkit.course.doctor import describe, examine, main
+from mtlkit.course.machine import (
     OK,
     PROBLEM,
     WARNING,
@@ -20,9 +21,6 @@ from mtlkit.course.doctor import (
     check_python,
     check_torch,
     check_write,
-    describe,
-    examine,
-    main,
 )
 
 

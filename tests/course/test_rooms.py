@@ -55,9 +55,7 @@ def room_of(name):
 
 
 def test_a_hidden_import_counts():
-    text = (
-        "def f():\n    from mtlkit.course.learner import cards\n    import mtlkit.course.doctor\n"
-    )
+    text = "def f():\n    from mtlkit.course.learner import cards\n    import mtlkit.course.doctor"
     known = {"mtlkit.course.learner.cards", "mtlkit.course.doctor"}
     assert imports(text, known) == known
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) is not None
