@@ -1,4 +1,4 @@
-"""Measure speed and memory: ``python -m mtlkit bench training | balance | import | market``.
+"""Measure speed and memory: ``python -m mtlkit bench training | balance | optimizers | ...``.
 
 Times on a shared machine wander, so everything is a median over interleaved rounds, and what is
 compared is a ratio of two programs in the same run.
@@ -27,11 +27,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     balance.add_argument("--tasks", type=int, nargs="+", default=[4, 8], help="numbers of tasks")
     balance.add_argument("--steps", type=int, default=40, help="steps to take medians over")
     balance.add_argument("--optimizer", default="adam", help="adam (default), lazy_adam or sgd")
+    optimizers = what.add_parser("optimizers", help="a step of adam and of lazy_adam by table size")
+    optimizers.add_argument("--steps", type=int, default=30, help="steps to take medians over")
+    comparing = what.add_parser("compare", help="a comparison in one process and over several")
+    comparing.add_argument("--rows", type=int, default=300_000, help="rows to split")
+    comparing.add_argument("--rounds", type=int, default=1, help="rounds to take medians over")
+    comparing.add_argument("--jobs", type=int, help="processes (default: the physical cores)")
     imports = what.add_parser("import", help="seconds to import mtlkit, beyond those of torch")
     imports.add_argument("--rounds", type=int, default=5, help="rounds to take medians over")
     market = what.add_parser("market", help="seconds and memory to make shop impressions")
     market.add_argument("--rows", type=int, default=1_000_000, help="impressions to make")
-    for command in (training, balance, imports, market):
+    for command in (training, balance, optimizers, comparing, imports, market):
         command.add_argument("--json", action="store_true", help="print JSON instead of a table")
         command.add_argument("--quick", action="store_true", help="smaller, for a first look")
     options = parser.parse_args(argv)
@@ -51,6 +57,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             for tasks in options.tasks
         }
         result["solvers"] = measure_solvers(options.tasks, 20 if quick else 200)
+    elif options.what == "optimizers":
+        from mtlkit.bench.optimizers import measure_optimizers
+
+        result = measure_optimizers(
+            3 if quick else options.steps, largest=100_000 if quick else None
+        )
+    elif options.what == "compare":
+        from mtlkit.bench.comparing import measure_comparing
+
+        rows, seeds = (4_000, 1) if quick else (options.rows, 4)
+        result = measure_comparing(rows, options.rounds, options.jobs, seeds)
     elif options.what == "import":
         result = measure_import(2 if quick else options.rounds)
     else:

@@ -8,21 +8,22 @@ alone.
 
 from __future__ import annotations
 
-import copy
 import inspect
-import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from mtlkit.comparison.plan import Plan, Run
+from mtlkit.comparison.processes import choose_jobs, kept, over_processes, packed
+from mtlkit.comparison.store import RunStore, read_run
 from mtlkit.comparison.table import Comparison
-from mtlkit.comparison.text import WHOLE
-from mtlkit.data.splits import Split, check_disjoint
-from mtlkit.train.evaluation import evaluate, main_metric
+from mtlkit.data.splits import Split
+from mtlkit.train.evaluation import evaluate
 from mtlkit.train.loop import fit
 from mtlkit.train.progress import progress_bar
-from mtlkit.train.randomness import seeded
 
 BUDGET = ("epochs", "batch_size", "max_steps", "patience")
 MANAGED = ("seed", "progress", "checkpoint", "checkpoint_every", "resume")
@@ -43,6 +44,10 @@ def compare(
     confidence: float = 0.95,
     trainer: Callable[..., Any] = fit,
     evaluator: Callable[..., Any] = evaluate,
+    jobs: int | str = "auto",
+    threads: int = 1,
+    store: str | Path | None = None,
+    store_key: str | None = None,
     progress: bool = True,
 ) -> Comparison:
     """Train every candidate once a seed, with equal budgets, and measure all on the same rows.
@@ -73,6 +78,19 @@ def compare(
         {task: {metric: value}}, the best reachable on the rows measured, for the distance to it.
     trainer, evaluator
         ``mtlkit.train.fit`` and ``evaluate``, or something with the same arguments.
+    jobs, threads
+        Processes to spread the runs over, and torch's threads in each run. The numbers are those of
+        one process, whatever ``jobs`` is: every run computes with ``threads`` threads, which may
+        move last digits. "auto": the physical cores; 1 where that would not do, see
+        ``comparison.processes.choose_jobs``. Candidates may be lambdas and classes of a notebook.
+        What they write elsewhere (a list of models, say) stays in their process. A process takes
+        some seconds to start and holds the tables a second time. More threads than one pay for few
+        and large runs, on cores that nobody else uses.
+    store, store_key
+        A folder that keeps each run as it ends. A comparison that is called again reads what is
+        there and does the rest, so an interrupted one goes on. A run is read only if all is equal
+        that determines it (``comparison.store.RunStore``); code of mtlkit counts by its version.
+        ``store_key``, a text, stands in for the code of your factories, trainer and evaluator.
 
     Raises ``ValueError`` for an unknown reference or option, unequal budgets, repeated seeds, a
     factory that returns the same model twice; ``SchemaError`` for tables that share rows.
@@ -90,55 +108,78 @@ def compare(
         raise ValueError(f'on must be "validation" or "test", not {on!r}.')
     options = _options(list(candidates), fit_options or {}, fit_options_for or {}, trainer)
 
-    runs: list[tuple[Any, ...]] = []
-    costs: list[tuple[Any, ...]] = []
-    tasks: dict[str, tuple[str, int]] = {}
-    seen: list[weakref.ref[Any]] = []
-    with progress_bar(len(candidates) * len(seeds), progress, unit="run") as bar:
-        for seed in seeds:
-            data = split(seed) if callable(split) else split
-            measured = getattr(data, on)
-            if callable(split) or seed == seeds[0]:
-                check_disjoint(*(table for table in data if table is not None))
-            for name, factory in candidates.items():
-                bar.set_postfix_str(f"{name}, seed {seed}")
-                with seeded(seed):
-                    model = factory(seed)
-                if any(old() is model for old in seen):
-                    raise ValueError(
-                        f"The factory of {name!r} returned a model it had returned before: a "
-                        "trained model must not start the next run. Build a new one in each call."
-                    )
-                seen.append(weakref.ref(model))
-                own = copy.deepcopy(options[name])  # a balancer's state must not leak between runs
-                history = trainer(
-                    model, data.train, data.validation, seed=seed, progress=False, **own
-                )
-                for task in model.schema.tasks:
-                    tasks.setdefault(task.name, main_metric(task))
-                places = {WHOLE: evaluator(model, measured, group=group)}
-                if by_scenario and model.schema.num_scenarios > 1:
-                    if WHOLE in model.schema.scenario_names:
-                        raise ValueError(f"A scenario must not be called {WHOLE!r}: rename it.")
-                    places |= evaluator(model, measured, by_scenario=True, group=group)
-                runs += [
-                    (name, seed, task, place, metric, float(value))
-                    for place, by_task in places.items()
-                    for task, metrics in by_task.items()
-                    for metric, value in metrics.items()
-                ]
-                costs.append((name, seed, *_cost(model, history)))
-                bar.update()
-    return Comparison(
-        runs=pl.DataFrame(runs, schema=_RUNS, orient="row"),
-        costs=pl.DataFrame(costs, schema=_COSTS, orient="row"),
+    if not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"threads must be a whole number from 1, not {threads!r}.")
+    if store_key is not None and store is None:
+        raise ValueError("store_key names the code of stored runs: give store too.")
+    plan = Plan(
+        dict(candidates), split, options, on, by_scenario, group, trainer, evaluator, threads
+    )
+    processes = choose_jobs(jobs, plan, own_code=trainer is not fit or evaluator is not evaluate)
+    wanted = [(name, seed) for seed in seeds for name in candidates]
+    runs: dict[tuple[str, int], Run] = {}
+    kept_in = None if store is None else RunStore(store, plan, store_key)
+    with progress_bar(len(wanted), progress, unit="run") as bar:
+        for run in _runs(plan, wanted, processes, kept_in, jobs):
+            runs[run.candidate, run.seed] = run
+            bar.set_postfix_str(f"{run.candidate}, seed {run.seed}")
+            bar.update()
+    return _comparison(
+        [runs[key] for key in wanted],
         candidates=tuple(candidates),
         reference=reference,
         seeds=tuple(seeds),
-        tasks=tasks,
         on=on,
         confidence=confidence,
         oracle={task: dict(values) for task, values in (oracle or {}).items()},
+    )
+
+
+def _runs(
+    plan: Plan,
+    wanted: Sequence[tuple[str, int]],
+    processes: int,
+    store: RunStore | None,
+    jobs: int | str,
+) -> Iterator[Run]:
+    """Every wanted run, stored or done now; in this process, or those to be done over several."""
+    missing: list[tuple[str, int, Path | None]] = []
+    for name, seed in wanted:
+        place = store.place(name, seed) if store is not None else None
+        run = read_run(place) if place is not None else None
+        if run is not None:
+            yield run
+        elif processes == 1:  # at once: the tables of this seed are at hand
+            yield kept(plan, name, seed, place)
+        else:
+            missing.append((name, seed, place))
+    if len(missing) > 1:
+        try:
+            content = packed(plan)
+        except ValueError as error:
+            if jobs != "auto":
+                raise
+            warnings.warn(f"One process after all. {error}", stacklevel=4)
+        else:
+            yield from over_processes(content, missing, min(processes, len(missing)), plan.threads)
+            return
+    for name, seed, place in missing:
+        yield kept(plan, name, seed, place)
+
+
+def _comparison(runs: Sequence[Run], **described: Any) -> Comparison:
+    """The table of runs in the order in which one process does them."""
+    tasks: dict[str, tuple[str, int]] = {}
+    for run in runs:
+        for task, metric in run.tasks.items():
+            tasks.setdefault(task, metric)
+    values = [(run.candidate, run.seed, *value) for run in runs for value in run.values]
+    costs = [(run.candidate, run.seed, *run.cost) for run in runs]
+    return Comparison(
+        runs=pl.DataFrame(values, schema=_RUNS, orient="row"),
+        costs=pl.DataFrame(costs, schema=_COSTS, orient="row"),
+        tasks=tasks,
+        **described,
     )
 
 
@@ -176,8 +217,3 @@ def _options(
                 + ". Put it in fit_options."
             )
     return merged
-
-
-def _cost(model: Any, history: Any) -> tuple[int, float, int, int]:
-    total = model.parameter_count()["total"]
-    return total, float(history.seconds), int(history.steps), int(history.backward_passes)

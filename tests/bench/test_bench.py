@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mtlkit.bench import balancing, commands, training
+from mtlkit.bench import balancing, commands, comparing, optimizers, training
 from mtlkit.bench.training import BATCH, PlainMMoE, make_data, measure_training
 from mtlkit.models import MMoE
 from tests import tiny
@@ -135,7 +135,7 @@ def test_command_line_lists_the_benchmarks():
         [sys.executable, "-m", "mtlkit.bench", "--help"],
         cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=True, timeout=120,
     )  # fmt: skip
-    for name in ("training", "import", "market"):
+    for name in ("training", "balance", "optimizers", "compare", "import", "market"):
         assert name in done.stdout
 
 
@@ -150,3 +150,22 @@ def test_every_step_of_balancing_is_compared_with_one_of_equal_weighting(monkeyp
     assert all(v > 0 for row in result.values() for v in row.values())
     text = commands.as_table({"3 tasks": result})
     assert "times equal weighting" in text and len(text.splitlines()) == 1 + len(result)
+
+
+def test_optimizers_are_compared_on_tables_of_growing_size():
+    result = optimizers.measure_optimizers(steps=1, largest=30_000)
+    assert list(result) == ["10,000 rows", "30,000 rows"]
+    small, large = (row["rows touched by a batch"] for row in result.values())
+    assert 1000 < small < large < 30_000
+    for row in result.values():
+        ratio = row["lazy_adam, milliseconds"] / row["adam, milliseconds"]
+        assert row["lazy_adam, times adam"] == pytest.approx(ratio)
+
+
+@pytest.mark.slow
+def test_a_comparison_is_timed_in_one_process_and_in_two():
+    result = comparing.measure_comparing(2_000, rounds=1, jobs=2, seeds=1)
+    assert result["same numbers"] and result["runs"] == result["processes"] == 2
+    for name, ratio in result["times as fast"].items():
+        quotient = result["seconds"]["one process"] / result["seconds"][name]
+        assert ratio == pytest.approx(quotient)

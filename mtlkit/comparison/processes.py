@@ -1,0 +1,103 @@
+"""Runs of a comparison over several processes, with the numbers of one process."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from mtlkit.comparison.plan import Plan, Run
+from mtlkit.comparison.store import write_run
+from mtlkit.train.device import choose_device
+
+# What is set inside a test, a test worker, and a notebook that the course executes.
+ONE_PROCESS = ("PYTEST_CURRENT_TEST", "PYTEST_XDIST_WORKER", "MTLKIT_MODE")
+
+
+def choose_jobs(jobs: int | str, plan: Plan, *, own_code: bool) -> int:
+    """Turn "auto" into a number of processes; check a number.
+
+    "auto" is the environment variable MTLKIT_JOBS where it is set. Else it is 1 inside a test and
+    in a notebook that the course executes (they have processes of their own); on a GPU, which is
+    one for all; and with ``own_code``, a trainer or evaluator of the caller, since what that keeps
+    for itself would stay in the other process. Else it is the number of physical cores. Raises
+    ``ValueError`` for anything but "auto" or a whole number from 1 on.
+    """
+    if jobs == "auto":
+        given = os.environ.get("MTLKIT_JOBS", "").strip() or "auto"
+        if given != "auto":
+            if not given.isdecimal() or int(given) < 1:
+                raise ValueError(f'MTLKIT_JOBS is {given!r}: set it to a number from 1, or "auto".')
+            return int(given)
+        if own_code or any(os.environ.get(name) for name in ONE_PROCESS):
+            return 1
+        homes = {str(options.get("device", "auto")) for options in plan.options.values()}
+        if any(choose_device(home).type != "cpu" for home in homes):
+            return 1
+        import joblib
+
+        return max(1, joblib.cpu_count(only_physical_cores=True))
+    if not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1:
+        raise ValueError(f'jobs must be "auto" or a number of processes from 1, not {jobs!r}.')
+    return jobs
+
+
+def packed(plan: Plan) -> bytes:
+    """The plan as bytes; lambdas and what a notebook defines go by value.
+
+    Raises ``ValueError`` where something in it cannot leave this process.
+    """
+    import joblib
+
+    try:
+        return pickle.dumps(joblib.wrap_non_picklable_objects(plan, keep_wrapper=False))
+    except Exception as error:  # whatever a stranger's __reduce__ raises
+        raise ValueError(
+            f"This comparison cannot be sent to other processes ({error}). Pass jobs=1, or build "
+            "what it needs (an open file, a lock, a connection) inside the factory."
+        ) from error
+
+
+def over_processes(
+    content: bytes, wanted: Sequence[tuple[str, int, Path | None]], jobs: int, threads: int
+) -> Iterator[Run]:
+    """Run every (candidate, seed, file to keep it in); what is done first comes first.
+
+    The plan travels once, in a file, not once a run: its tables are the largest part by far. The
+    workers stay ready for some minutes, so a second comparison starts at once.
+    """
+    import joblib
+
+    with tempfile.TemporaryDirectory(
+        prefix="mtlkit-compare-", ignore_cleanup_errors=True
+    ) as folder:
+        path = Path(folder) / "plan.pickle"
+        path.write_bytes(content)
+        tasks = (joblib.delayed(run_here)(path, *one) for one in wanted)
+        with joblib.parallel_config(backend="loky", inner_max_num_threads=threads):
+            parallel = joblib.Parallel(jobs, batch_size=1, return_as="generator_unordered")
+            with closing(parallel(tasks)) as results:
+                yield from results
+
+
+_plans: dict[Path, Plan] = {}  # in a worker: the plan at hand
+
+
+def run_here(path: Path, candidate: str, seed: int, keep: Path | None) -> Run:
+    """In a worker: one run of the plan that lies at ``path``."""
+    os.environ["MTLKIT_JOBS"] = "1"  # a comparison inside a run stays in its process
+    if path not in _plans:
+        _plans.clear()
+        _plans[path] = pickle.loads(path.read_bytes())  # written by over_processes, just now
+    return kept(_plans[path], candidate, seed, keep)
+
+
+def kept(plan: Plan, candidate: str, seed: int, keep: Path | None) -> Run:
+    """One run of the plan, written to the file ``keep`` as soon as it is done."""
+    run = plan.run(candidate, seed)
+    if keep is not None:
+        write_run(keep, run)
+    return run

@@ -1,0 +1,115 @@
+"""A folder that keeps every run of a comparison, so that an interrupted one goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mtlkit.comparison.fingerprint import Fingerprints, NoFingerprint, of_options, version_of
+from mtlkit.comparison.plan import Plan, Run
+
+FORMAT = 1
+
+
+class RunStore:
+    """One file a run, named by candidate, seed and a key: a hash of all that determines the run.
+
+    The key covers the candidate's name, the code of its factory, of trainer and evaluator, the
+    merged options, the content of the tables that the run reads, seed, threads, where it measures,
+    and the versions of torch and mtlkit. ``store_key``, a text, stands in for the code: for code
+    that cannot be read, or that changes without changing what it does.
+    """
+
+    def __init__(self, folder: str | Path, plan: Plan, store_key: str | None = None) -> None:
+        self.folder, self.plan, self.store_key = Path(folder), plan, store_key
+        self.fingerprints = Fingerprints()
+        self.code = {name: self._code(name) for name in plan.candidates}
+        self._tables: tuple[Any, str] | None = None  # a split and its fingerprint
+
+    def _code(self, candidate: str) -> str:
+        if self.store_key is not None:
+            return f"given: {self.store_key}"
+        plan = self.plan
+        code = (plan.candidates[candidate], plan.trainer, plan.evaluator)
+        return self._of(code, f"the factory of {candidate!r}, the trainer or the evaluator")
+
+    def _of(self, value: Any, what: str) -> str:
+        try:
+            return self.fingerprints.of(value)
+        except NoFingerprint as error:
+            raise ValueError(
+                f"store cannot tell what {what} depends on: it holds {error}. Give store_key, a "
+                "text that you change whenever that code changes."
+            ) from error
+
+    def _data(self, seed: int) -> str:
+        split = self.plan.data(seed)
+        if self._tables is None or self._tables[0] is not split:
+            tables = (split.train, split.validation, getattr(split, self.plan.on))
+            columns = [None if table is None else vars(table) for table in tables]
+            self._tables = (split, Fingerprints().of(columns))  # past tables need not stay
+        return self._tables[1]
+
+    def place(self, candidate: str, seed: int) -> Path:
+        """The file of a run, whether it is there or not."""
+        plan = self.plan
+        determined_by = {
+            "format": FORMAT,
+            "candidate": candidate,
+            "code": self.code[candidate],
+            "options": of_options(plan.options[candidate], self.fingerprints),
+            "data": self._data(seed),
+            "seed": seed,
+            "threads": plan.threads,
+            "measures": [plan.on, plan.by_scenario, plan.group],
+            "versions": [torch.__version__, version_of("mtlkit")],
+        }
+        key = hashlib.blake2b(json.dumps(determined_by).encode(), digest_size=16).hexdigest()
+        name = re.sub(r"[^\w.-]+", "-", candidate)[:60]
+        return self.folder / f"{name}-seed{seed}-{key}.json"
+
+
+def read_run(path: Path) -> Run | None:
+    """The run in a file of ``write_run``; None where there is none. A damaged one is told."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        run, written = content["run"], content["checksum"]
+        if content["name"] != path.name or written != _checksum(run):
+            raise ValueError("its content is not what was written")
+        tasks = {task: (metric, sign) for task, (metric, sign) in run["tasks"].items()}
+        values = [(t, s, m, v) for t, s, m, v in run["values"]]
+        return Run(run["candidate"], run["seed"], tasks, values, tuple(run["cost"]))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        warnings.warn(f"{path} is damaged ({error}): this run is done again.", stacklevel=2)
+        return None
+
+
+def write_run(path: Path, run: Run) -> None:
+    """Write a run, whole or not at all."""
+    plain = json.loads(json.dumps(run._asdict()))  # tuples become lists, as they come back
+    content = {"name": path.name, "checksum": _checksum(plain), "run": plain}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=path.stem[:40], suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            json.dump(content, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _checksum(run: Any) -> str:
+    return hashlib.blake2b(json.dumps(run).encode(), digest_size=8).hexdigest()
