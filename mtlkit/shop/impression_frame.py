@@ -10,6 +10,8 @@ The way from here to a table, as notebook 01 walks it:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import polars as pl
 
@@ -139,12 +141,16 @@ def clean_impressions(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def impression_encoder(wish_list: bool = False) -> Encoder:
+def impression_encoder(wish_list: bool = False, optional: Sequence[str] = ()) -> Encoder:
     """An encoder, not fitted yet, for the columns of the cleaned frame.
 
     ``wish_list``: the shop has one (dial ``wish_rate``), so that "wish" is a task as well.
+    ``optional``: names of more tasks that not every shop has. Raises ValueError for an unknown one.
     """
-    wanted = {"wish"} if wish_list else set()
+    wanted = {*optional, "wish"} if wish_list else {*optional}
+    known = [task.name for task in OPTIONAL_TASKS]
+    if not wanted <= set(known):
+        raise ValueError(f"optional: {sorted(wanted - set(known))} not in {known}; name only those")
     return Encoder(
         tasks=(*TASKS, *(task for task in OPTIONAL_TASKS if task.name in wanted)),
         categorical=[

@@ -1,4 +1,4 @@
-"""Means of the outcomes over the luck that no feature reveals, right to about 1e-4.
+"""Means of the outcomes over the luck that no feature reveals, right to 3e-5 of their size.
 
 With z standard normal, the chance of an event whose own luck has deviation s is
 
@@ -13,7 +13,7 @@ and because a hidden appeal a (deviation b) moves click and checkout alike,
 Every mean over a normal is the trapezoidal rule, whose error falls as exp(-2 pi^2 / (s h)) with the
 step h, because sigmoid(x + s z) is analytic up to |Im z| < pi / s (Trefethen and Weideman 2014,
 SIAM Review 56, section 5): a larger deviation takes more points. M_s is a function of one number,
-so it is computed once on a fine grid and looked up.
+so it is computed once on a fine grid and read off a cubic spline.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
+from scipy.interpolate import CubicSpline
 
 from mtlkit.shop.outcomes import Named, Outcomes
 from mtlkit.shop.probability import sigmoid
 
 REACH = 5.0  # deviations that a mean over a normal looks to either side, besides the luck's own
-STEPS_A_LOGIT, LIMIT = 100, 60  # where M_s is computed: every 0.01 from -60 to 60
+CELLS, LIMIT = 20, 60  # M_s is computed 20 times a logit, from -60 to 60
 PIECE = 50_000  # rows worked on at once
 
 
@@ -38,7 +39,7 @@ def normal_points(deviation: float) -> tuple[np.ndarray, np.ndarray]:
     """
     if deviation == 0:
         return np.zeros(1), np.ones(1)
-    step = min(1.0, 1.25 / deviation)
+    step = 1 / max(1.25, deviation)
     # where both sigmoids are small they grow as exp(x), which moves the normal to its right
     half = int(np.ceil((REACH + deviation) / step))
     z = step * np.arange(-half, half + 1)
@@ -51,14 +52,19 @@ def mean_sigmoid(deviation: float) -> Callable[[np.ndarray], np.ndarray]:
     """The function M_s(x) = E sigmoid(x + s z) for s = `deviation`, of arrays, float64."""
     if deviation == 0:
         return lambda logits: sigmoid(logits.astype(np.float64))
-    grid = np.arange(-LIMIT * STEPS_A_LOGIT, LIMIT * STEPS_A_LOGIT + 1) / STEPS_A_LOGIT
-    table = sum(weight * sigmoid(grid + point) for point, weight in zip(*normal_points(deviation)))
-    rise = np.append(np.diff(table), 0.0)
+    grid = np.arange(-LIMIT * CELLS, LIMIT * CELLS + 1) / CELLS
+    values = sum(weight * sigmoid(grid + point) for point, weight in zip(*normal_points(deviation)))
+    cubic = CubicSpline(grid, values).c  # (power 3 to 0, cell)
 
     def look_up(logits: np.ndarray) -> np.ndarray:
-        place = (np.clip(logits.astype(np.float64), -LIMIT, LIMIT) + LIMIT) * STEPS_A_LOGIT
-        index = place.astype(np.intp)
-        return table.take(index) + (place - index) * rise.take(index)
+        # on an even grid the cell is known; searching for it takes five times as long
+        place = np.clip(logits.astype(np.float64), -LIMIT, LIMIT) + LIMIT
+        cell = np.minimum((place * CELLS).astype(np.intp), len(grid) - 2)
+        away = place - cell / CELLS
+        total = cubic[0].take(cell)
+        for coefficients in cubic[1:]:
+            total = total * away + coefficients.take(cell)
+        return total
 
     return look_up
 

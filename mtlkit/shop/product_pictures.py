@@ -22,7 +22,8 @@ from mtlkit.data.real.fashion import (
 from mtlkit.data.splits import Split
 from mtlkit.data.table import Table
 from mtlkit.schema import Dense, Schema, Task
-from mtlkit.shop.pictures.drawing import STYLES, draw_many
+from mtlkit.shop.pictures.drawing import draw_many
+from mtlkit.shop.pictures.prints import STYLES
 
 __all__ = [
     "CATEGORIES", "FOOTWEAR", "UPPER_BODY", "WINTER", "keep_labels", "picture_source",

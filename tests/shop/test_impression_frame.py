@@ -90,3 +90,10 @@ def test_a_short_frame_is_the_start_of_a_long_one(market, frame):
     assert short.equals(frame.filter(pl.col("row") < 9000))
     later = market.impressions_frame(500, start=8100, truth=True)
     assert later.equals(frame.filter(pl.col("row").is_between(8100, 8599)))
+
+
+def test_the_encoder_takes_optional_tasks_by_name_and_refuses_others():
+    assert impression_encoder(optional=["wish"]).tasks == impression_encoder(wish_list=True).tasks
+    assert "wish" not in [task.name for task in impression_encoder().tasks]
+    with pytest.raises(ValueError, match=r"optional.*'fame'"):
+        impression_encoder(optional=["fame"])

@@ -9,9 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+import mtlkit.shop
+from mtlkit.shop.behaviour import Behaviour
+from mtlkit.shop.deliveries import deliveries_table
+from mtlkit.shop.demand import demand_table
 from mtlkit.shop.dials import Dials, load_dials
 from mtlkit.shop.draws import make_rng, whitened
+from mtlkit.shop.impressions import ImpressionLog
 from mtlkit.shop.market import Market
+from mtlkit.shop.world import World
 
 ROOT = Path(__file__).parents[2]
 PINNED = {
@@ -149,3 +155,28 @@ def test_a_bad_number_of_rows_is_refused(bad):
     for make in (Market("tiny").impressions, Market("tiny").sessions):
         with pytest.raises(ValueError, match="rows"):
             make(bad)
+
+
+def test_the_room_names_what_people_import_and_loads_it_when_it_is_used():
+    code = (
+        "import sys, mtlkit.shop as shop\n"
+        "assert not {'torch', 'polars', 'scipy'} & set(sys.modules)\n"
+        "for name in shop.__all__: assert getattr(shop, name).__name__ == name\n"
+        "from mtlkit.shop.market import Market; assert shop.Market is Market\n"
+        "from mtlkit.shop.pictures import draw, picture_table\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=ROOT)
+    with pytest.raises(AttributeError, match="'fame'"):
+        mtlkit.shop.fame
+
+
+def test_every_generator_takes_a_plain_world_of_the_same_seed_and_dials():
+    """A market adds tables to a world, and nothing to what is drawn."""
+    market = Market("tiny", seed=3)
+    world = World(3, load_dials("tiny"))
+    assert isinstance(market, World)
+    block = ImpressionLog(Behaviour(world)).block(0)
+    for name, values in market.log.block(0).items():
+        assert np.array_equal(values, block[name]), name
+    for make in (demand_table, deliveries_table):
+        assert torch.equal(make(world, 5).dense, make(market, 5).dense)

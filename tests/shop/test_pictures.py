@@ -4,19 +4,17 @@ import torch
 from scipy import ndimage
 from sklearn.linear_model import LogisticRegression
 
+from mtlkit.data.augment import affine, augment
 from mtlkit.schema import SchemaError
 from mtlkit.shop.pictures.drawing import (
     CATEGORIES,
-    FOOTWEAR,
     SHAPES,
     STYLES,
-    affine,
-    augment,
     draw,
     draw_many,
     draw_with_details,
-    picture_table,
 )
+from mtlkit.shop.pictures.tables import FOOTWEAR, picture_table
 
 EVERY = np.repeat(np.arange(10), 4), np.tile(np.arange(4), 10)
 

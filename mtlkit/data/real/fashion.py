@@ -5,8 +5,8 @@ aspect ratio of its silhouette. ``overlay``: two pictures laid over each other, 
 the left and the right one as two tasks (the shape of MultiMNIST: Sabour, Frosst and Hinton 2017;
 as a multi-task benchmark, Sener and Koltun 2018, section 5.1).
 
-The pictures' schema matches the drawn pictures of ``pictures.py``: a dense field ``pixel`` of 784
-greys 0..1, and the same ten categories in the same order.
+The pictures' schema matches the drawn ones of ``mtlkit.shop.pictures``: a dense field ``pixel`` of
+784 greys 0..1, and the same ten categories in the same order.
 """
 
 from __future__ import annotations

@@ -9,13 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 Field: TypeAlias = np.ndarray
 Length: TypeAlias = Any  # a float or an array (picture, 1, 1)
 Point: TypeAlias = tuple[Length, Length]
+
+
+class Outline(NamedTuple):
+    """A product's distance field, and marks on it: (distance field, tone).
+
+    A tone multiplies the product's own shade: below 1 is darker, above 1 lighter.
+    """
+
+    body: Field
+    marks: Sequence[tuple[Field, Any]]
 
 
 def between(draw: np.ndarray, low: float, high: float) -> np.ndarray:

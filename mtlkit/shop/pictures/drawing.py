@@ -10,29 +10,18 @@ The same seed gives the same bytes; between platforms a grey level may differ by
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mtlkit.data.augment import affine, augment
-from mtlkit.data.table import Table
-from mtlkit.schema import Dense, Schema, SchemaError, Task
 from mtlkit.shop.pictures.distance_fields import between
+from mtlkit.shop.pictures.prints import FINE, STYLES, fine_grid, pattern
 from mtlkit.shop.pictures.silhouettes import DRAWS, OUTLINES
 
 CATEGORIES = tuple(OUTLINES)
-STYLES = ("plain", "striped", "dotted", "checked")
 SHAPES = ("slim", "regular", "wide")
-FOOTWEAR = ("sandal", "sneaker", "boot")
 
-__all__ = [
-    "CATEGORIES", "FOOTWEAR", "PICTURE_TASKS", "SHAPES", "STYLES", "Drawing", "affine", "augment",
-    "draw", "draw_many", "draw_with_details", "picture_table", "pixels",
-]  # fmt: skip
-
-_FINE = 2  # sub-pixels along each side of a pixel
 _CHUNK = 64  # pictures drawn at once: a chunk's fields fit into a processor's cache
 _POSE_DRAWS = 19
 
@@ -64,14 +53,9 @@ def _index(values: ArrayLike, names: tuple[str, ...], argument: str) -> np.ndarr
     return values.astype(np.int64)
 
 
-def _grid(size: int) -> np.ndarray:
-    """Centres of the fine grid along one side, -1 to 1."""
-    return ((np.arange(size * _FINE) + 0.5) * (2.0 / (size * _FINE)) - 1.0).astype(np.float32)
-
-
 def _points(draws: np.ndarray, widen: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Where each fine grid point lies on the product, (picture, fine, fine): the inverse pose."""
-    grid = _grid(size)
+    grid = fine_grid(size)
     angle = between(draws[:, 0], -0.22, 0.22)  # radians: about 13 degrees either way
     scale = between(draws[:, 1], 0.72, 1.0)
     stretch = between(draws[:, 2], 0.95, 1.05) * widen.astype(np.float32)[:, None, None]
@@ -82,37 +66,6 @@ def _points(draws: np.ndarray, widen: np.ndarray, size: int) -> tuple[np.ndarray
     turned_v = (cosine * v - sine * u) / (scale / stretch)
     mirror = np.where(between(draws[:, 5], 0.0, 1.0) < 0.5, np.float32(-1), np.float32(1))
     return turned_u * mirror, turned_v
-
-
-def _wave(position: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """A soft square wave of period 1: 1 on about `share` of it, else 0."""
-    from_middle = np.abs(position - np.round(position))
-    return np.clip((share * 0.5 - from_middle) * 8.0 + 0.5, 0.0, 1.0)
-
-
-def _pattern(style: int, size: int, draws: np.ndarray) -> np.ndarray:
-    """The style's print, 0..1 at each fine point, (picture, fine, fine).
-
-    The print is placed in the picture, not on the product: a print that followed the product's pose
-    proved unlearnable for a plain network with 2,000 pictures.
-    """
-    grid = _grid(size)
-    if style == 0:
-        return np.zeros((len(draws), len(grid), len(grid)), dtype=np.float32)
-    u, v = grid[None, None, :], grid[None, :, None]
-    turn = between(draws[:, 0], -0.12, 0.12)
-    period = between(draws[:, 1], 0.40, 0.46)  # 5.6 to 6.4 pixels of 28
-    along = (u + turn * v) / period + between(draws[:, 2], -0.1, 0.1)
-    down = (v - turn * u) / period + between(draws[:, 3], -0.1, 0.1)
-    share = between(draws[:, 4], 0.35, 0.55)
-    if style == 1:
-        return _wave(down, share)  # horizontal stripes
-    if style == 2:
-        down = down * 1.1
-        along = along + 0.5 * (np.round(down) % 2)  # every other row is moved by half a period
-        away = np.sqrt((along - np.round(along)) ** 2 + (down - np.round(down)) ** 2)
-        return np.clip((share * 0.62 - away) * 8.0 + 0.5, 0.0, 1.0)
-    return 0.5 * (_wave(along, share) + _wave(down, share))
 
 
 def _draw_chunk(
@@ -129,7 +82,7 @@ def _draw_chunk(
     print_ = np.empty_like(u)
     for number in np.unique(style):
         rows = style == number
-        print_[rows] = _pattern(number, size, pose[rows, 10:15])
+        print_[rows] = pattern(number, size, pose[rows, 10:15])
     reverse = between(pose[:, 16], 0.0, 1.0) < 0.25
     patterned = (style > 0)[:, None, None]
     print_ = np.where(reverse & patterned, 1.0 - print_, print_)
@@ -137,7 +90,7 @@ def _draw_chunk(
     for distance, tone in outline.marks:
         cover = np.clip(0.5 - distance / soft, 0.0, 1.0)
         grey = grey + cover * (shade * light * tone - grey)
-    fine = (len(u), size, _FINE, size, _FINE)
+    fine = (len(u), size, FINE, size, FINE)
     grey = (np.clip(grey, 0.0, 1.0) * body).reshape(fine).mean(axis=(2, 4), dtype=np.float32)
     return grey, body.reshape(fine).mean(axis=(2, 4), dtype=np.float32)
 
@@ -237,62 +190,3 @@ def draw(
 def pixels(pictures: np.ndarray) -> np.ndarray:
     """Pictures uint8 (picture, size, size) as float32 rows (picture, size * size) in 0..1."""
     return pictures.reshape(len(pictures), -1).astype(np.float32) / np.float32(255.0)
-
-
-PICTURE_TASKS = {
-    "category": Task("category", "multiclass", classes=len(CATEGORIES)),
-    "style": Task("style", "multiclass", classes=len(STYLES)),
-    "footwear": Task("footwear"),
-    "patterned": Task("patterned"),
-    "aspect": Task("aspect", "regression", unit="height / width"),
-    "brightness": Task("brightness", "regression", unit="grey, 0 to 1"),
-}
-"""Every label a picture has: what it shows (category, footwear), its print (style, patterned) and
-two numbers measured on the drawing before noise."""
-
-
-def picture_table(
-    rows: int,
-    seed: int = 0,
-    tasks: Sequence[str] = ("category", "style", "footwear", "patterned"),
-    label_share: Mapping[str, float] | None = None,
-    size: int = 28,
-) -> Table:
-    """Pictures of random products as a table: dense field "pixel" (size * size, 0..1), some tasks.
-
-    Categories and styles are uniform and independent, so knowing one says nothing of the other.
-    `label_share` {task: share}: only about this share of the rows keeps the task's label, chosen at
-    random (a data-poor task). Regression tasks carry the location and scale of these rows.
-    Raises SchemaError for an unknown task, ValueError for a share outside 0..1.
-    """
-    unknown = [name for name in [*tasks, *(label_share or {})] if name not in PICTURE_TASKS]
-    if unknown:
-        raise SchemaError(f"no picture task {unknown[0]!r}; choose from {', '.join(PICTURE_TASKS)}")
-    rng = np.random.default_rng(np.random.SeedSequence([int(seed), 28]))
-    chosen = rng.random((rows, 2))
-    category = (chosen[:, 0] * len(CATEGORIES)).astype(np.int64)
-    style = (chosen[:, 1] * len(STYLES)).astype(np.int64)
-    drawing = draw_with_details(category, style, seed, size)
-    footwear = [CATEGORIES.index(name) for name in FOOTWEAR]
-    labels = {
-        "category": category,
-        "style": style,
-        "footwear": np.isin(category, footwear),
-        "patterned": style > 0,
-        "aspect": drawing.aspect,
-        "brightness": drawing.brightness,
-    }
-    observed = {}
-    for name, share in (label_share or {}).items():
-        if not 0 <= share <= 1:
-            raise ValueError(f"label_share[{name!r}] is {share}; use a share from 0 to 1")
-        observed[name] = rng.random(rows) < share
-    schema = Schema(
-        tuple(PICTURE_TASKS[name].fitted(labels[name]) for name in tasks),
-        dense=(Dense("pixel", size * size, "grey, 0 to 1"),),
-    )
-    columns = {"pixel": pixels(drawing.pictures)}
-    columns |= {name: labels[name].astype(np.float32) for name in tasks}
-    return Table.from_columns(
-        schema, columns, observed={name: observed[name] for name in observed if name in tasks}
-    )
