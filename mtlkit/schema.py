@@ -380,7 +380,7 @@ class Schema:
 
     def with_tasks(self, tasks: Iterable[Task]) -> Schema:
         """Return a schema with the same inputs and scenarios and other tasks."""
-        return Schema(tuple(tasks), self.categorical, self.dense, self.sequences, self.scenarios)
+        return replace(self, tasks=tuple(tasks))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists, numbers and strings, ready for JSON."""

@@ -8,10 +8,12 @@ from mtlkit.layers.lookup import Lookup
 from mtlkit.layers.mlp import MLP
 from mtlkit.layers.repeats import Repeats, sum_repeated
 from mtlkit.layers.sequence import MeanPooling, SumPooling
+from mtlkit.layers.table import EmbeddingTable
 from mtlkit.layers.towers import Towers, head_logits
 
 __all__ = [
     "MLP",
+    "EmbeddingTable",
     "ExpertBank",
     "FieldEmbedding",
     "Gate",

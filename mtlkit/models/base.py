@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlkit.data.batch import Batch
-from mtlkit.layers.embedding import FieldEmbedding
+from mtlkit.layers.table import EmbeddingTable
 from mtlkit.layers.towers import Towers
 from mtlkit.losses.tasks import masked_mean, row_losses, task_losses
 from mtlkit.schema import Schema, Task
@@ -113,9 +113,9 @@ class MultiTaskModel(nn.Module):
         owned = {id(p) for name in self.schema.task_names for p in self.task_parameters(name)}
         return [p for p in self.parameters() if id(p) not in owned]
 
-    def embeddings(self) -> Iterator[FieldEmbedding]:
+    def embeddings(self) -> Iterator[EmbeddingTable]:
         """The embedding tables inside the model."""
-        return (m for m in self.modules() if isinstance(m, FieldEmbedding))
+        return (m for m in self.modules() if isinstance(m, EmbeddingTable))
 
     def parameter_count(self) -> dict[str, int]:
         """Numbers of parameters: embedding tables, shared layers, layers of single scenarios (of

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
-from mtlkit.layers.embedding import FieldEmbedding
+from mtlkit.layers.table import EmbeddingTable
 
 OPTIMIZERS = ("adam", "adamw", "lazy_adam", "sgd")
 
@@ -97,7 +97,7 @@ class Optimizers:
     ) -> None:
         if name not in OPTIMIZERS:
             raise ValueError(f"optimizer is one of {', '.join(OPTIMIZERS)}, not {name!r}.")
-        embeddings = [m for m in model.modules() if isinstance(m, FieldEmbedding)]
+        embeddings = [m for m in model.modules() if isinstance(m, EmbeddingTable)]
         embeddings = [e for e in embeddings if e.table.numel()]  # none where all inputs are dense
         tables = {id(e.table): e.table for e in embeddings}
         # plain SGD leaves untouched rows alone, so sparse gradients give the same result faster

@@ -16,7 +16,7 @@ def slow_embedding(layer, schema, batch, pooling="mean"):
         starts[field.name] = start
         start += field.size
     scenario_start = start
-    start += schema.num_scenarios + 1 if layer.with_scenario else 0
+    start += schema.num_scenarios + 1 if layer.layout.with_scenario else 0
     for sequence in schema.sequences:
         if sequence.shares is None:
             starts[sequence.name] = start
@@ -30,7 +30,7 @@ def slow_embedding(layer, schema, batch, pooling="mean"):
             table[starts[f.name] + batch.categorical[r, c]]
             for c, f in enumerate(schema.categorical)
         ]
-        if layer.with_scenario:
+        if layer.layout.with_scenario:
             parts.append(table[scenario_start + batch.scenario[r]])
         for sequence in schema.sequences:
             values, offsets = batch.sequences[sequence.name]
@@ -72,8 +72,8 @@ def test_sequence_that_shares_moves_the_rows_of_its_field():
     layer = FieldEmbedding(schema, 4)
     ids = layer.ids(batch)
     viewed = batch.sequences["viewed"][0]
-    start = layer.field_starts["item"]
-    fields = 6 * layer.num_fields
+    start = layer.layout.field_starts["item"]
+    fields = 6 * layer.layout.num_fields
     assert torch.equal(ids[fields : fields + len(viewed)], viewed + start)
 
 
@@ -87,7 +87,7 @@ def test_empty_sequences_give_zero_and_no_rows_give_an_empty_vector():
         )
     layer = FieldEmbedding(schema, 4)
     x = layer(tiny.all_rows(table))
-    sequences = x[:, layer.num_fields * 4 : -schema.dense_width]
+    sequences = x[:, layer.layout.num_fields * 4 : -schema.dense_width]
     assert sequences.shape == (4, 8) and sequences.abs().sum() == 0
     assert layer(table.batch(torch.zeros(0, dtype=torch.int64))).shape == (0, layer.width)
 
@@ -189,6 +189,6 @@ def test_scenario_that_is_a_field_already_is_not_added_again():
     listed = Schema(
         schema.tasks, (*schema.categorical, Categorical("scenario", 3)), scenarios=schema.scenarios
     )
-    assert FieldEmbedding(schema, 4).with_scenario
-    assert not FieldEmbedding(listed, 4).with_scenario
+    assert FieldEmbedding(schema, 4).layout.with_scenario
+    assert not FieldEmbedding(listed, 4).layout.with_scenario
     assert FieldEmbedding(listed, 4).width == 3 * 4

@@ -14,8 +14,8 @@ from mtlkit.balance.base import Balancer
 from mtlkit.balance.engine.gramian import TaskGradients, gramian
 from mtlkit.balance.engine.layout import Columns, Found, Touched, Whole
 from mtlkit.data.batch import Batch
-from mtlkit.layers.embedding import FieldEmbedding
 from mtlkit.layers.repeats import Repeats
+from mtlkit.layers.table import EmbeddingTable
 from mtlkit.models.base import MultiTaskModel
 
 PLACES = ("parameters", "representation")
@@ -47,7 +47,7 @@ class GradientStep:
     that were written: right where nobody else adds to ``.grad``, as in ``fit``.
 
     Raises ``ValueError`` for an unknown place or parameter, a model that shares nothing (or nothing
-    that is trained), one that reads a table other than by ``FieldEmbedding.lookup``, or, at the
+    that is trained), one that reads a table other than by ``EmbeddingTable.lookup``, or, at the
     representation, one that writes ``forward`` itself.
     """
 
@@ -343,7 +343,7 @@ class GradientStep:
                 rows = torch.stack(parts).sum(0)
             self._add_rows(table.embedding, table.repeats.touched, rows)
 
-    def _add_rows(self, embedding: FieldEmbedding, touched: Tensor, rows: Tensor) -> None:
+    def _add_rows(self, embedding: EmbeddingTable, touched: Tensor, rows: Tensor) -> None:
         """Add rows (k, dim) to the gradient of the table's rows ``touched`` (k,)."""
         table = embedding.table
         rows = rows.to(table.dtype)

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mtlkit.layers.embedding import FieldEmbedding
 from mtlkit.layers.repeats import Repeats
+from mtlkit.layers.table import EmbeddingTable
 
 # of every task, its gradient on every target; None where it has none. Of a table's lookups, the
 # first stands for all of them and holds their sum by id
@@ -28,7 +28,7 @@ class Touched(NamedTuple):
     """A table that takes part with the rows that the batch read."""
 
     name: str
-    embedding: FieldEmbedding
+    embedding: EmbeddingTable
     leaves: list[Tensor]  # looked-up rows, one (n, dim) a lookup
     start: int  # place of the first leaf among the targets
     repeats: Repeats  # of the ids of all lookups

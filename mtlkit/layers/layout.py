@@ -1,0 +1,126 @@
+"""Which rows of an embedding table a schema's columns read, and how they become one vector."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from mtlkit.data.batch import Batch
+from mtlkit.layers.sequence import Pooling, poolings
+from mtlkit.schema import Schema
+
+
+def has_scenario_field(schema: Schema) -> bool:
+    """Whether the scenario is one more id field: there are several, and it is no field already."""
+    return schema.num_scenarios > 1 and "scenario" not in schema.categorical_names
+
+
+def id_sizes(schema: Schema, scenario_field: bool) -> dict[str, int]:
+    """{what has rows of its own: their number}: fields, the scenario (""), own sequences.
+
+    The scenario's last row is that of the unknown one.
+    """
+    sizes = {field.name: field.size for field in schema.categorical}
+    if scenario_field:
+        sizes[""] = schema.num_scenarios + 1
+    return sizes | {s.name: s.size for s in schema.sequences if s.size is not None}
+
+
+def id_starts(sizes: Mapping[str, int]) -> dict[str, int]:
+    """{name: its first row}, one after the other in a single table."""
+    return dict(zip(sizes, itertools.accumulate(sizes.values(), initial=0), strict=False))
+
+
+class FieldLayout(nn.Module):
+    """A schema's columns over one table: ``ids`` to look up, and the vector made of their rows.
+
+    ``starts`` {field, "" for the scenario, sequence with ids of its own: its first row}; without
+    "" the scenario is not read. ``pooling`` and ``encoders`` as in ``FieldEmbedding``. The vector's
+    order is categorical, scenario, sequences, dense; ``width`` is its length.
+    """
+
+    offsets: Tensor
+
+    def __init__(
+        self,
+        schema: Schema,
+        embedding_dim: int,
+        starts: Mapping[str, int],
+        *,
+        pooling: Pooling | Mapping[str, Pooling] = "mean",
+        encoders: Mapping[str, nn.Module] | None = None,
+    ) -> None:
+        super().__init__()
+        self.embedding_dim = embedding_dim
+        self.with_scenario = "" in starts
+        self.sequence_names = tuple(s.name for s in schema.sequences)
+        self.poolings = poolings(pooling, self.sequence_names)
+        names = list(schema.categorical_names)
+        fields = names + [""] * self.with_scenario
+        self.num_fields = len(fields)  # ids that every row has exactly once
+        self.field_starts = {name: starts[name] for name in names}
+        self.sequence_starts = tuple(
+            starts[s.name if s.shares is None else s.shares] for s in schema.sequences
+        )
+        offsets = torch.tensor([starts[name] for name in fields], dtype=torch.int64)
+        self.register_buffer("offsets", offsets, persistent=False)  # (field,)
+        widths = [getattr(pool, "width", embedding_dim) for pool in self.poolings]
+        self.width = self.num_fields * embedding_dim + sum(widths) + schema.dense_width
+
+        encoders = encoders or {}
+        unknown = sorted(set(encoders) - set(names))
+        if unknown:
+            raise ValueError(
+                f"encoders names {unknown[0]!r}, which is no categorical field; the schema has "
+                f"{', '.join(names) or 'none'}."
+            )
+        self.encoders = nn.ModuleList(encoders.values())
+        self.encoded_columns = tuple(names.index(name) for name in encoders)
+        place = {name: number for number, name in enumerate(encoders)}  # field -> its encoder
+        self.encoded_sequences = tuple(place.get(str(s.shares)) for s in schema.sequences)
+
+    def ids(self, batch: Batch) -> Tensor:
+        """Rows of the table that the batch reads, (n,): fields row by row, then each sequence."""
+        fields = batch.categorical
+        if self.with_scenario:
+            fields = torch.cat([fields, batch.scenario.unsqueeze(1)], dim=1)
+        parts = [(fields + self.offsets).flatten()]  # (batch * field,)
+        for name, start in zip(self.sequence_names, self.sequence_starts, strict=True):
+            parts.append(batch.sequences[name][0] + start)
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+    def assemble(self, rows: Tensor, batch: Batch) -> Tensor:
+        """Arrange looked-up rows (n, dim) and the dense columns as (batch, width)."""
+        device = rows.device.type
+        # under autocast convert once here, not once for every reader
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+            rows = rows.to(torch.get_autocast_dtype(device))
+        size = batch.rows
+        start = size * self.num_fields
+        # a slice of everything would cost its backward pass a copy of everything
+        fields = rows[:start] if self.sequence_names else rows
+        fields = fields.reshape(size, self.num_fields, self.embedding_dim)
+        if self.encoded_columns:
+            fields = self._add_encoded(fields, batch)
+        parts = [fields.flatten(1)]
+        for place, name in enumerate(self.sequence_names):
+            values, offsets = batch.sequences[name]
+            entries = rows[start : start + values.shape[0]]
+            encoder = self.encoded_sequences[place]
+            if encoder is not None:
+                entries = entries + self.encoders[encoder](values).to(entries.dtype)
+            parts.append(self.poolings[place](entries, offsets, fields))
+            start = start + values.shape[0]
+        parts.append(batch.dense.to(rows.dtype))
+        return torch.cat(parts, dim=1)  # (batch, width)
+
+    def _add_encoded(self, fields: Tensor, batch: Batch) -> Tensor:
+        """Add each encoder's vector to its field: (batch, field, dim)."""
+        columns = list(fields.unbind(1))
+        for encoder, column in zip(self.encoders, self.encoded_columns, strict=True):
+            vector = encoder(batch.categorical[:, column])
+            columns[column] = columns[column] + vector.to(fields.dtype)
+        return torch.stack(columns, dim=1)
