@@ -38,14 +38,14 @@ class Event:
     """One thing that a visitor may do, decided by a logit."""
 
     name: str
-    rate: str  # the dial that says how often; 0 takes the event out of the shop
+    rate: str  # the dial that says how often; at 0 a shop has no event with a stream
     pleases: tuple[str, ...]  # the utilities that speak for it, in equal parts
     given: str = ""  # what comes first: "click", "till" or "purchase"; "": nothing
     per: str | None = None  # what the rate is counted by, if not by `given`
     sparse: bool = False  # the dial label_sparsity divides its rate
     seasonal: bool = False
     positioned: bool = False  # it loses by standing far down the page
-    appealing: bool = False  # a hidden appeal, the same for all such events, moves it
+    appealing: bool = False  # the hidden appeal moves it; means take click and checkout alone
     stream: str = ""  # generators of its own, so that nothing else moves when it comes or goes
 
 

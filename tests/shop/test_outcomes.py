@@ -221,6 +221,8 @@ def test_every_event_and_way_has_its_draws_its_dial_and_its_task():
         assert hasattr(Dials(), event.rate) and set(event.pleases) <= set(UTILITIES)
         assert event.name in tasks or event.name == "checkout"
         assert (event.name in {t.name for t in OPTIONAL_TASKS}) == bool(event.stream)
+    # an event given a click that the appeal moved would need the clicks' weight in its mean as well
+    assert {event.name for event in EVENTS if event.appealing} == {"click", "checkout"}
     for way in WAYS:
         assert way.share == 1 or way.name in UNIFORMS
         assert not isinstance(way.share, str) or hasattr(Dials(), way.share)
