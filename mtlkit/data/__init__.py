@@ -1,8 +1,10 @@
-"""Tables, encoders, splits, the synthetic shop and real data sets."""
+"""Tables, encoders, splits, joins of several tables, shards; real data sets in ``real``."""
 
 from mtlkit.data.batch import Batch
 from mtlkit.data.concatenate import concatenate
 from mtlkit.data.encode import Encoder
+from mtlkit.data.join import Join, join_splits
+from mtlkit.data.joined_schema import JoinedSchema
 from mtlkit.data.shards import ShardedTable, write_shards
 from mtlkit.data.splits import Split, check_disjoint, fit_units, split_random, split_time
 from mtlkit.data.table import Table
@@ -10,12 +12,15 @@ from mtlkit.data.table import Table
 __all__ = [
     "Batch",
     "Encoder",
+    "Join",
+    "JoinedSchema",
     "ShardedTable",
     "Split",
     "Table",
     "check_disjoint",
     "concatenate",
     "fit_units",
+    "join_splits",
     "split_random",
     "split_time",
     "write_shards",

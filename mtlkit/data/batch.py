@@ -19,7 +19,7 @@ class Batch:
     categorical int64 (batch, field); dense float32 (batch, width); sequences
     {name: (values int64 (n,), offsets int64 (batch + 1,))}; labels float32 (batch, task), 0 where
     not observed; observed bool (batch, task); scenario int64 (batch,); censored bool (batch, task)
-    or None.
+    or None; table the name of the table that the rows come from, where several are joined.
 
     A batch is a registered pytree, so that ``torch.export`` and ``torch.func`` see its tensors.
     """
@@ -31,6 +31,7 @@ class Batch:
     observed: Tensor
     scenario: Tensor
     censored: Tensor | None = None
+    table: str = ""
 
     def __len__(self) -> int:
         return len(self.scenario)
@@ -86,7 +87,7 @@ def free_rows(batch: Batch) -> list[Any]:
         for place, name in enumerate(batch.sequences)
     }
     by_field: dict[str, Any] = {f.name: {0: rows} for f in fields(batch)}
-    by_field["sequences"] = sequences
+    by_field |= {"sequences": sequences, "table": None}
     return [by_field[f.name] if getattr(batch, f.name) is not None else None for f in fields(batch)]
 
 

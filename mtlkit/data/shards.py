@@ -155,6 +155,10 @@ class ShardedTable:
             row_id=tensor("row_id"),
         )
 
+    def batch_count(self, batch_size: int) -> int:
+        """Batches of one epoch, the last one maybe smaller."""
+        return -(-len(self) // batch_size)
+
     def batches(
         self,
         batch_size: int,

@@ -92,9 +92,11 @@ class Table:
     def take(self, index: Tensor | np.ndarray | Sequence[int]) -> Table:
         """Return the rows at ``index`` (int64 (k,)) or where a bool mask (row,) is true."""
         index = self._index(index)
+        columns = vars(self.batch(index))
+        columns.pop("table")
         return Table(
             self.schema,
-            **vars(self.batch(index)),
+            **columns,
             truth={k: v.index_select(0, index) for k, v in self.truth.items()},
             keys={k: v.index_select(0, index) for k, v in self.keys.items()},
             row_id=self.row_id.index_select(0, index),
@@ -128,6 +130,10 @@ class Table:
             scenario=self.scenario.index_select(0, index),  # (k,)
             censored=None if self.censored is None else self.censored.index_select(0, index),
         )
+
+    def batch_count(self, batch_size: int) -> int:
+        """Batches of one epoch, the last one maybe smaller."""
+        return -(-len(self) // batch_size)
 
     def batches(
         self,

@@ -4,6 +4,7 @@ import torch
 
 from mtlkit.layers.embedding import FieldEmbedding
 from mtlkit.layers.experts import ExpertBank, Gate, mix
+from mtlkit.layers.joined import JoinedEmbedding, field_inputs
 from mtlkit.layers.lookup import Lookup
 from mtlkit.layers.mlp import MLP
 from mtlkit.layers.repeats import Repeats, sum_repeated
@@ -17,11 +18,13 @@ __all__ = [
     "ExpertBank",
     "FieldEmbedding",
     "Gate",
+    "JoinedEmbedding",
     "Lookup",
     "MeanPooling",
     "Repeats",
     "SumPooling",
     "Towers",
+    "field_inputs",
     "head_logits",
     "mix",
     "sum_repeated",

@@ -117,7 +117,8 @@ def evaluate(
 ) -> Any:
     """Metrics of every task on its observed rows: {task: {metric: value}}.
 
-    With ``by_scenario`` {scenario: {task: {metric: value}}}. With ``group``, the name of a key
+    With ``by_scenario`` {scenario: {task: {metric: value}}}, with an entry more ("unknown") where
+    rows have no known scenario. With ``group``, the name of a key
     column of the table (a user), binary tasks also get "gauc" and "gauc_skipped", the share of
     rows whose group has one class only. Tasks are the model's; the table may have more. Metrics are
     computed over all rows at once, never averaged over batches; without rows they are NaN. Raises
@@ -146,9 +147,12 @@ def evaluate(
     everywhere = np.ones(len(columns["scenario"]), dtype=bool)
     if not by_scenario:
         return _metrics(model.schema, predictions, columns, groups, everywhere)
+    names = [*model.schema.scenario_names]
+    if (columns["scenario"] == model.schema.unknown_scenario).any():
+        names.append(model.schema.unknown_scenario_name)
     return {
         name: _metrics(model.schema, predictions, columns, groups, columns["scenario"] == number)
-        for number, name in enumerate(model.schema.scenario_names)
+        for number, name in enumerate(names)
     }
 
 

@@ -96,8 +96,9 @@ def fit(
     second_look = SecondLook(model, balancer, forward_block)
     optimizers = Optimizers(optimizer, model, learning_rate, weight_decay)
     budget = Budget(
-        len(train), epochs, batch_size, seed, max_steps, patience, checkpoint, checkpoint_every
-    )
+        len(train), train.batch_count(batch_size), epochs, batch_size, seed, max_steps, patience,
+        checkpoint, checkpoint_every,
+    )  # fmt: skip
     description = {
         "learning_rate": learning_rate,
         "optimizer": optimizer,

@@ -27,6 +27,7 @@ class Budget:
     """How long a run goes on, in which batches, and where and when it writes its checkpoint."""
 
     rows: int
+    batches: int  # of one epoch
     epochs: int
     batch_size: int
     seed: int
@@ -34,11 +35,6 @@ class Budget:
     patience: int | None = None
     checkpoint: str | Path | None = None
     checkpoint_every: int | None = None
-
-    @property
-    def batches(self) -> int:
-        """Batches of one epoch."""
-        return -(-self.rows // self.batch_size)
 
 
 class RunState:

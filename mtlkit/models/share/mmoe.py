@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from mtlkit.data.batch import Batch
-from mtlkit.layers.embedding import FieldEmbedding
 from mtlkit.layers.experts import ExpertBank, Gate, mix
+from mtlkit.layers.joined import field_inputs
 from mtlkit.layers.towers import Towers
 from mtlkit.models.base import Inputs, MultiTaskModel
 from mtlkit.schema import Schema
@@ -33,7 +33,7 @@ class MMoE(MultiTaskModel):
         hidden: Sequence[int] = (128, 64),
         tower: Sequence[int] = (32,),
         dropout: float = 0.0,
-        inputs: Inputs = FieldEmbedding,
+        inputs: Inputs = field_inputs,
     ) -> None:
         super().__init__(schema)
         self.embedding = inputs(schema, embedding_dim)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from mtlkit.data.batch import Batch
-from mtlkit.layers.embedding import FieldEmbedding
+from mtlkit.layers.joined import field_inputs
 from mtlkit.layers.mlp import MLP
 from mtlkit.layers.towers import Towers
 from mtlkit.models.base import Inputs, MultiTaskModel
@@ -42,7 +42,7 @@ class SharedBottom(MultiTaskModel):
         hidden: Sequence[int] = (128, 64),
         tower: Sequence[int] = (32,),
         dropout: float = 0.0,
-        inputs: Inputs = FieldEmbedding,
+        inputs: Inputs = field_inputs,
     ) -> None:
         super().__init__(schema)
         self.embedding = inputs(schema, embedding_dim)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlkit.data.batch import Batch
-from mtlkit.layers.embedding import FieldEmbedding
+from mtlkit.layers.joined import field_inputs
 from mtlkit.models.base import Inputs, MultiTaskModel
 from mtlkit.models.share.shared_bottom import SharedBottom
 from mtlkit.schema import Schema
@@ -36,7 +36,7 @@ class SingleTask(MultiTaskModel):
         hidden: Sequence[int] = (128, 64),
         tower: Sequence[int] = (32,),
         dropout: float = 0.0,
-        inputs: Inputs = FieldEmbedding,
+        inputs: Inputs = field_inputs,
     ) -> None:
         super().__init__(schema)
         self.networks = nn.ModuleList(
