@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import torch
 
 from mtlkit.comparison.fingerprint import Fingerprints, NoFingerprint, of_options, version_of
 from mtlkit.comparison.plan import Plan, Run
+from mtlkit.files import write_text
 
 FORMAT = 1
 
@@ -98,17 +97,7 @@ def write_run(path: Path, run: Run) -> None:
     """Write a run, whole or not at all."""
     plain = json.loads(json.dumps(run._asdict()))  # tuples become lists, as they come back
     content = {"name": path.name, "checksum": _checksum(plain), "run": plain}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=path.stem[:40], suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            json.dump(content, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def _checksum(run: Any) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import pickle
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from mtlkit.files import atomically
 
 FORMAT = 2
 
@@ -21,21 +21,10 @@ class CheckpointError(ValueError):
 def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
     """Write ``state`` (tensors, plain values, lists and dicts of these) to ``path``, atomically.
 
-    The bytes go to a temporary file in the same folder, reach the disk (flush, fsync) and only then
-    take the name ``path``: a crash at any moment leaves the old file or the new one, never half.
+    A crash at any moment leaves the old file or the new one, never half (``mtlkit.files``).
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=path.name + ".", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            torch.save({"format": FORMAT, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with atomically(path) as file:
+        torch.save({"format": FORMAT, **state}, file)
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:

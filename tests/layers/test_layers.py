@@ -3,7 +3,16 @@ import pytest
 import torch
 from torch import nn
 
-from mtlkit.layers import MLP, ExpertBank, FieldEmbedding, Gate, mix, sum_repeated
+from mtlkit.layers import (
+    MLP,
+    ExpertBank,
+    FieldEmbedding,
+    Gate,
+    Lookup,
+    Towers,
+    mix,
+    sum_repeated,
+)
 from mtlkit.schema import Categorical, Schema
 from tests import tiny
 
@@ -192,3 +201,92 @@ def test_scenario_that_is_a_field_already_is_not_added_again():
     assert FieldEmbedding(schema, 4).layout.with_scenario
     assert not FieldEmbedding(listed, 4).layout.with_scenario
     assert FieldEmbedding(listed, 4).width == 3 * 4
+
+
+def test_an_encoder_adds_what_is_known_of_an_id_in_the_field_and_in_sequences_that_share_it():
+    schema = tiny.schema()
+    batch = tiny.all_rows(tiny.table(schema, rows=9))
+    facts = torch.randn(6, 5)  # one row an item
+    encoder = Lookup(facts, torch.nn.Linear(5, 3))
+    layer = FieldEmbedding(schema, 3, encoders={"item": encoder}).double()
+    encoder.double()
+    plain = FieldEmbedding(schema, 3).double()
+    with torch.no_grad():
+        plain.table.copy_(layer.table)
+        start = layer.layout.field_starts["item"]
+        plain.table[start : start + 6] += encoder(torch.arange(6))
+    torch.testing.assert_close(layer(batch), plain(batch))
+    layer(batch).sum().backward()
+    assert encoder.encoder.weight.grad.abs().sum() > 0
+    assert "layout.encoders.0.features" in layer.state_dict()
+
+
+def test_each_sequence_may_have_a_pooling_of_its_own_or_a_module():
+    class Newest(torch.nn.Module):
+        """The last entry's row beside the row's own item, zero where there is none."""
+
+        width = 6
+
+        def forward(self, rows, offsets, fields):
+            padded = torch.cat([rows, rows.new_zeros(1, rows.shape[1])])
+            last = torch.where(offsets[1:] > offsets[:-1], offsets[1:] - 1, len(rows))
+            return torch.cat([padded[last], fields[:, 1]], dim=1)
+
+    schema = tiny.schema()
+    batch = tiny.all_rows(tiny.table(schema, rows=9))
+    layer = FieldEmbedding(schema, 3, pooling={"viewed": Newest(), "words": "sum"})
+    mean = FieldEmbedding(schema, 3)
+    assert layer.width == mean.width + 3
+    x = layer(batch)
+    start = layer.layout.num_fields * 3
+    values, offsets = batch.sequences["viewed"]
+    rows = layer.table[values + layer.layout.field_starts["item"]]
+    for row in range(9):
+        first, end = offsets[row], offsets[row + 1]
+        expected = rows[end - 1] if end > first else torch.zeros(3)
+        torch.testing.assert_close(x[row, start : start + 3], expected)
+        torch.testing.assert_close(x[row, start + 3 : start + 6], x[row, 3:6])  # the item itself
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"pooling": {"nothing": "sum"}}, "names 'nothing', which is no sequence"),
+        ({"pooling": {"words": "max"}}, 'pooling is "mean", "sum" or a module, not'),
+        ({"encoders": {"price": torch.nn.Identity()}}, "'price', which is no categorical field"),
+    ],
+)
+def test_poolings_and_encoders_that_do_not_fit_are_refused(options, words):
+    with pytest.raises(ValueError, match=words):
+        FieldEmbedding(tiny.schema(), 3, **options)
+    with pytest.raises(ValueError, match="one row an id"):
+        Lookup(torch.arange(6), torch.nn.Identity())
+
+
+def test_the_unknown_scenario_adds_nothing_until_training_has_rows_of_it():
+    schema = tiny.schema("click", sequences=False)
+    table = tiny.table(schema, rows=30)
+    layer = FieldEmbedding(schema, 3)
+    strange = tiny.all_rows(table)
+    strange.scenario = torch.full_like(strange.scenario, schema.unknown_scenario)
+    assert layer(strange)[:, 6:9].abs().sum() == 0
+    optimizer = torch.optim.Adam(layer.parameters(), 0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        layer(tiny.all_rows(table)).square().sum().backward()
+        optimizer.step()
+    assert layer(strange)[:, 6:9].abs().sum() == 0
+    assert layer(tiny.all_rows(table))[:, 6:9].abs().sum() > 0
+
+
+def test_towers_give_each_task_its_own_and_refuse_an_unknown_one():
+    schema = tiny.schema("click", "category")
+    towers = Towers(schema, 4, (5,))
+    x = torch.randn(7, 4)
+    logits = towers({"click": x, "category": -x})
+    assert logits["click"].shape == (7,) and logits["category"].shape == (7, 3)
+    torch.testing.assert_close(logits["category"], towers.of("category")(-x))
+    torch.testing.assert_close(towers(x)["click"], logits["click"])
+    assert [len(part) for part in (towers, towers[:1])] == [2, 1]
+    with pytest.raises(ValueError, match="Unknown task 'dwell'"):
+        towers.of("dwell")

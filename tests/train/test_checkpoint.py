@@ -52,7 +52,7 @@ def test_bytes_reach_the_disk_before_the_name_changes(tmp_path, monkeypatch):
         type(tmp_path), "replace", lambda self, to: (events.append("replace"), replace(self, to))[1]
     )
     save_checkpoint(tmp_path / "run.pt", {"step": 1})
-    assert events == ["fsync", "replace"]
+    assert events[:2] == ["fsync", "replace"]  # and the folder, where the system can
 
 
 class Stranger:

@@ -341,3 +341,16 @@ def test_a_log1p_task_is_selected_on_the_scale_of_its_loss(setting):
     # the share of the loss of a constant that is gone: 1 - mean (z - s)^2 / var s
     z, s = (np.log1p(p[mask]) - 1) / 0.5, (np.log1p(y) - 1) / 0.5
     assert found["r2_log"] == pytest.approx(1 - ((z - s) ** 2).mean() / s.var(), abs=1e-5)
+
+
+def test_rows_of_no_known_scenario_are_reported_as_unknown_and_nowhere_else():
+    table = tiny.table(tiny.schema("click"), 200)
+    model = SharedBottom(table.schema, embedding_dim=3, hidden=(4,), tower=())
+    assert set(evaluate(model, table, by_scenario=True)) == {"place 0", "place 1"}
+    table.scenario[:60] = table.schema.unknown_scenario
+    found = evaluate(model, table, by_scenario=True)
+    assert list(found) == ["place 0", "place 1", "unknown"]
+    names = (*table.schema.scenario_names, "unknown")
+    for number, name in enumerate(names):
+        alone = evaluate(model, table.take(table.scenario == number))["click"]
+        assert found[name]["click"] == pytest.approx(alone, rel=1e-6)
