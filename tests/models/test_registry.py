@@ -1,12 +1,15 @@
 """What every architecture of the registries promises: tests that take their names from them."""
 
 import inspect
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
 from torch.export import export
 
 from mtlkit import models
+from mtlkit.balance import Balancer, GradientStep
 from mtlkit.data.batch import free_rows
 from mtlkit.losses import masked_mean
 from mtlkit.models import ADAPTING, LINKS, SHARING, Constant, Link, MultiTaskModel
@@ -52,6 +55,32 @@ def test_a_training_step_on_device_meta_meets_no_host_sync_and_no_mixed_devices(
     optimizer.step()
     assert losses.shape == (model.schema.num_tasks,) and losses.device.type == "meta"
     assert all(value.device.type == "meta" for value in model.predict(batch).values())
+
+
+class Sum(Balancer):
+    """Adds the task gradients: a rule of gradients that needs no number on the host."""
+
+    needs_gradients = True
+    weighs_heads = False
+
+    def combine(self, losses, gradients):
+        return gradients.matrix.sum(0)
+
+
+@pytest.mark.parametrize("name", [n for n in registry.EVERY if n != "single-task"])
+def test_the_engine_of_gradients_waits_for_nothing_before_the_rule_does(name):
+    batch = batch_of(name).to("meta")
+    model = registry.make(name).to("meta")
+    losses = GradientStep(model, Sum(), "representation").run(batch, nullcontext)
+    assert losses.device.type == "meta"
+    assert all(p.grad.device.type == "meta" for p in model.parameters() if p.grad is not None)
+    if not list(model.embeddings()):
+        return
+    # over the rows of a table the one number that is waited for is how many ids repeat
+    with pytest.raises(NotImplementedError, match="nonzero") as caught:
+        GradientStep(registry.make(name).to("meta"), Sum()).run(batch, nullcontext)
+    files = [Path(frame.path).name for frame in caught.traceback if "mtlkit" in str(frame.path)]
+    assert files[-1] == "repeats.py"
 
 
 @pytest.mark.parametrize("name", registry.EVERY)
