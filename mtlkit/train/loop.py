@@ -19,7 +19,7 @@ from mtlkit.train.evaluation import evaluate, selection_score
 from mtlkit.train.history import History
 from mtlkit.train.optim import Optimizers, clip_gradients
 from mtlkit.train.randomness import SecondLook, seeded
-from mtlkit.train.state import Budget, RunState
+from mtlkit.train.state import Budget, RunState, saved_option
 
 
 def fit(
@@ -84,6 +84,8 @@ def fit(
     ``CheckpointError`` for the checkpoint of another run.
     """
     home = choose_device(device)
+    if precision == "auto" and resume:
+        precision = saved_option(checkpoint, "precision") or precision
     precision = choose_precision(precision, home, model, min(batch_size, len(train)))
     forward_block = autocast(precision, home)
     _check(model, train, validation, epochs=epochs, batch_size=batch_size, clip_norm=clip_norm)
