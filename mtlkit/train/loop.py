@@ -56,7 +56,8 @@ def fit(
         weights of its best epoch by ``selection_score``, otherwise with the last ones; in
         evaluation mode (no dropout) in both cases.
     optimizer, learning_rate, weight_decay
-        "adam", "adamw", "lazy_adam" (faster with large tables) or "sgd": ``mtlkit.train.optim``.
+        "adam", "adamw", "lazy_adam" (pays from some 300,000 ids on) or "sgd": see
+        ``mtlkit.train.optim``.
     balancer
         Gives the weights w of the total loss, the sum of w_k L_k, or combines the task gradients.
         None: the weights that the schema's tasks carry (1 each unless set).
