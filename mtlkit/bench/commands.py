@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     what = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     training = what.add_parser("training", help="samples a second against a plain PyTorch loop")
     training.add_argument("--rounds", type=int, default=3, help="rounds to take medians over")
+    training.add_argument("--bf16", action="store_true", help="measure bf16 where it loses, too")
     balance = what.add_parser("balance", help="a step of every balancer against equal weighting")
     balance.add_argument("--tasks", type=int, nargs="+", default=[4, 8], help="numbers of tasks")
     balance.add_argument("--steps", type=int, default=40, help="steps to take medians over")
@@ -46,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         from mtlkit.bench.training import measure_training
 
         result = measure_training(
-            rows=40_000 if quick else 320_000, rounds=1 if quick else options.rounds
+            rows=40_000 if quick else 320_000,
+            rounds=1 if quick else options.rounds,
+            bf16=options.bf16,
         )
     elif options.what == "balance":
         from mtlkit.bench.balancing import measure_steps

@@ -9,22 +9,22 @@ from typing import Any
 import joblib
 from joblib.externals.loky import get_reusable_executor
 
-from mtlkit.bench.training import make_data
 from mtlkit.comparison import Comparison, compare
 from mtlkit.data.splits import Split, split_random
 from mtlkit.models import MMoE, SharedBottom
+from mtlkit.shop.market import Market
 
 
 def measure_comparing(
     rows: int, rounds: int, jobs: int | None = None, seeds: int = 4
 ) -> dict[str, Any]:
-    """Two models a seed, two epochs each, alternately with jobs=1 and over processes.
+    """Two models a seed on the small shop, two epochs each, with jobs=1 and over processes.
 
     "cold" starts the workers anew, "warm" finds those of the comparison before. Ratios are medians
     over rounds; "same numbers" is True when all runs agree to the last bit.
     """
     jobs = jobs or joblib.cpu_count(only_physical_cores=True)
-    split = split_random(make_data(rows), seed=0)
+    split = split_random(Market("small").impressions(rows), seed=0)
     seconds: dict[str, list[float]] = {"one process": [], "cold": [], "warm": []}
     same = []
     for _ in range(rounds):

@@ -22,7 +22,7 @@ from mtlkit.data.table import Table
 from mtlkit.metrics import auc
 from mtlkit.models import MMoE
 from mtlkit.schema import Categorical, Dense, Schema, Task
-from mtlkit.train.device import has_fast_bfloat16
+from mtlkit.train.device import autocast, bfloat16_gain, has_fast_bfloat16
 from mtlkit.train.evaluation import predict
 from mtlkit.train.loop import fit
 from mtlkit.train.randomness import seeded
@@ -152,6 +152,29 @@ def train_ours(
     return history.seconds, [auc(labels[:, k], predictions[name]) for k, name in enumerate(TASKS)]
 
 
+def train_bare(
+    train: Table, validation: Table, seed: int, *, precision: str
+) -> tuple[float, list[float]]:
+    """The same of mtlkit's model in a loop of six lines: what ``fit`` adds is the difference."""
+    with seeded(seed):
+        model = MMoE(
+            train.schema, embedding_dim=DIM, experts=EXPERTS, hidden=HIDDEN, tower=(TOWER,)
+        )
+    optimizer = torch.optim.Adam(model.parameters(), lr=RATE, fused=True)
+    forward_block = autocast(precision, torch.device("cpu"))
+    start = time.perf_counter()
+    for batch in train.batches(BATCH, shuffle=True, seed=seed):
+        optimizer.zero_grad()
+        with forward_block():
+            logits = model(batch)
+        model.losses(logits, batch).sum().backward()
+        optimizer.step()
+    seconds = time.perf_counter() - start
+    predictions = predict(model, validation)
+    labels = validation.labels.numpy()
+    return seconds, [auc(labels[:, k], predictions[name]) for k, name in enumerate(TASKS)]
+
+
 def gemm_rate(seconds: float = 0.5) -> float:
     """Floating-point operations a second of float32 matrix products, 1024 x 1024."""
     a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
@@ -171,15 +194,23 @@ def operations_per_sample() -> int:
     return 3 * 2 * (EXPERTS * expert + len(TASKS) * task)
 
 
-def measure_training(rows: int, rounds: int) -> dict[str, Any]:
-    """Interleaved rounds of every program; medians of samples a second, mean AUC, ratios."""
+def measure_training(rows: int, rounds: int, *, bf16: bool = False) -> dict[str, Any]:
+    """Interleaved rounds of every program; medians of samples a second, mean AUC, ratios.
+
+    bfloat16 is measured where "auto" would choose it, or with ``bf16``.
+    """
     train, validation = make_data(rows, seed=0), make_data(max(rows // 4, 1000), seed=2)
     programs: dict[str, Callable[[int], tuple[float, list[float]]]] = {
         "plain loop": partial(train_plain, train, validation),
     }
     fast = has_fast_bfloat16(torch.device("cpu"))
+    precisions = ("fp32", "bf16") if fast or bf16 else ("fp32",)
+    for precision in precisions:
+        programs[f"bare loop, {precision}"] = partial(
+            train_bare, train, validation, precision=precision
+        )
     for optimizer in ("adam", "lazy_adam"):
-        for precision in ("fp32", "bf16") if fast else ("fp32",):
+        for precision in precisions:
             programs[f"fit, {optimizer}, {precision}"] = partial(
                 train_ours, train, validation, optimizer=optimizer, precision=precision
             )
@@ -197,6 +228,9 @@ def measure_training(rows: int, rounds: int) -> dict[str, Any]:
         "machine": {
             "processor": platform.processor() or platform.machine(),
             "threads": torch.get_num_threads(),
+            "instructions": torch.backends.cpu.get_cpu_capability(),
+            "fast bfloat16": has_fast_bfloat16(torch.device("cpu")),
+            "a layer in bfloat16, times as fast": bfloat16_gain(),
             "torch": torch.__version__,
             "float32 products, GFLOP/s": ceiling * operations_per_sample() / 1e9,
             "float32 ceiling, samples/s": ceiling,

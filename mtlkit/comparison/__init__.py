@@ -1,9 +1,29 @@
-"""Paired comparisons over seeds, with intervals and costs, and the search for a rate."""
+"""Paired comparisons over seeds, with intervals and costs, and the search for a rate.
 
-from mtlkit.comparison.interval import Interval, paired_interval, verdict
-from mtlkit.comparison.runs import compare
-from mtlkit.comparison.search import RateSearch, search_rate
-from mtlkit.comparison.table import Comparison
+Each name is loaded when it is first used: the processes that ``compare`` starts need no intervals,
+and scipy's statistics take as long to load as torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mtlkit.comparison.interval import Interval, paired_interval, verdict
+    from mtlkit.comparison.runs import compare
+    from mtlkit.comparison.search import RateSearch, search_rate
+    from mtlkit.comparison.table import Comparison
+
+_HOME = {
+    "Comparison": "table",
+    "Interval": "interval",
+    "RateSearch": "search",
+    "compare": "runs",
+    "paired_interval": "interval",
+    "search_rate": "search",
+    "verdict": "interval",
+}
 
 __all__ = [
     "Comparison",
@@ -14,3 +34,11 @@ __all__ = [
     "search_rate",
     "verdict",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'mtlkit.comparison' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"mtlkit.comparison.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

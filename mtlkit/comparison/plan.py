@@ -58,6 +58,7 @@ class Plan:
     trainer: Callable[..., Any]
     evaluator: Callable[..., Any]
     threads: int
+    fast_bfloat16: bool = False  # of the CPU, measured once for all processes
     seen: list[weakref.ref[Any]] = field(default_factory=list)
     drawn: tuple[int, Split] | None = None
     sent: bool = False  # whether this is the copy of another process

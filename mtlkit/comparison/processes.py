@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from concurrent.futures import Future
 from pathlib import Path
+from queue import SimpleQueue
 
 from mtlkit.comparison.plan import Plan, Run
 from mtlkit.comparison.store import write_run
-from mtlkit.train.device import choose_device
+from mtlkit.train.device import choose_device, remember_fast_bfloat16
+
+Wanted = tuple[str, int, Path | None]  # candidate, seed, the file to keep the run in
 
 # What is set inside a test, a test worker, and a notebook that the course executes.
 ONE_PROCESS = ("PYTEST_CURRENT_TEST", "PYTEST_XDIST_WORKER", "MTLKIT_MODE")
@@ -62,25 +66,61 @@ def packed(plan: Plan) -> bytes:
 
 
 def over_processes(
-    content: bytes, wanted: Sequence[tuple[str, int, Path | None]], jobs: int, threads: int
+    plan: Plan, content: bytes, wanted: Sequence[Wanted], jobs: int
 ) -> Iterator[Run]:
-    """Run every (candidate, seed, file to keep it in); what is done first comes first.
+    """Every wanted run; what is done first comes first.
 
-    The plan travels once, in a file, not once a run: its tables are the largest part by far. The
-    workers stay ready for some minutes, so a second comparison starts at once.
+    ``content`` is the plan, ``packed``. This process is one of ``jobs``: a new one takes seconds to
+    load torch. The plan travels once, in a file, not once a run: its tables are the largest part by
+    far. The workers stay ready for some minutes, so a second comparison starts at once.
     """
-    import joblib
+    from joblib.externals.loky import get_reusable_executor
 
-    with tempfile.TemporaryDirectory(
-        prefix="mtlkit-compare-", ignore_cleanup_errors=True
-    ) as folder:
+    todo, done = deque(wanted), SimpleQueue[Future[Run]]()
+    with tempfile.TemporaryDirectory(prefix="mtlkit-", ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "plan.pickle"
         path.write_bytes(content)
-        tasks = (joblib.delayed(run_here)(path, *one) for one in wanted)
-        with joblib.parallel_config(backend="loky", inner_max_num_threads=threads):
-            parallel = joblib.Parallel(jobs, batch_size=1, return_as="generator_unordered")
-            with closing(parallel(tasks)) as results:
-                yield from results
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(plan.threads))
+        executor = get_reusable_executor(jobs - 1, timeout=300, env={**threads, "MTLKIT_JOBS": "1"})
+
+        def send_next(before: Future[Run] | None = None) -> None:
+            """Give a free worker its next run; called by the executor when ``before`` is done."""
+            if before is not None:
+                done.put(before)
+                if before.cancelled() or before.exception() is not None:
+                    return
+            one = _taken(todo)
+            if one is None:
+                return
+            try:
+                executor.submit(run_here, path, *one).add_done_callback(send_next)
+            except Exception as error:  # its workers are gone: whoever waits must hear of it
+                failed: Future[Run] = Future()
+                failed.set_exception(error)
+                done.put(failed)
+
+        try:
+            for _ in range(jobs - 1):
+                send_next()
+            left = len(wanted)
+            while left:
+                one = _taken(todo)
+                if one is not None:
+                    yield kept(plan, *one)
+                    left -= 1
+                while left and (one is None or not done.empty()):  # nothing to take: wait
+                    yield done.get().result()
+                    left -= 1
+        finally:
+            todo.clear()  # after an error or an interrupt nobody begins another run
+
+
+def _taken(todo: deque[Wanted]) -> Wanted | None:
+    """The next of ``todo``, which this process and the executor's thread share; None: all taken."""
+    try:
+        return todo.popleft()
+    except IndexError:
+        return None
 
 
 _plans: dict[Path, Plan] = {}  # in a worker: the plan at hand
@@ -88,10 +128,10 @@ _plans: dict[Path, Plan] = {}  # in a worker: the plan at hand
 
 def run_here(path: Path, candidate: str, seed: int, keep: Path | None) -> Run:
     """In a worker: one run of the plan that lies at ``path``."""
-    os.environ["MTLKIT_JOBS"] = "1"  # a comparison inside a run stays in its process
     if path not in _plans:
         _plans.clear()
         _plans[path] = pickle.loads(path.read_bytes())  # written by over_processes, just now
+        remember_fast_bfloat16(_plans[path].fast_bfloat16)
     return kept(_plans[path], candidate, seed, keep)
 
 

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import torch
 
 from mtlkit.comparison.plan import Plan, Run
-from mtlkit.comparison.processes import choose_jobs, kept, over_processes, packed
+from mtlkit.comparison.processes import Wanted, choose_jobs, kept, over_processes, packed
 from mtlkit.comparison.store import RunStore, read_run
 from mtlkit.comparison.table import Comparison
 from mtlkit.data.splits import Split
+from mtlkit.train.device import has_fast_bfloat16
 from mtlkit.train.evaluation import evaluate
 from mtlkit.train.loop import fit
 from mtlkit.train.progress import progress_bar
@@ -84,8 +86,8 @@ def compare(
         move last digits. "auto": the physical cores; 1 where that would not do, see
         ``comparison.processes.choose_jobs``. Candidates may be lambdas and classes of a notebook.
         What they write elsewhere (a list of models, say) stays in their process. A process takes
-        some seconds to start and holds the tables a second time. More threads than one pay for few
-        and large runs, on cores that nobody else uses.
+        some seconds to start and holds the tables once more; this one is the first of them. More
+        threads than one pay for few and large runs, on cores that nobody else uses.
     store, store_key
         A folder that keeps each run as it ends. A comparison that is called again reads what is
         there and does the rest, so an interrupted one goes on. A run is read only if all is equal
@@ -112,8 +114,9 @@ def compare(
         raise ValueError(f"threads must be a whole number from 1, not {threads!r}.")
     if store_key is not None and store is None:
         raise ValueError("store_key names the code of stored runs: give store too.")
+    fast = has_fast_bfloat16(torch.device("cpu"))
     plan = Plan(
-        dict(candidates), split, options, on, by_scenario, group, trainer, evaluator, threads
+        dict(candidates), split, options, on, by_scenario, group, trainer, evaluator, threads, fast
     )
     processes = choose_jobs(jobs, plan, own_code=trainer is not fit or evaluator is not evaluate)
     wanted = [(name, seed) for seed in seeds for name in candidates]
@@ -143,7 +146,7 @@ def _runs(
     jobs: int | str,
 ) -> Iterator[Run]:
     """Every wanted run, stored or done now; in this process, or those to be done over several."""
-    missing: list[tuple[str, int, Path | None]] = []
+    missing: list[Wanted] = []
     for name, seed in wanted:
         place = store.place(name, seed) if store is not None else None
         run = read_run(place) if place is not None else None
@@ -161,7 +164,7 @@ def _runs(
                 raise
             warnings.warn(f"One process after all. {error}", stacklevel=4)
         else:
-            yield from over_processes(content, missing, min(processes, len(missing)), plan.threads)
+            yield from over_processes(plan, content, missing, min(processes, len(missing)))
             return
     for name, seed, place in missing:
         yield kept(plan, name, seed, place)

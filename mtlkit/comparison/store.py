@@ -23,8 +23,9 @@ class RunStore:
 
     The key covers the candidate's name, the code of its factory, of trainer and evaluator, the
     merged options, the content of the tables that the run reads, seed, threads, where it measures,
-    and the versions of torch and mtlkit. ``store_key``, a text, stands in for the code: for code
-    that cannot be read, or that changes without changing what it does.
+    whether the CPU is fast at bfloat16, and the versions of torch and mtlkit. ``store_key``, a
+    text, stands in for the code: for code that cannot be read, or that changes without changing
+    what it does.
     """
 
     def __init__(self, folder: str | Path, plan: Plan, store_key: str | None = None) -> None:
@@ -68,6 +69,7 @@ class RunStore:
             "data": self._data(seed),
             "seed": seed,
             "threads": plan.threads,
+            "fast bfloat16": plan.fast_bfloat16,  # what precision="auto" follows
             "measures": [plan.on, plan.by_scenario, plan.group],
             "versions": [torch.__version__, version_of("mtlkit")],
         }

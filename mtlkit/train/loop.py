@@ -19,7 +19,7 @@ from mtlkit.train.evaluation import evaluate, selection_score
 from mtlkit.train.history import History
 from mtlkit.train.optim import Optimizers, clip_gradients
 from mtlkit.train.randomness import SecondLook, seeded
-from mtlkit.train.state import Budget, RunState
+from mtlkit.train.state import Budget, RunState, saved_option
 
 
 def fit(
@@ -56,7 +56,8 @@ def fit(
         weights of its best epoch by ``selection_score``, otherwise with the last ones; in
         evaluation mode (no dropout) in both cases.
     optimizer, learning_rate, weight_decay
-        "adam", "adamw", "lazy_adam" (faster with large tables) or "sgd": ``mtlkit.train.optim``.
+        "adam", "adamw", "lazy_adam" (pays from some 300,000 ids on) or "sgd": see
+        ``mtlkit.train.optim``.
     balancer
         Gives the weights w of the total loss, the sum of w_k L_k, or combines the task gradients.
         None: the weights that the schema's tasks carry (1 each unless set).
@@ -84,6 +85,8 @@ def fit(
     ``CheckpointError`` for the checkpoint of another run.
     """
     home = choose_device(device)
+    if precision == "auto" and resume:
+        precision = saved_option(checkpoint, "precision") or precision
     precision = choose_precision(precision, home, model, min(batch_size, len(train)))
     forward_block = autocast(precision, home)
     _check(model, train, validation, epochs=epochs, batch_size=batch_size, clip_norm=clip_norm)

@@ -22,6 +22,12 @@ class RowAdam(torch.optim.Optimizer):
     algorithm 1), with t the number of steps of the table. It differs from Adam in one thing: the
     moments of a row that the batch did not touch neither decay nor move it. A dense gradient counts
     as touching every row, and is then exactly Adam.
+
+    Adam streams the whole table once a step; this one sorts the ids of the batch and fetches and
+    writes back single rows, which costs more until the table is some ten times what a batch
+    touches. A step of the table took, for 2048 rows of 16 ids and 16 columns on one thread (two),
+    1.3 (1.5) times as long as Adam's at 10,000 ids, 1.2 (1.1) at 100,000, 1.0 (0.8) at 207,000, 0.8
+    (0.5) at 300,000, 0.18 at a million, 0.02 at ten millions: ``mtlkit bench optimizers``.
     """
 
     def __init__(
@@ -89,7 +95,8 @@ class Optimizers:
 
     ``name`` is ``"adam"`` (Kingma and Ba 2015; ``weight_decay`` adds to the gradient), ``"adamw"``
     (decay apart from the gradient), ``"lazy_adam"`` (Adam, with ``RowAdam`` and no decay on the
-    embedding tables) or ``"sgd"`` (w <- w - rate * gradient). Raises ``ValueError`` for another.
+    embedding tables; for those from some 300,000 ids on) or ``"sgd"`` (w <- w - rate * gradient).
+    Raises ``ValueError`` for another.
     """
 
     def __init__(

@@ -37,6 +37,13 @@ class Budget:
     checkpoint_every: int | None = None
 
 
+def saved_option(checkpoint: str | Path | None, option: str) -> Any:
+    """An option of the run that the checkpoint holds; None where there is no such file yet."""
+    if checkpoint is None or not Path(checkpoint).exists():
+        return None
+    return load_checkpoint(checkpoint)["description"][option]
+
+
 class RunState:
     """Everything that ``fit`` must remember to continue a run bit for bit.
 

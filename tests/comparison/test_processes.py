@@ -15,7 +15,7 @@ from mtlkit.comparison.plan import Plan
 from mtlkit.comparison.processes import ONE_PROCESS, choose_jobs, packed
 from mtlkit.data.splits import split_random
 from mtlkit.models import SharedBottom, SingleTask
-from mtlkit.train import evaluate, fit
+from mtlkit.train import device, evaluate, fit
 from tests import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -189,3 +189,28 @@ def test_a_script_without_a_main_guard_may_use_processes(tmp_path):
         capture_output=True, text=True, encoding="utf-8", check=False,
     )  # fmt: skip
     assert done.stdout == "equal\n", done.stderr
+
+
+def test_this_process_is_one_of_the_two(tmp_path):
+    def notes(model, train, validation, **options):
+        (tmp_path / f"{os.getpid()}-{type(model).__name__}-{options['seed']}").touch()
+        return fit(model, train, validation, **options)
+
+    contest(trainer=notes, jobs=2)
+    names = [path.name for path in tmp_path.iterdir()]
+    processes = {name.split("-")[0] for name in names}
+    assert len(names) == 6 and len(processes) == 2 and str(os.getpid()) in processes
+    assert len({name.partition("-")[2] for name in names}) == 6  # no run twice
+
+
+def test_the_other_process_takes_this_ones_word_on_bfloat16(tmp_path, monkeypatch):
+    monkeypatch.setattr("mtlkit.comparison.runs.has_fast_bfloat16", lambda device: True)
+
+    def notes(model, train, validation, **options):
+        here = "here" if os.getpid() == parent else "there"
+        (tmp_path / here).write_text(str(device._measured), encoding="utf-8")
+        return fit(model, train, validation, **options)
+
+    parent = os.getpid()
+    contest(trainer=notes, jobs=2)
+    assert (tmp_path / "there").read_text(encoding="utf-8") == "[True]"
