@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 from mtlkit.comparison.plan import Plan, Run
 from mtlkit.comparison.store import write_run
@@ -70,9 +71,10 @@ def over_processes(
 ) -> Iterator[Run]:
     """Every wanted run; what is done first comes first.
 
-    ``content`` is the plan, ``packed``. This process is one of ``jobs``: a new one takes seconds to
-    load torch. The plan travels once, in a file, not once a run: its tables are the largest part by
-    far. The workers stay ready for some minutes, so a second comparison starts at once.
+    ``content`` is the plan, ``packed``. This process is one of ``jobs``; a new one loads torch for
+    seconds and takes its first run only when it is ready, so short comparisons end without it. The
+    plan travels once, in a file, not once a run: its tables are the largest part by far. Workers
+    stay ready for some minutes, so a second comparison has them at once.
     """
     from joblib.externals.loky import get_reusable_executor
 
@@ -83,25 +85,25 @@ def over_processes(
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(plan.threads))
         executor = get_reusable_executor(jobs - 1, timeout=300, env={**threads, "MTLKIT_JOBS": "1"})
 
-        def send_next(before: Future[Run] | None = None) -> None:
-            """Give a free worker its next run; called by the executor when ``before`` is done."""
-            if before is not None:
-                done.put(before)
-                if before.cancelled() or before.exception() is not None:
-                    return
-            one = _taken(todo)
-            if one is None:
-                return
-            try:
-                executor.submit(run_here, path, *one).add_done_callback(send_next)
-            except Exception as error:  # its workers are gone: whoever waits must hear of it
-                failed: Future[Run] = Future()
-                failed.set_exception(error)
-                done.put(failed)
+        def send_next(before: Future[Any]) -> None:
+            """Give a free worker its next run; the executor calls it when ``before`` is done."""
+            failed = before.cancelled() or before.exception() is not None
+            one = None if failed else _taken(todo)
+            if one is not None:
+                try:
+                    executor.submit(run_here, path, *one).add_done_callback(finish)
+                except Exception as error:  # its workers are gone: whoever waits must hear of it
+                    lost: Future[Run] = Future()
+                    lost.set_exception(error)
+                    done.put(lost)
+
+        def finish(run: Future[Run]) -> None:
+            done.put(run)
+            send_next(run)
 
         try:
             for _ in range(jobs - 1):
-                send_next()
+                executor.submit(get_ready, path).add_done_callback(send_next)
             left = len(wanted)
             while left:
                 one = _taken(todo)
@@ -128,11 +130,16 @@ _plans: dict[Path, Plan] = {}  # in a worker: the plan at hand
 
 def run_here(path: Path, candidate: str, seed: int, keep: Path | None) -> Run:
     """In a worker: one run of the plan that lies at ``path``."""
+    get_ready(path)
+    return kept(_plans[path], candidate, seed, keep)
+
+
+def get_ready(path: Path) -> None:
+    """In a worker: read the plan, which loads torch and whatever else the runs need."""
     if path not in _plans:
         _plans.clear()
         _plans[path] = pickle.loads(path.read_bytes())  # written by over_processes, just now
         remember_fast_bfloat16(_plans[path].fast_bfloat16)
-    return kept(_plans[path], candidate, seed, keep)
 
 
 def kept(plan: Plan, candidate: str, seed: int, keep: Path | None) -> Run:

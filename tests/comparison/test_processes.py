@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -49,23 +50,49 @@ def plan(**changed):
     return made
 
 
+def patient(folder):
+    """``fit``, but this process waits in its first run until another one has begun a run."""
+    here = os.getpid()
+
+    def train(model, train, validation, **options):
+        name = f"{type(model).__name__}-{options['seed']}-{device._measured}"
+        (folder / f"{os.getpid()}-{name}").touch()
+        end = time.monotonic() + 120
+        while os.getpid() == here and time.monotonic() < end:
+            if any(not path.name.startswith(f"{here}-") for path in folder.iterdir()):
+                break
+            time.sleep(0.01)
+        return fit(model, train, validation, **options)
+
+    return train
+
+
+def elsewhere(folder):
+    """What other processes noted there."""
+    names = [path.name.split("-", 1) for path in folder.iterdir()]
+    return [name for process, name in names if int(process) != os.getpid()]
+
+
 def assert_same_numbers(one, two):
     assert one.runs.equals(two.runs)
     assert one.costs.drop("seconds").equals(two.costs.drop("seconds"))
     assert (one.tasks, one.seeds, one.candidates) == (two.tasks, two.seeds, two.candidates)
 
 
-def test_two_processes_give_the_very_numbers_of_one():
+def test_two_processes_give_the_very_numbers_of_one(tmp_path):
     rule = {"deeper": {"balancer": BALANCERS["rlw"]()}}
     one = contest(jobs=1, fit_options_for=rule)
-    two = contest(jobs=2, fit_options_for=rule)
+    two = contest(jobs=2, fit_options_for=rule, trainer=patient(tmp_path))
+    assert elsewhere(tmp_path)
     assert_same_numbers(one, two)
     assert one.runs["value"].n_unique() > 20
 
 
-def test_a_split_function_is_drawn_anew_in_every_process():
+def test_a_split_function_is_drawn_anew_in_every_process(tmp_path):
     draw = lambda seed: split_random(tiny.learnable(300, seed=seed), seed=seed)  # noqa: E731
-    assert_same_numbers(contest(split=draw, jobs=1), contest(split=draw, jobs=2))
+    two = contest(split=draw, jobs=2, trainer=patient(tmp_path))
+    assert_same_numbers(contest(split=draw, jobs=1), two)
+    assert elsewhere(tmp_path)
 
 
 def test_a_run_computes_with_the_threads_asked_for_and_gives_the_callers_back():
@@ -163,17 +190,23 @@ def test_a_plan_that_travels_leaves_the_drawn_tables_behind():
 
 
 SCRIPT = """
-import mtlkit
+import os, pathlib, time
 from mtlkit import SharedBottom, compare, split_random
 from tests import tiny
 data = split_random(tiny.learnable(300), seed=0)
+here = os.getpid()
 class Mine(SharedBottom):
     pass
-sizes = dict(embedding_dim=4, hidden=(8,), tower=(4,))
-makers = {"a": lambda seed: Mine(data.train.schema, **sizes),
-          "b": lambda seed: Mine(data.train.schema, **sizes, dropout=0.5)}
-runs = [compare(makers, data, seeds=[0, 1], jobs=jobs, fit_options={"epochs": 1}, progress=False)
-        for jobs in (1, 2)]
+def make(dropout, wait):
+    pathlib.Path(f"{os.getpid()}.took-part").touch()
+    while wait and os.getpid() == here and len(list(pathlib.Path().glob("*.took-part"))) < 2:
+        time.sleep(0.01)
+    return Mine(data.train.schema, embedding_dim=4, hidden=(8,), tower=(4,), dropout=dropout)
+runs = []
+for jobs in (1, 2):
+    makers = {"a": lambda seed: make(0.0, jobs > 1), "b": lambda seed: make(0.5, jobs > 1)}
+    options = {"seeds": [0, 1], "fit_options": {"epochs": 1}, "progress": False}
+    runs.append(compare(makers, data, jobs=jobs, **options))
 assert runs[0].runs.equals(runs[1].runs)
 print("equal")
 """
@@ -191,26 +224,29 @@ def test_a_script_without_a_main_guard_may_use_processes(tmp_path):
     assert done.stdout == "equal\n", done.stderr
 
 
-def test_this_process_is_one_of_the_two(tmp_path):
-    def notes(model, train, validation, **options):
-        (tmp_path / f"{os.getpid()}-{type(model).__name__}-{options['seed']}").touch()
-        return fit(model, train, validation, **options)
-
-    contest(trainer=notes, jobs=2)
-    names = [path.name for path in tmp_path.iterdir()]
-    processes = {name.split("-")[0] for name in names}
-    assert len(names) == 6 and len(processes) == 2 and str(os.getpid()) in processes
-    assert len({name.partition("-")[2] for name in names}) == 6  # no run twice
+def test_this_process_is_one_of_the_two_and_no_run_is_done_twice(tmp_path):
+    contest(trainer=patient(tmp_path), jobs=2)
+    names = [path.name.split("-", 1) for path in tmp_path.iterdir()]
+    assert len(names) == len({name for _, name in names}) == 6
+    processes = {int(process) for process, _ in names}
+    assert len(processes) == 2 and os.getpid() in processes
 
 
 def test_the_other_process_takes_this_ones_word_on_bfloat16(tmp_path, monkeypatch):
     monkeypatch.setattr("mtlkit.comparison.runs.has_fast_bfloat16", lambda device: True)
+    contest(trainer=patient(tmp_path), jobs=2, fit_options={**BUDGET, "precision": "fp32"})
+    assert elsewhere(tmp_path) and all(name.endswith("[True]") for name in elsewhere(tmp_path))
 
-    def notes(model, train, validation, **options):
-        here = "here" if os.getpid() == parent else "there"
-        (tmp_path / here).write_text(str(device._measured), encoding="utf-8")
-        return fit(model, train, validation, **options)
 
-    parent = os.getpid()
-    contest(trainer=notes, jobs=2)
-    assert (tmp_path / "there").read_text(encoding="utf-8") == "[True]"
+def test_an_error_in_the_other_process_reaches_the_caller(tmp_path):
+    here = os.getpid()
+    train = patient(tmp_path)
+
+    def broken(*tables, **options):
+        if os.getpid() != here:
+            (tmp_path / f"{os.getpid()}-began").touch()
+            raise FloatingPointError("the loss of the other process")
+        return train(*tables, **options)
+
+    with pytest.raises(FloatingPointError, match="the other process"):
+        contest(trainer=broken, jobs=2)

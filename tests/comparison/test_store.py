@@ -12,6 +12,7 @@ from mtlkit.data.splits import split_random
 from mtlkit.models import SharedBottom, SingleTask
 from mtlkit.train import evaluate, fit
 from tests import tiny
+from tests.comparison.test_processes import elsewhere, patient
 
 SPLIT = split_random(tiny.learnable(300), seed=0)
 SIZES = {"embedding_dim": 4, "hidden": (8,), "tower": (4,)}
@@ -64,10 +65,12 @@ def test_an_interrupted_comparison_goes_on_to_the_same_table(tmp_path, done):
 
 
 def test_another_process_keeps_its_runs_too(tmp_path):
-    options = {"trainer": fit, "store_key": None}
-    two = contest(tmp_path, jobs=2, **options)
-    assert len(list(tmp_path.iterdir())) == 4
-    assert contest(tmp_path, jobs=1, **options).costs.equals(two.costs)
+    notes, runs = tmp_path / "notes", tmp_path / "runs"
+    notes.mkdir()
+    two = contest(runs, jobs=2, trainer=patient(notes))
+    assert elsewhere(notes) and len(list(runs.iterdir())) == 4
+    assert contest(runs, jobs=1).costs.equals(two.costs)
+    assert TRAINED == []
 
 
 OTHER = split_random(tiny.learnable(300), seed=1)
