@@ -29,6 +29,10 @@ class Repeats:
         self._starts = first.nonzero().squeeze(1)  # (k,)
         self.touched = ordered[self._starts]
 
+    def counts(self) -> Tensor:
+        """How often each id of ``touched`` stands there, (k,)."""
+        return torch.diff(self._starts, append=self._starts.new_tensor([len(self._order)]))
+
     def sum(self, rows: Tensor) -> Tensor:
         """Rows (n, dim) -> (k, dim)."""
         return F.embedding_bag(self._order, rows, self._starts, mode="sum")

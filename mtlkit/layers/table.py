@@ -19,7 +19,8 @@ class EmbeddingTable(nn.Module):
 
     ``sparse_gradient`` (set by the optimisers that can use it) makes the table's gradient a sparse
     tensor of the rows that the batch touched. While ``reads`` is a list, gradients stop at the
-    looked-up rows: each lookup returns a new leaf and notes (ids (n,), rows (n, dim)) there.
+    looked-up rows: each lookup returns a new leaf and notes (ids (n,), rows (n, dim)) there. While
+    ``noted`` is a list, each lookup notes its ids there.
     """
 
     width: int
@@ -29,6 +30,7 @@ class EmbeddingTable(nn.Module):
         self.embedding_dim = embedding_dim
         self.sparse_gradient = False
         self.reads: list[tuple[Tensor, Tensor]] | None = None
+        self.noted: list[Tensor] | None = None
         self.table = nn.Parameter(torch.empty(rows, embedding_dim))  # (id, dim)
         nn.init.normal_(self.table, std=0.01)
 
@@ -38,6 +40,8 @@ class EmbeddingTable(nn.Module):
 
     def lookup(self, ids: Tensor) -> Tensor:
         """Rows of the table, (n, dim)."""
+        if self.noted is not None:
+            self.noted.append(ids)
         if self.reads is not None:
             rows = self.table.detach().index_select(0, ids).requires_grad_()
             self.reads.append((ids, rows))

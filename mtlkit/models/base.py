@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,8 @@ class MultiTaskModel(nn.Module):
     ``task_modules`` all modules that belong to one task alone and in ``scenario_modules`` those of
     one scenario; all else counts as shared. A subclass may also write ``outputs`` whole.
     """
+
+    separate: ClassVar[bool] = False  # True: no task's loss moves what another task's logits read
 
     embedding: Any  # a module with ``width``
     towers: Towers

@@ -11,7 +11,7 @@ import torch
 
 from mtlkit.files import atomically
 
-FORMAT = 2
+FORMAT = 3
 
 
 class CheckpointError(ValueError):

@@ -22,12 +22,15 @@ class History:
     step). Under a rule that weighs losses the weights multiply the losses; under a rule of the
     Gramian they multiply the gradients on what the tasks share. None: the rule combines gradients
     without weights.
-    ``best_epoch``: the epoch whose weights the model has now. ``steps``: optimiser steps in all.
-    ``passes_per_step``: backward passes through the shared layers in each of them.
+    ``best_epoch``: the epoch whose weights the model has now; where the tasks have networks of
+    their own, the last of ``best_epochs`` {task: epoch}, each network's own (None otherwise).
+    ``steps``: optimiser steps in all. ``passes_per_step``: backward passes through the shared
+    layers in each of them.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int | None = None
+    best_epochs: dict[str, int] | None = None
     steps: int = 0
     passes_per_step: int = 1
 

@@ -32,6 +32,7 @@ def fit(
     learning_rate: float = 1e-3,
     optimizer: str = "adam",
     weight_decay: float = 0.0,
+    row_prior: float | None = None,
     balancer: Balancer | None = None,
     shared: str = "parameters",
     clip_norm: float | None = None,
@@ -53,11 +54,15 @@ def fit(
     ----------
     model, train, validation
         The tables have the model's tasks, in its order. With ``validation`` the model ends with the
-        weights of its best epoch by ``selection_score``, otherwise with the last ones; in
-        evaluation mode (no dropout) in both cases.
+        weights of its best epoch by ``selection_score`` (each network of ``SingleTask`` with those
+        of its own best epoch), otherwise with the last ones; in evaluation mode (no dropout) in both
+        cases.
     optimizer, learning_rate, weight_decay
         "adam", "adamw", "lazy_adam" (pays from some 300,000 ids on) or "sgd": see
         ``mtlkit.train.optim``.
+    row_prior
+        Deviation of a Gaussian prior on the rows of the embedding tables, .05 or .1, say: ids with
+        few rows each (users) are not learned by heart. None: no prior. See ``RowPrior``.
     balancer
         Gives the weights w of the total loss, the sum of w_k L_k, or combines the task gradients.
         None: the weights that the schema's tasks carry (1 each unless set).
@@ -97,7 +102,9 @@ def fit(
     reads_gradients = balancer.needs_gramian or balancer.needs_gradients
     gradient_step = GradientStep(model, balancer, shared, reuse=True) if reads_gradients else None
     second_look = SecondLook(model, balancer, forward_block)
-    optimizers = Optimizers(optimizer, model, learning_rate, weight_decay)
+    optimizers = Optimizers(
+        optimizer, model, learning_rate, weight_decay, row_prior=row_prior, train=train
+    )
     budget = Budget(
         len(train), train.batch_count(batch_size), epochs, batch_size, seed, max_steps, patience,
         checkpoint, checkpoint_every,
@@ -106,6 +113,7 @@ def fit(
         "learning_rate": learning_rate,
         "optimizer": optimizer,
         "weight_decay": weight_decay,
+        "row_prior": row_prior,
         "precision": precision,
         "clip_norm": clip_norm,
         "shared": shared if reads_gradients else None,
@@ -130,6 +138,7 @@ def fit(
                 else:  # a rule of gradients: backward once a task, then combine
                     losses = gradient_step.run(batch, forward_block)  # 2. to 5.
                     weights = balancer.last_weights
+                optimizers.pull(batch.rows)  # a prior on embedding rows, where there is one
                 if clip_norm is not None:
                     clip_gradients(model.parameters(), clip_norm)
                 optimizers.step()  # 6. step

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 
 from mtlkit.layers.table import EmbeddingTable
+from mtlkit.train.row_prior import RowPrior
 
 OPTIMIZERS = ("adam", "adamw", "lazy_adam", "sgd")
 
@@ -96,11 +97,19 @@ class Optimizers:
     ``name`` is ``"adam"`` (Kingma and Ba 2015; ``weight_decay`` adds to the gradient), ``"adamw"``
     (decay apart from the gradient), ``"lazy_adam"`` (Adam, with ``RowAdam`` and no decay on the
     embedding tables; for those from some 300,000 ids on) or ``"sgd"`` (w <- w - rate * gradient).
-    Raises ``ValueError`` for another.
+    ``row_prior`` is the deviation of a Gaussian prior on the rows of the embedding tables, counted
+    on ``train`` (``RowPrior``). Raises ``ValueError`` for another name.
     """
 
     def __init__(
-        self, name: str, model: nn.Module, learning_rate: float, weight_decay: float = 0.0
+        self,
+        name: str,
+        model: nn.Module,
+        learning_rate: float,
+        weight_decay: float = 0.0,
+        *,
+        row_prior: float | None = None,
+        train: Any = None,
     ) -> None:
         if name not in OPTIMIZERS:
             raise ValueError(f"optimizer is one of {', '.join(OPTIMIZERS)}, not {name!r}.")
@@ -112,6 +121,7 @@ class Optimizers:
         for embedding in embeddings:
             embedding.sparse_gradient = sparse
         self.embeddings = embeddings
+        self.prior = RowPrior(embeddings, train, row_prior) if row_prior is not None else None
 
         lazy = list(tables.values()) if name == "lazy_adam" else []
         others = [p for p in model.parameters() if not (lazy and id(p) in tables)]
@@ -130,8 +140,15 @@ class Optimizers:
 
     def zero_grad(self) -> None:
         """Forget the gradients of the last step."""
+        if self.prior is not None:
+            self.prior.forget()
         for optimizer in self.all:
             optimizer.zero_grad(set_to_none=True)
+
+    def pull(self, rows: int) -> None:
+        """Add the prior's pull, where there is one, to the gradient of a batch of ``rows`` rows."""
+        if self.prior is not None:
+            self.prior.pull(rows)
 
     def step(self) -> None:
         """Move every parameter once."""
@@ -142,6 +159,8 @@ class Optimizers:
         """Give the model back with dense gradients, as it came."""
         for embedding in self.embeddings:
             embedding.sparse_gradient = False
+        if self.prior is not None:
+            self.prior.close()
 
     def state_dict(self) -> list[dict[str, Any]]:
         return [optimizer.state_dict() for optimizer in self.all]

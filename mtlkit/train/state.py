@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from torch import Tensor
 from mtlkit.balance.base import NotFinite
 from mtlkit.data.table import Batch
 from mtlkit.models.base import MultiTaskModel
+from mtlkit.train.best import BestWeights
 from mtlkit.train.checkpoint import load_checkpoint, refuse_other_run, save_checkpoint
 from mtlkit.train.history import EpochSums, History
 from mtlkit.train.optim import Optimizers
@@ -66,8 +66,7 @@ class RunState:
         self.history = History(passes_per_step=passes_per_step)
         self.epoch = 0
         self.batch = 0  # batches of this epoch already done
-        self.best_score = -math.inf
-        self.best_weights: dict[str, Tensor] | None = None
+        self.best = BestWeights(model)
         self.description = {
             "model": type(model).__name__,
             "schema": model.schema.to_dict(),
@@ -168,7 +167,9 @@ class RunState:
             "score": score,
         }
         self.history.rows.append(row)
-        self._keep_if_best(score)
+        self.best.offer(self.epoch, score, metrics)
+        self.history.best_epoch = self.best.latest
+        self.history.best_epochs = dict(self.best.epochs) if self.model.separate else None
         self.epoch, self.batch = self.epoch + 1, 0
         self.sums = EpochSums(len(names), self.device)
         if complete:
@@ -177,14 +178,6 @@ class RunState:
         if self.budget.checkpoint is not None and complete:
             self.save(self.budget.checkpoint)
 
-    def _keep_if_best(self, score: float | None) -> None:
-        if score is not None and not math.isnan(score) and score <= self.best_score:
-            return
-        self.history.best_epoch = self.epoch
-        if score is not None:
-            self.best_score = score if not math.isnan(score) else self.best_score
-            self.best_weights = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
-
     @property
     def first_validation(self) -> dict[str, dict[str, float]] | None:
         """The validation metrics of the first epoch, once it is over."""
@@ -192,8 +185,7 @@ class RunState:
 
     def finish(self) -> History:
         """Give the model the weights of its best epoch and evaluation mode; return the history."""
-        if self.best_weights is not None:
-            self.model.load_state_dict(self.best_weights)
+        self.best.restore()
         self.model.eval()
         return self.history
 
@@ -209,8 +201,7 @@ class RunState:
             "position": [self.epoch, self.batch, self.history.steps],
             **self.sums.state_dict(),
             "rows": self.history.rows,
-            "best": [self.history.best_epoch, self.best_score],
-            "best_weights": self.best_weights,
+            "best": self.best.state_dict(),
         }
         save_checkpoint(path, state)
 
@@ -225,7 +216,7 @@ class RunState:
         self.sums = EpochSums(self.model.schema.num_tasks, self.device)
         self.sums.load_state_dict(state)
         self.history.rows = state["rows"]
-        self.history.best_epoch, self.best_score = state["best"]
-        if state["best_weights"] is not None:
-            self.best_weights = {k: v.to(self.device) for k, v in state["best_weights"].items()}
+        self.best.load_state_dict(state["best"], self.device)
+        self.history.best_epoch = self.best.latest
+        self.history.best_epochs = dict(self.best.epochs) if self.model.separate else None
         set_random_states(state["random"])

@@ -22,10 +22,11 @@ class SingleTask(MultiTaskModel):
     The reference of every comparison: each task gets a network as large as a whole
     ``SharedBottom`` for one task, trained by the same loop for the same number of steps. The
     gradient of one task's loss is zero on every other task's network, so training all at once is
-    training each alone. For a model of one task only, pass ``schema.select(name)``. Parameters as
-    in ``SharedBottom``.
+    training each alone: ``fit`` keeps each network's own best epoch. For a model of one task only,
+    pass ``schema.select(name)``. Parameters as in ``SharedBottom``.
     """
 
+    separate = True
     networks: Any  # a list of SharedBottom, one task each
 
     def __init__(
