@@ -71,7 +71,7 @@ def environment(mode: str, strict: bool, home: Path) -> dict[str, str]:
         **os.environ,
         "MTLKIT_MODE": mode,
         "MTLKIT_PLAIN": "1",
-            "MTLKIT_JOBS": "1",  # a notebook beside others: comparisons stay in its process
+        "MTLKIT_JOBS": "1",  # a notebook beside others: comparisons stay in its process
         "MTLKIT_STRICT": "1" if strict else "0",
         "MTLKIT_HOME": str(home.resolve()),
         "PYTHONPATH": os.pathsep.join(
