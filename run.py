@@ -24,7 +24,6 @@ ROOT = Path(__file__).resolve().parent
 OLDEST, NEWEST = (3, 10), (3, 13)
 STAMP = "mtlkit-requirements.txt"  # what is installed, in any environment that we use
 MARK = "mtlkit-environment.txt"  # this environment was made here and may be made anew
-OLD_STAMP = "mtlkit-installed.txt"  # version 0.1 had no mark and left this
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 
 
@@ -115,9 +114,11 @@ def venv_works(folder: Path) -> bool:
 
 
 def is_ours(folder: Path) -> bool:
-    """True if run.py made the environment in this folder: its mark says so."""
-    old = (folder / OLD_STAMP).is_file() and (folder / "pyvenv.cfg").is_file()
-    return (folder / MARK).is_file() or old
+    """True if run.py made the environment in this folder: its mark says so.
+
+    What version 0.1 left is no mark: it wrote its file into environments of other people too.
+    """
+    return (folder / MARK).is_file()
 
 
 def is_empty(folder: Path) -> bool:

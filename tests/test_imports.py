@@ -1,4 +1,4 @@
-"""The rooms of the house: nothing in a lower one knows an upper one (see CONTRIBUTING.md)."""
+"""The rooms of the house: nothing in a lower one knows an upper one (see docs/decisions.md)."""
 
 import ast
 import subprocess

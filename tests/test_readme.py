@@ -28,8 +28,10 @@ def test_every_relative_link_of_the_readme_leads_to_a_file():
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-def test_every_notebook_has_its_row_and_the_number_of_balancers_is_right():
+def test_every_notebook_has_its_row():
     rows = re.findall(r"\]\(notebooks/(\w+)\.ipynb\) \|", README)
     assert rows == sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
-    number = int(re.search(r"any of the (\d+) balancers", README).group(1))
-    assert number == len(BALANCERS)
+
+
+def test_the_number_of_balancers_is_about_right():
+    assert "about thirty:" in README and 25 <= len(BALANCERS) <= 35

@@ -230,10 +230,20 @@ def test_the_mark_stands_before_the_environment_is_made(setup, monkeypatch, tmp_
     assert not (folder / "rest.txt").exists() and setup.is_ours(folder)
 
 
-@pytest.mark.parametrize("mark", ["MARK", "OLD_STAMP"])
-def test_an_environment_of_ours_is_made_anew_for_another_python(setup, monkeypatch, tmp_path, mark):
+def test_what_version_0_1_left_is_no_mark(setup, tmp_path):
+    folder = without_pip(tmp_path / "mine")
+    note = folder / "my_work.txt"
+    note.write_text("mine", encoding="utf-8")
+    (folder / "mtlkit-installed.txt").write_text("x", encoding="utf-8")  # 0.1 wrote it anywhere
+    assert not setup.is_ours(folder)
+    with pytest.raises(setup.SetupError, match="left alone"):
+        setup.prepare(folder)
+    assert note.read_text(encoding="utf-8") == "mine"
+
+
+def test_an_environment_of_ours_is_made_anew_for_another_python(setup, monkeypatch, tmp_path):
     folder = without_pip(tmp_path / "venv")
-    (folder / getattr(setup, mark)).write_text("x", encoding="utf-8")
+    (folder / setup.MARK).write_text("x", encoding="utf-8")
     made = []
     monkeypatch.setattr(setup, "make_venv", made.append)
     pretend_another_python(setup, monkeypatch)

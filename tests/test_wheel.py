@@ -17,8 +17,8 @@ LOADS = """
 import sys
 from pathlib import Path
 import mtlkit
-from mtlkit.data import complete_journey
 from mtlkit.data.places import datasets_folder
+from mtlkit.data.real import complete_journey
 
 home = Path(sys.argv[1]).resolve()
 assert Path(mtlkit.__file__).resolve().is_relative_to(home), mtlkit.__file__

@@ -36,7 +36,8 @@ class GradientObserver(Wrapper):
         if self.balancer.weighs_heads and not isinstance(self.balancer, EqualWeights):
             raise ValueError(
                 f"{type(self.balancer).__name__} weighs the heads too, and the observer cannot: "
-                "watch equal weighting or a rule that combines gradients."
+                "watch equal weighting or a rule that combines gradients (around the observer: "
+                "Curriculum(balancer=GradientObserver()))."
             )
         self.halves = halves
         self._whole: list[Tensor] = []

@@ -80,6 +80,9 @@ def free_rows(batch: Batch) -> list[Any]:
 
     ``export(model, (batch,), dynamic_shapes=(free_rows(batch),))``: the rows of all columns are one
     free number, offsets have one entry more, and each sequence has a number of entries of its own.
+    The example batch needs two rows or more and no sequence without entries (torch takes sizes 0
+    and 1 for constants). What is exported reads batches like the example: with ``censored`` or
+    without, and of the same joined table.
     """
     rows = torch.export.Dim("rows", min=1)
     sequences = {
@@ -88,7 +91,8 @@ def free_rows(batch: Batch) -> list[Any]:
     }
     by_field: dict[str, Any] = {f.name: {0: rows} for f in fields(batch)}
     by_field |= {"sequences": sequences, "table": None}
-    return [by_field[f.name] if getattr(batch, f.name) is not None else None for f in fields(batch)]
+    return [by_field[f.name] for f in fields(batch) if getattr(batch, f.name) is not None]
 
 
 torch.export.register_dataclass(Batch, serialized_type_name="mtlkit.Batch")
+torch.serialization.add_safe_globals([Batch])  # an exported program is loaded without a warning

@@ -186,8 +186,16 @@ def _scenario_column(schema: Schema, columns: Any, name: str | None, rows: int) 
             )
         return torch.zeros(rows, dtype=torch.int64)
     series = _series(columns, name)
-    positions = series.dtype.is_integer() and not any(map(_is_whole, schema.scenario_names))
-    return whole_numbers(series) if positions else scenario_numbers(series, schema)
+    if series.dtype.is_integer() and not any(map(_is_whole, schema.scenario_names)):
+        return whole_numbers(series)
+    numbers = scenario_numbers(series, schema)
+    readable = series.dtype.is_integer() or series.dtype in (pl.String, pl.Categorical, pl.Enum)
+    if not readable and series.null_count() < rows and (numbers == schema.unknown_scenario).all():
+        raise SchemaError(
+            f"Column {name!r} has type {series.dtype} and none of its values is the name of a "
+            f"scenario; known are {', '.join(schema.scenario_names)}."
+        )
+    return numbers
 
 
 def _is_whole(name: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from mtlkit.data.scenarios import scenario_names, scenario_numbers
+from mtlkit.data.scenarios import read_as, scenario_names, scenario_numbers
 from mtlkit.data.table import Table
 from mtlkit.schema import Categorical, Dense, Scenario, Schema, SchemaError, Task
 from mtlkit.schema import Sequence as SequenceField
@@ -155,16 +155,13 @@ class Encoder:
         return self._vocabulary[name].to_list()
 
     def _scenarios(self, series: pl.Series) -> pl.Series:
-        """Names of scenarios, null where unknown; no floats where whole numbers were learned."""
-        learned = self._scenario_type
-        if series.dtype.is_float() and learned is not None and learned.is_integer():
-            raise SchemaError(
-                f"Column {series.name!r} has type {series.dtype}; in training it was {learned}. "
-                "Cast it to whole numbers, so that no scenario gets another one's name."
-            )
-        numbers = pl.Series(scenario_numbers(series, self.schema).numpy())
+        """The names of scenarios, null where unknown."""
+        assert self._scenario_type is not None
+        numbers = scenario_numbers(read_as(series, self._scenario_type), self.schema)
         known = dict(enumerate(self.schema.scenario_names))
-        return numbers.replace_strict(known, default=None, return_dtype=pl.String)
+        return pl.Series(numbers.numpy()).replace_strict(
+            known, default=None, return_dtype=pl.String
+        )
 
     def _values(self, series: pl.Series) -> pl.Series:
         if series.dtype.is_float():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ class Join:
     shares
         {name: share of the batches of an epoch}, above 0; they are divided by their sum. None: each
         table passes once an epoch. With shares an epoch has as many batches, and a table's rows go
-        on where its last epoch ended, reshuffled at each new pass.
+        on where its last epoch ended, reshuffled at each new pass; each has one batch at least.
     shared
         {name: ("table.field", ...)}: categorical fields that are one and the same. Nothing else is
         shared by the inputs: ``category`` may be a field of one table and a label of another.
@@ -49,11 +50,16 @@ class Join:
         shared: Mapping[str, Iterable[str]] | None = None,
     ) -> None:
         self.tables = dict(tables)
+        for name, table in self.tables.items():
+            if not isinstance(table, Table):
+                raise SchemaError(
+                    f"Table {name!r} is a {type(table).__name__}; a join takes tables in memory."
+                )
         self.schema: JoinedSchema = join_schemas(
             {name: table.schema for name, table in tables.items()}, shared
         )
         if shares is not None and (
-            set(shares) != set(tables) or not all(0 < share < np.inf for share in shares.values())
+            set(shares) != set(tables) or not all(map(_is_share, shares.values()))
         ):
             raise SchemaError(
                 f"shares needs a number above 0 for each of {', '.join(tables)}, not "
@@ -95,7 +101,8 @@ class Join:
     @property
     def row_id(self) -> Tensor:
         """Row ids over all tables, int64 (row,): 2**48 x the table's number + its own row id."""
-        parts = [table.row_id + number * ROOM for number, table in enumerate(self.tables.values())]
+        places = [name for name, _ in self.schema.parts]
+        parts = [table.row_id + places.index(n) * ROOM for n, table in self.tables.items()]
         return torch.cat(parts)
 
     @property
@@ -144,7 +151,7 @@ class Join:
 
     def batch_count(self, batch_size: int) -> int:
         """Batches of one epoch: as many as all tables need to pass once."""
-        return sum(table.batch_count(batch_size) for table in self.tables.values())
+        return sum(self._own_counts(batch_size).values())
 
     def batches(
         self,
@@ -160,7 +167,7 @@ class Join:
 
         The order of tables and rows depends on (seed, epoch) alone, as a ``Table``'s does.
         """
-        own = {name: table.batch_count(batch_size) for name, table in self.tables.items()}
+        own = self._own_counts(batch_size, drop_last)
         counts = own
         if shuffle and self.shares is not None:
             counts = _by_shares(self.shares, sum(own.values()))
@@ -168,33 +175,42 @@ class Join:
         if shuffle:
             random = np.random.default_rng([abs(int(seed)), int(epoch), len(order)])
             order = [order[i] for i in random.permutation(len(order))]
-        first = counts if shuffle and self.shares is not None else dict.fromkeys(own, 0)
         streams = {
             name: self._stream(
-                name, batch_size, shuffle=shuffle, seed=seed, drop_last=drop_last,
+                name, batch_size, own[name], shuffle=shuffle, seed=seed,
                 # where the stream of this table's batches stands, counted from the first epoch
-                place=epoch * (first[name] or own[name]) + order[:start].count(name),
-                own=own[name],
+                place=(epoch * counts[name] if shuffle else 0) + order[:start].count(name),
             )
-            for name in self.tables
+            for name in counts
         }  # fmt: skip
         for name in order[start:]:
-            batch = next(streams[name], None)
-            if batch is not None:
-                yield batch
+            yield next(streams[name])
+
+    def _own_counts(self, batch_size: int, drop_last: bool = False) -> dict[str, int]:
+        """Batches of one pass of each table that has any."""
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be 1 or more, not {batch_size}.")
+        counts = {
+            name: len(table) // batch_size if drop_last else table.batch_count(batch_size)
+            for name, table in self.tables.items()
+        }
+        empty = [name for name, count in counts.items() if not count]
+        if empty and self.shares is not None:
+            raise SchemaError(
+                f"Table {empty[0]!r} has no batch of {batch_size} rows, so it cannot have its "
+                "share of the batches: leave it out, or take smaller batches."
+            )
+        return {name: count for name, count in counts.items() if count}
 
     def _stream(
-        self, name: str, batch_size: int, *, shuffle: bool, seed: int, drop_last: bool, place: int,
-        own: int,
-    ) -> Iterator[Batch]:  # fmt: skip
-        """A table's batches without end, from the ``place``-th on: one pass after another."""
-        if not shuffle:
-            place %= max(own, 1)
-        while own:
-            for batch in self.tables[name].batches(
-                batch_size, shuffle=shuffle, seed=seed, epoch=place // own, start=place % own,
-                drop_last=drop_last,
-            ):  # fmt: skip
+        self, name: str, batch_size: int, own: int, *, shuffle: bool, seed: int, place: int
+    ) -> Iterator[Batch]:
+        """A table's batches without end, from the ``place``-th on: ``own`` of them are a pass."""
+        while True:
+            batches = self.tables[name].batches(
+                batch_size, shuffle=shuffle, seed=seed, epoch=place // own, start=place % own
+            )
+            for batch in islice(batches, own - place % own):
                 yield self._widened(name, batch)
             place = (place // own + 1) * own
 
@@ -222,14 +238,20 @@ class Join:
         )  # fmt: skip
 
 
+def _is_share(value: Any) -> bool:
+    return isinstance(value, (int, float)) and 0 < value < np.inf
+
+
 def _by_shares(shares: Mapping[str, float], total: int) -> dict[str, int]:
-    """Whole numbers that sum to ``total`` and are nearest to the shares; at least 1 each."""
+    """Whole numbers, at least 1 each, that sum to ``total`` and are nearest to the shares."""
     whole = sum(shares.values())
     exact = {name: total * share / whole for name, share in shares.items()}
     counts = {name: max(1, int(value)) for name, value in exact.items()}
-    by_rest = sorted(exact, key=lambda name: counts[name] - exact[name])
-    for name in by_rest[: max(0, total - sum(counts.values()))]:
-        counts[name] += 1
+    while sum(counts.values()) < total:
+        counts[min(counts, key=lambda name: counts[name] - exact[name])] += 1
+    while sum(counts.values()) > total:  # each table has a batch at least, and so have all
+        above = [name for name in counts if counts[name] > 1]
+        counts[max(above, key=lambda name: counts[name] - exact[name])] -= 1
     return counts
 
 

@@ -77,6 +77,13 @@ class FieldLayout(nn.Module):
                 f"encoders names {unknown[0]!r}, which is no categorical field; the schema has "
                 f"{', '.join(names) or 'none'}."
             )
+        sizes = {field.name: field.size for field in schema.categorical}
+        for name, encoder in encoders.items():
+            features = getattr(encoder, "features", None)
+            if features is not None and len(features) < sizes[name]:
+                raise ValueError(
+                    f"encoders[{name!r}] knows {len(features)} ids; the field has {sizes[name]}."
+                )
         self.encoders = nn.ModuleList(encoders.values())
         self.encoded_columns = tuple(names.index(name) for name in encoders)
         place = {name: number for number, name in enumerate(encoders)}  # field -> its encoder
@@ -122,5 +129,10 @@ class FieldLayout(nn.Module):
         columns = list(fields.unbind(1))
         for encoder, column in zip(self.encoders, self.encoded_columns, strict=True):
             vector = encoder(batch.categorical[:, column])
+            if vector.shape[1] != self.embedding_dim:  # 1 would be broadcast without a word
+                raise ValueError(
+                    f"An encoder gives {vector.shape[1]} numbers an id; the embedding has "
+                    f"{self.embedding_dim}."
+                )
             columns[column] = columns[column] + vector.to(fields.dtype)
         return torch.stack(columns, dim=1)

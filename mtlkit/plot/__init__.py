@@ -1,10 +1,10 @@
 """Figures in one style. Every helper returns a ``Picture``: a figure and its description in words.
 
 >>> from mtlkit import plot
->>> plot.lines([1, 2], {"loss": [0.9, 0.5]}, title="Loss", xlabel="epoch", ylabel="loss")
+>>> plot.lines([1, 2], {"loss": [0.9, 0.5]}, title="Loss falls", xlabel="epoch", ylabel="loss")
 
 The description (alt text) is made from the data and states the finding with numbers; it travels
->>> plot.lines([1, 2], {"loss": [0.9, 0.5]}, title="Loss falls", xlabel="epoch", ylabel="loss")
+with the picture.
 """
 
 from mtlkit.plot.charts import distribution, learning_curves, lines, rates_by

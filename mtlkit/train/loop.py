@@ -109,6 +109,7 @@ def fit(
         checkpoint, checkpoint_every,
     )  # fmt: skip
     description = {
+        "shares of the tables": getattr(train, "shares", None),
         "learning_rate": learning_rate,
         "optimizer": optimizer,
         "weight_decay": weight_decay,

@@ -170,3 +170,60 @@ def test_shares_and_row_ids_that_do_not_fit_are_refused(tables):
     with pytest.raises(SchemaError, match="'odd' has row ids outside"):
         Join({"odd": odd})
     assert isinstance(SMALL, Schema)
+
+
+@pytest.mark.parametrize("shares", [(1000, 1, 1), (1, 1, 1), (1, 2, 300), (0.5, 0.1, 7)])
+@pytest.mark.parametrize("size", [7, 40, 90])
+def test_an_epoch_has_the_batches_that_it_promises_whatever_the_shares(tables, shares, size):
+    joined = Join(tables, dict(zip(tables, shares, strict=True)))
+    for epoch in range(3):
+        found = [b.table for b in joined.batches(size, shuffle=True, seed=1, epoch=epoch)]
+        assert len(found) == joined.batch_count(size) and set(found) == set(tables)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("shares", [None, (3, 1, 2)])
+def test_dropped_batches_come_from_nowhere_else_and_do_not_move_a_start(tables, shares, shuffle):
+    joined = Join(tables, None if shares is None else dict(zip(tables, shares, strict=True)))
+    options = {"shuffle": shuffle, "seed": 2, "drop_last": True}
+    whole = list(joined.batches(16, **options))
+    assert all(len(batch) == 16 for batch in whole)
+    assert len(whole) == sum(len(table) // 16 for table in tables.values())
+    for start in (1, 2, 7, len(whole) - 1):
+        rest = list(joined.batches(16, start=start, **options))
+        assert [b.table for b in rest] == [b.table for b in whole[start:]]
+        for a, b in zip(rest, whole[start:], strict=True):
+            assert torch.equal(a.dense, b.dense)
+    if not shuffle or shares is None:
+        rows = sum(len({tuple(r) for r in t.dense.tolist()}) for t in tables.values())
+        seen = {(b.table, tuple(r)) for b in whole for r in b.dense.tolist()}
+        assert len(seen) <= rows and sum(map(len, whole)) <= len(joined)
+
+
+def test_a_table_without_a_batch_is_passed_over_or_cannot_have_a_share(tables):
+    small = {"log": tables["log"], "few": tables["log"].take([0, 1, 2])}
+    assert {b.table for b in Join(small).batches(8, drop_last=True)} == {"log"}
+    empty = {"log": tables["log"], "none": tables["log"].take([])}
+    assert {b.table for b in Join(empty).batches(8, shuffle=True)} == {"log"}
+    shared = Join(empty, shares={"log": 1, "none": 1})
+    with pytest.raises(SchemaError, match="'none' has no batch of 8 rows"):
+        shared.batch_count(8)
+    with pytest.raises(ValueError, match="batch_size must be 1 or more"):
+        list(Join(tables).batches(0))
+
+
+def test_row_ids_stay_when_tasks_are_selected(joined, tables):
+    chosen = joined.select_tasks(["products.category"])
+    assert torch.isin(chosen.row_id, joined.row_id).all()
+    start = len(tables["log"])
+    assert torch.equal(chosen.row_id, joined.row_id[start : start + len(tables["products"])])
+
+
+def test_a_table_on_disk_and_shares_that_are_no_numbers_are_refused(tables, tmp_path):
+    from mtlkit.data import ShardedTable, write_shards
+
+    shards = ShardedTable(write_shards(tables["log"], tmp_path / "log"))
+    with pytest.raises(SchemaError, match="'log' is a ShardedTable; a join takes tables in memory"):
+        Join({"log": shards})
+    with pytest.raises(SchemaError, match="number above 0"):
+        Join(tables, dict.fromkeys(tables, "x"))

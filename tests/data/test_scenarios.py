@@ -92,11 +92,59 @@ def test_numbers_are_in_their_own_order_and_text_in_that_of_its_letters():
     assert scenario_names(pl.Series([True, False])) == ["False", "True"]
 
 
-def test_floats_where_whole_numbers_were_learned_are_refused():
-    fitted, _ = encoder(pl.Series([1, 2]))
-    frame = pl.DataFrame({"place": [1.0, None], "a": [0, 1], "click": [0, 1]})
-    with pytest.raises(SchemaError, match="'place' has type Float64; in training it was Int64"):
+@pytest.mark.parametrize(
+    ("learned", "given", "expected"),
+    [
+        ([1, 2], [1.0, None, 2.0], ["1", "unknown", "2"]),  # whole numbers that met gaps elsewhere
+        ([1, 2], [1.5, 2.0, float("nan")], ["unknown", "2", "unknown"]),
+        ([1.0, 2.0], [1, 2, 3], ["1.0", "2.0", "unknown"]),
+        ([1, 2], ["2", "1", "x"], ["2", "1", "unknown"]),
+        (["1", "2"], [2, 1, 3], ["2", "1", "unknown"]),
+        ([True, False], [None, None, None], ["unknown"] * 3),
+    ],
+)
+def test_equal_values_of_another_type_keep_their_name(learned, given, expected):
+    fitted, _ = encoder(pl.Series(learned))
+    frame = pl.DataFrame({"place": given, "a": [0, 1, 2], "click": [0, 0, 1]})
+    names = (*fitted.schema.scenario_names, "unknown")
+    assert [names[i] for i in fitted.transform(frame).scenario.tolist()] == expected
+
+
+@pytest.mark.parametrize(
+    ("learned", "given"),
+    [
+        ([True, False], [0, 1]),
+        ([DAY.date()], [DAY]),
+        ([1, 2], [True, False]),
+        (["search"], [1.0]),
+        ([Decimal("1")], [1]),
+    ],
+)
+def test_a_type_in_which_no_value_can_be_known_is_refused(learned, given):
+    fitted, _ = encoder(pl.Series(learned))
+    frame = pl.DataFrame({"place": given}).with_columns(a=pl.lit(0), click=pl.lit(1))
+    with pytest.raises(SchemaError, match=r"'place' has type .*; in training it was"):
         fitted.transform(frame)
+
+
+@pytest.mark.parametrize("column", [[0.0, 1.0], [True, False], [DAY, DAY]])
+def test_a_column_that_holds_no_name_of_a_given_schema_is_refused_by_its_type(column):
+    schema = Schema((Task("click"),), scenarios=(Scenario("search"), Scenario("feed")))
+    with pytest.raises(SchemaError, match=r"'place' has type .* none of its values is the name"):
+        Table.from_columns(schema, {"place": column, "click": [0, 1]}, scenario="place")
+
+
+def test_blank_text_and_values_that_read_alike_are_no_scenarios_of_their_own():
+    assert scenario_names(pl.Series(["", " ", "feed", None])) == ["feed"]
+    fitted, frame = encoder(pl.Series(["", "feed"]))
+    assert fitted.transform(frame).scenario.tolist() == [1, 0]
+    moments = pl.Series([1, 2, 3000]).cast(pl.Datetime("ns"))  # Python knows no nanoseconds
+    fitted, frame = encoder(moments)
+    names = fitted.schema.scenario_names
+    assert len(names) == 2
+    assert [names[i] for i in fitted.transform(frame).scenario.tolist()] == [
+        str(value) for value in moments.to_list()
+    ]
 
 
 @pytest.mark.parametrize("column", [[[1]], [{"a": 1}]])

@@ -261,6 +261,13 @@ def test_poolings_and_encoders_that_do_not_fit_are_refused(options, words):
         FieldEmbedding(tiny.schema(), 3, **options)
     with pytest.raises(ValueError, match="one row an id"):
         Lookup(torch.arange(6), torch.nn.Identity())
+    few = Lookup(torch.randn(4, 2), torch.nn.Linear(2, 3))
+    with pytest.raises(ValueError, match=r"encoders\['item'\] knows 4 ids; the field has 6"):
+        FieldEmbedding(tiny.schema(), 3, encoders={"item": few})
+    narrow = Lookup(torch.randn(6, 2), torch.nn.Linear(2, 1))
+    layer = FieldEmbedding(tiny.schema(), 3, encoders={"item": narrow})
+    with pytest.raises(ValueError, match="gives 1 numbers an id; the embedding has 3"):
+        layer(tiny.all_rows(tiny.table(tiny.schema(), 4)))
 
 
 def test_the_unknown_scenario_adds_nothing_until_training_has_rows_of_it():

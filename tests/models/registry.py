@@ -31,13 +31,22 @@ def schema(name: str = "", *, sequences: bool = True) -> Schema:
     return whole.with_tasks(replace(t, given="click") if t.name == "dwell" else t for t in tasks)
 
 
-def table(name: str = "", rows: int = 17, seed: int = 0, *, sequences: bool = True) -> Table:
+def table(
+    name: str = "",
+    rows: int = 17,
+    seed: int = 0,
+    *,
+    sequences: bool = True,
+    censored: bool | None = None,
+) -> Table:
     """Random rows with missing labels, empty sequences, censored counts, an unknown scenario."""
     result = tiny.table(schema(name, sequences=sequences), rows, seed)
     if result.schema.scenarios:
         result.scenario[::5] = result.schema.unknown_scenario
-    if result.censored is None:
-        result.censored = torch.zeros_like(result.observed)
+    if censored is None:
+        return result
+    flags = torch.zeros_like(result.observed) if result.censored is None else result.censored
+    result.censored = flags if censored else None
     return result
 
 

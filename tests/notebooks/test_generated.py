@@ -2,10 +2,11 @@
 
 import pytest
 
-from mtlkit.course.author.folders import source_paths
+from mtlkit.course.author.folders import HERE, source_paths
 from mtlkit.course.author.lint import lint
 from mtlkit.course.author.make import build_one
 from mtlkit.course.author.stale import differences, orphans
+from mtlkit.course.learner import lesson
 
 SOURCES = source_paths()
 NAMES = [path.stem for path in SOURCES]
@@ -24,3 +25,10 @@ def test_no_generated_file_has_lost_its_source():
 def test_the_notebook_keeps_the_rules(path):
     found = lint(build_one(path))
     assert [str(finding) for finding in found if finding.error] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_notebook_has_its_lesson_folder_and_its_deck(name):
+    wanted = [lesson.path(name[:2], file) for file in ("checks.py", "quiz.yaml", "sizes.py")]
+    wanted.append(HERE.slides / f"{name}.md")
+    assert [HERE.shown(path) for path in wanted if not path.is_file()] == []

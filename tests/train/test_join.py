@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mtlkit import ESMM, Market, MMoE, SharedBottom, SingleTask, evaluate, fit
-from mtlkit.balance import BALANCERS, DecaySchedule, FixedWeights, MetaBalance
+from mtlkit.balance import BALANCERS, Curriculum, DecaySchedule, FixedWeights, MetaBalance
 from mtlkit.comparison import compare
 from mtlkit.data import Join, join_splits, split_random
 from mtlkit.layers import JoinedEmbedding
@@ -155,3 +155,24 @@ def test_training_together_learns_every_table(tables):
     )  # fmt: skip
     first, last = history.rows[0]["train"], history.rows[-1]["train"]
     assert all(last[name] < first[name] for name in first), (first, last)
+
+
+def test_resume_with_other_shares_is_refused(tables, tmp_path):
+    file = tmp_path / "run.pt"
+    options = {"epochs": 1, "batch_size": 64, "device": "cpu", "progress": False}
+    first = Join(tables, {"log": 3, "products": 1, "demand": 2}, SHARED)
+    fit(model_for(first), first, checkpoint=file, max_steps=3, **options)
+    other = Join(tables, {"log": 1, "products": 3, "demand": 2}, SHARED)
+    with pytest.raises(ValueError, match=r"shares of the tables log is 3\.0, here it is 1\.0"):
+        fit(model_for(other), other, checkpoint=file, resume=True, **options)
+
+
+def test_an_epoch_with_shares_is_complete_and_writes_its_checkpoint(tables, tmp_path):
+    joined = Join(tables, {"log": 1000, "products": 1, "demand": 1}, SHARED)
+    rule = Curriculum([("log.click",), ("log.purchase",)], length=1)
+    file = tmp_path / "run.pt"
+    fit(
+        model_for(joined), joined, epochs=2, batch_size=64, balancer=rule, checkpoint=file,
+        device="cpu", progress=False,
+    )  # fmt: skip
+    assert file.exists() and rule.time == 2

@@ -22,7 +22,7 @@ class DBMTL(Link):
     The parents make a Bayesian network of the tasks, P(click) P(purchase | click) ..., and the loss
     is its negative log-likelihood: every label's conditional loss over the rows where it is
     observed. So a child's loss reaches the towers of its parents, but no loss reaches a child's
-    tower. (The balancer ``mtlkit.balance.DBMTL`` is another method of the same letters.)
+    tower. (DB-MTL, ``mtlkit.balance.DualBalancing``, is another method of the same letters.)
 
     Parameters as in ``Link`` (the default network's towers are (128, 64) here), and
 

@@ -17,8 +17,9 @@ class ESMM(EntireSpace):
     pCTCVR = pCTR * pCVR, and the losses are those of click and of "click and purchase", both over
     all impressions; pCVR is the factor that is left and is never trained on clicked rows alone.
     Here for chains and trees of any length: every binary task with ``given`` gets the loss of its
-    joint event, in log space (``mtlkit.chain.joint_losses``); tasks of other kinds keep their
-    conditional loss. The loss of a child reaches the towers of all its ancestors, as in the paper.
+    joint event, in log space (``mtlkit.losses.chain.joint_losses``); tasks of other kinds keep
+    their conditional loss. The loss of a child reaches the towers of all its ancestors, as in the
+    paper.
 
     Parameters as in ``Link``; ``network=SingleTask`` is the paper's ESMM-NS, whose towers share
     nothing.

@@ -3,14 +3,16 @@
 import gzip
 import hashlib
 import http.server
+import re
 import threading
 import zipfile
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 
-from mtlkit.data.real import public
+from mtlkit.data.real import public, registry
 from mtlkit.data.real.public import DataCorruptError, DataMissingError, locate
 from mtlkit.data.real.registry import SETS, DataFile, DataSet
 
@@ -243,3 +245,29 @@ def test_a_registered_file_that_is_here_has_its_checksum_and_size(name, file):
     assert locate(name, file, download=False) == path
     entry = next(f for f in SETS[name].files if f.name == file)
     assert path.stat().st_size == entry.size or entry.content_sha256 is not None
+
+
+def test_every_set_that_a_file_of_the_package_reads_has_its_entry():
+    folder = Path(public.__file__).parent
+    read = {
+        (path.name, name)
+        for path in folder.glob("*.py")
+        for name in re.findall(r'\b(?:locate|find)\(\s*"(\w+)"', path.read_text(encoding="utf-8"))
+    }
+    assert len({name for _, name in read}) >= 2
+    assert [(file, name) for file, name in sorted(read) if name not in SETS] == []
+
+
+@pytest.mark.parametrize("name", list(SETS))
+def test_an_entry_says_what_its_user_must_know(name):
+    entry = SETS[name]
+    assert entry.name == name and entry.page.startswith("https://")
+    assert entry.title and entry.licence and entry.size and entry.rows and entry.how
+    for file in entry.files:
+        told = (file.sha256, file.md5, file.archive_hash)
+        assert any(told), f"{file.name} has no checksum"
+
+
+def test_a_name_stands_for_one_set_alone():
+    names = [entry.name for entry in registry._ALL]
+    assert len(names) == len(set(names)) == len(SETS)
