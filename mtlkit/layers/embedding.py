@@ -11,7 +11,7 @@ from mtlkit.data.batch import Batch
 from mtlkit.layers.layout import FieldLayout, has_scenario_field, id_sizes, id_starts
 from mtlkit.layers.sequence import Pooling
 from mtlkit.layers.table import EmbeddingTable
-from mtlkit.schema import Schema
+from mtlkit.schema import Schema, SchemaError
 
 
 class FieldEmbedding(EmbeddingTable):
@@ -51,6 +51,8 @@ class FieldEmbedding(EmbeddingTable):
         encoders: Mapping[str, nn.Module] | None = None,
         scenario_field: bool = True,
     ) -> None:
+        if not (schema.categorical or schema.dense or schema.sequences):
+            raise SchemaError("The schema has no input: a model needs at least one field to read.")
         with_scenario = scenario_field and has_scenario_field(schema)
         sizes = id_sizes(schema, with_scenario)
         super().__init__(sum(sizes.values()), embedding_dim)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ class MultiTaskModel(nn.Module):
     one scenario; all else counts as shared. A subclass may also write ``outputs`` whole.
     """
 
-    separate: ClassVar[bool] = False  # True: no task's loss moves what another task's logits read
+    separate: bool = False  # True: networks apart, and ``fit`` keeps each one's own best epoch
 
     embedding: Any  # a module with ``width``
     towers: Towers

@@ -54,8 +54,9 @@ def fit(
     ----------
     model, train, validation
         The tables have the model's tasks, in its order. With ``validation`` the model ends with the
-        weights of its best epoch by ``selection_score`` (each network of ``SingleTask`` with those
-        of its own best epoch), otherwise with the last ones; in both cases in evaluation mode.
+        weights of its best epoch by ``selection_score`` (``SingleTask(own_stop=True)``: each
+        network with those of its own), otherwise with the last ones; in evaluation mode in both
+        cases.
     optimizer, learning_rate, weight_decay
         "adam", "adamw", "lazy_adam" (pays from some 300,000 ids on) or "sgd": see
         ``mtlkit.train.optim``.

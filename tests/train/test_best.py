@@ -21,7 +21,7 @@ def tables():
 
 def model_for(table, kind=SingleTask):
     with seeded(3):
-        return kind(table.schema, **SIZES)
+        return kind(table.schema, **SIZES, **({"own_stop": True} if kind is SingleTask else {}))
 
 
 def run(table, validation, kind=SingleTask, **options):

@@ -22,11 +22,11 @@ class SingleTask(MultiTaskModel):
     The reference of every comparison: each task gets a network as large as a whole
     ``SharedBottom`` for one task, trained by the same loop for the same number of steps. The
     gradient of one task's loss is zero on every other task's network, so training all at once is
-    training each alone: ``fit`` keeps each network's own best epoch. For a model of one task only,
-    pass ``schema.select(name)``. Parameters as in ``SharedBottom``.
+    training each alone; with ``own_stop=True`` ``fit`` also keeps each network's own best epoch,
+    where otherwise one joint score picks the epoch of all, which handicaps them. For a model of one
+    task only, pass ``schema.select(name)``. Other parameters as in ``SharedBottom``.
     """
 
-    separate = True
     networks: Any  # a list of SharedBottom, one task each
 
     def __init__(
@@ -38,8 +38,10 @@ class SingleTask(MultiTaskModel):
         tower: Sequence[int] = (32,),
         dropout: float = 0.0,
         inputs: Inputs = field_inputs,
+        own_stop: bool = False,
     ) -> None:
         super().__init__(schema)
+        self.separate = own_stop
         self.networks = nn.ModuleList(
             SharedBottom(
                 schema.with_tasks([replace(task, given=None)]), embedding_dim=embedding_dim,
