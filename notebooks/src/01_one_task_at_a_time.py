@@ -81,8 +81,8 @@ display(of_steps, page)
 # %% [markdown]
 # ### Clean, split, encode
 #
-# Real logs have faults, and this one has them on purpose: rows that stand twice, devices written in
-# several ways, missing ages, prices in cents where euros belong.
+# This log has faults, as real ones do: rows that stand twice, devices written in several ways,
+# missing ages, prices in cents where euros belong.
 #
 # A shop predicts tomorrow from yesterday, so the split follows the calendar: **train** on the first
 # days, choose on the **validation** days, read the **test** days once, at the end.
@@ -251,8 +251,8 @@ plot.calibration(label, p, outcome="click")
 # recall is near zero, and yet it has learned something: AUC and log-loss see it. Move the
 # threshold, and it finds clicks, at the price of false alarms (precision `nan`: it never said yes).
 # AUC sees the order only. Whether a predicted 10 % happens in 10 of 100 cases is **calibration**;
-# ECE, the expected calibration error, is the mean gap. By it the constant model is the best of all,
-# and it is useless: no measure is enough alone.
+# ECE, the expected calibration error, is the mean gap. By it the constant model is the best, and
+# it is useless: no measure is enough alone.
 #
 # ## The right loss for each kind of label
 #
@@ -387,8 +387,7 @@ check("1.3", auc_of_pairs)
 #
 # A colleague gives the encoder three more columns of the log: the day, the number of the session
 # and the seconds spent on the product's page. The encoder fills gaps with the median and marks them
-# in a column beside it. The result is better than the oracle, which is impossible. Something like
-# it stood among the examples of a public recommender library. What happened?
+# in a column beside it. The result is better than the oracle, which is impossible. What happened?
 
 # %%
 wider = log.with_columns(seconds=pl.col("dwell"))
@@ -408,11 +407,12 @@ quiz("1.trap")
 # %% [markdown] tags=["practice"]
 # ## Five tasks, five models
 #
-# Now the yardstick itself. Five tasks from three tables of the shop, each with its own network, its
-# own rate, the best of three on validation, and several starts. This reads the test days, once.
+# Now the yardstick itself. Five tasks from three tables, each with its own network, its own rate, the
+# best of three on validation, and several starts. This reads the test days, once.
 #
 # - **purchase** and **dwell** are known for clicked products only. Dwell, the seconds on the page,
-#   is trained on logarithms and measured in seconds by R², the share of the variance explained.
+#   is trained and measured on logarithms: in seconds, a few very long visits would decide nearly
+#   all. `r2_log` is their R², the share of the variance explained.
 # - **units** are the pieces sold in a week. Where the shelf ran empty, demand was at least that:
 #   such a count is **censored**, and the loss takes the chance of "at least". The measure,
 #   **deviance**, is twice what the loss lies above that of a perfect forecast: lower is better.
@@ -462,15 +462,15 @@ plot.rates_by(
 
 # %% [markdown]
 # The gap that is left is the room for everything that follows. It is widest for purchase and dwell,
-# which have the fewest training rows. Click, purchase and dwell come from the same visits, yet no
+# which have the fewest training rows. (The constant says the mean of the seconds, too high for
+# logarithms, so its `r2_log` is below 0.) Click, purchase and dwell come from the same visits, yet no
 # model learned anything from another one.
 #
 # ### A real shop
 #
-# The same on **Complete Journey**, a grocer's receipts of a year (how real they are, the
-# [data card](../datasets/README.md) discusses). The departments are the scenarios, and four labels
-# tell what a household does next week: buy in this department? With a coupon? For how much, how
-# many items? Here nobody knows the ceiling.
+# The same on **Complete Journey**, a grocer's receipts of a year ([data card](../datasets/README.md)).
+# The departments are the scenarios, and four labels tell what a household does next week: buy in this
+# department? With a coupon? For how much, how many items? Here nobody knows the ceiling.
 
 # %%
 draw = torch.Generator().manual_seed(0)  # some rows of each part, to save time

@@ -260,13 +260,13 @@ swept = contest(pair, sweep, seeds=seeds, oracle=oracle, trainer=keep)  # keep: 
 # %% tags=["hide-input"]
 table = swept.table()
 record("sweep", table.select(pl.exclude("scenario", "sign")))
-more = swept.interval("λ 10", "r2", "dwell", minus="λ 1")
+more = swept.interval("λ 10", "r2_log", "dwell", minus="λ 1")
 record("dwell, λ 10 minus λ 1", more._asdict())
 means = {name: swept.means(name) for name in swept.candidates}
 display(plot.trade_off(
     {name: (m["click"], m["dwell"]) for name, m in means.items()},
     title=f"Who gets the network? Mean of {len(seeds)} seeds",
-    xlabel="AUC of click", ylabel="R² of dwell",
+    xlabel="AUC of click", ylabel="R² of log(1 + dwell)",
 ))  # fmt: skip
 display(swept)
 names = swept.candidates
@@ -525,9 +525,9 @@ def quiet(table):
 # a yes or no that is the standard deviation of the label; for a standardised amount it is 2.
 #
 # A **random search** costs one training a draw. It chooses on validation by **deviance explained**:
-# how much of a constant guess's loss is gone (for dwell that is R²), the mean over tasks. So all
-# speak in the same unit, and somebody decided that too. Return and rating have too few rows to
-# judge by.
+# how much of a constant guess's loss is gone (for dwell R² in seconds), the mean over tasks.
+# So all speak in the same unit, and somebody decided that too. Return and rating have too few rows
+# to judge by.
 #
 # Then the test days, read once, and real receipts (Complete Journey, notebook 01).
 
@@ -566,7 +566,7 @@ display(pl.DataFrame([
 ]))  # fmt: skip
 gap = interval(explained("searched") - explained("by rows"))
 gain = {task: receipts.interval("by loudness", metric, task, minus="equal")
-        for task, metric in (("coupon", "auc"), ("spend", "r2"))}  # fmt: skip
+        for task, metric in (("coupon", "auc"), ("spend", "r2_log"))}  # fmt: skip
 record("by loudness minus equal", {task: g._asdict() for task, g in gain.items()})
 record("search", {"scores": scores, "weights": best, "minus by rows": gap._asdict()})
 verdicts, rows = len(rules) * len(teams), int(six.test.mask("return").sum())
@@ -576,7 +576,7 @@ Markdown(
     f"intervals cover the luck of the seeds, not that of few rows: {rows} test rows have a label "
     "for return, so take return and rating as undecided.\n\n"
     f"On Complete Journey {min(loudness, key=loudness.get)} pulls hardest. By loudness minus "
-    f"equal: AUC of coupon {gain['coupon']:+.3f}, R² of spend {gain['spend']:+.3f}."
+    f"equal: AUC of coupon {gain['coupon']:+.3f}, R² of log(1 + spend) {gain['spend']:+.3f}."
 )
 
 # %% [markdown] tags=["exit"]

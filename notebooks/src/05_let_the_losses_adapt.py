@@ -559,7 +559,7 @@ display(plot.trade_off(
     xlabel="AUC of click", ylabel="AUC of return",
 ))  # fmt: skip
 best = shop.oracle(log.test, knows="features")
-ceiling = {task: best[task]["r2" if task == "dwell" else "auc"] for task in tasks}
+ceiling = {task: best[task]["r2_log" if task == "dwell" else "auc"] for task in tasks}
 wide = pl.concat([wide, pl.DataFrame([{"candidate": "best possible", **ceiling}])])
 equal_seconds = final.cost().filter(pl.col("candidate") == "equal")["seconds"][0]
 costs = final.cost().select(
@@ -573,10 +573,10 @@ with pl.Config(tbl_width_chars=120, tbl_cols=12):
     display(overview.with_columns(pl.selectors.float().round(3)))
 
 # %% [markdown]
-# AUC for yes and no, R² for dwell; backward and forward count whole passes a step. (GradNorm adds a
-# short pass for each task, back to the last shared layer. FAMO looks at each batch twice.) Each
-# verdict has a 95 % interval of its own: among so many, luck makes one in twenty. A star says that it
-# holds for all methods of its row at once.
+# AUC for yes and no, `r2_log` of notebook 01 for dwell; backward and forward count whole passes a
+# step. (GradNorm adds a short pass for each task, back to the last shared layer. FAMO looks at each
+# batch twice.) Each verdict has a 95 % interval of its own: among so many, luck makes one in twenty.
+# A star says that it holds for all methods of its row at once.
 #
 # No rule that adapts is seen to beat the tuned constant on the four tasks together. Xin and others
 # (2022) and Kurin and others (2022) found the same on far larger benchmarks. Most rules do beat the
