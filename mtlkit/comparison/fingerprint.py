@@ -1,37 +1,44 @@
 """A short text that differs where a value differs, functions and notebook classes included.
 
-Data go by their content. A function or class of an installed package (mtlkit among them) goes by
-its name and the package's version; any other by its bytecode, constants, defaults, closure, and the
-globals that it reads, all the way down. What is looked up by a text at run time (``getattr``,
-``importlib``), read from a file inside the function, or held in another process, is not seen. The
-same code in another Python version has another fingerprint.
+Data go by their content, other objects by what pickle would write of them. A function, class or
+module of an installed package (Python's and mtlkit among them) goes by its name and the package's
+version. A function or class of yours goes by its bytecode, constants, defaults, attributes,
+closure, and the globals that it reads, all the way down. Of a module of yours it is the source
+file with the attributes that the code reads, or all of them where it does more than name them. An
+import inside a function is done at once and read like the others.
+
+What cannot be read is refused, and so is code that looks things up by a text (``eval``, ``exec``,
+``globals``, ``importlib``). Not seen are the content of files that a function opens itself, the
+environment, the settings of an installed package, and other processes. The same code in another
+Python version has another fingerprint.
 """
 
 from __future__ import annotations
 
-import dis
 import functools
 import hashlib
+import math
 import sys
-import sysconfig
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-ATOMS = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), range)
-INSTALLED = tuple({str(Path(p)) for n, p in sysconfig.get_paths().items() if "lib" in n})
+from mtlkit.comparison import reads
+from mtlkit.comparison.reads import NoFingerprint, installed_name, is_installed, version_of
+
+ATOMS = {type(None), bool, int, float, complex, str, bytes, type(Ellipsis), range}
+MAX_CIRCLES = 100_000  # values read again because they refer to each other in circles
 # Of a class: what says nothing of what it does. The defaults of a dataclass stand in its __init__.
 HIDDEN = {"__dict__", "__weakref__", "__module__", "__doc__", "__firstlineno__", "__annotations__"}
 HIDDEN |= {"__annotate__", "__annotate_func__", "__annotations_cache__", "__static_attributes__"}
 HIDDEN |= {"__dataclass_fields__", "__dataclass_params__"}
-
-
-class NoFingerprint(ValueError):
-    """A value whose content cannot be read; the message says which."""
+# Of a module: where it came from.
+ORIGIN = {"__builtins__", "__cached__", "__doc__", "__file__", "__loader__", "__name__"}
+ORIGIN |= {"__package__", "__path__", "__spec__", "__annotations__", "__warningregistry__"}
 
 
 class Fingerprints:
@@ -39,61 +46,70 @@ class Fingerprints:
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[Any, bytes]] = {}  # holds the value: its id stays taken
-        self._open: list[int] = []  # being read now, outermost first: a cycle comes back here
+        self._open: list[int] = []  # being read now, outermost first: a circle comes back here
+        self._reached = math.inf  # the outermost of them that a circle came back to
+        self._circles = 0
 
     def of(self, value: Any) -> str:
         """32 hexadecimal digits. Raises ``NoFingerprint`` naming what cannot be read."""
+        self._circles = 0
         return self._digest(value).hex()
 
     def _digest(self, value: Any) -> bytes:
-        if isinstance(value, ATOMS):
+        if type(value) in ATOMS:
             return _hash(type(value).__name__, repr(value))
-        key = id(value)
+        key, place = id(value), len(self._open)
         if key in self._known:
             return self._known[key][1]
         if key in self._open:
-            return _hash("again", str(len(self._open) - self._open.index(key)))
+            self._reached = min(self._reached, self._open.index(key))
+            return _hash("again", str(place - self._open.index(key)))
+        before, self._reached = self._reached, math.inf
         self._open.append(key)
         try:
             digest = _hash(*self._parts(value))
         finally:
             self._open.pop()
-        self._known[key] = (value, digest)
+            reached, self._reached = self._reached, before
+        if reached > place:
+            self._known[key] = (value, digest)
+        else:  # part of a circle: its digest depends on where the circle was entered, so forget it
+            self._circles += 1
+            self._reached = min(before, reached if reached < place else math.inf)
+        if self._circles > MAX_CIRCLES:
+            raise NoFingerprint("too many functions or objects that refer to each other")
         return digest
 
     def _all(self, values: Iterable[Any]) -> list[bytes]:
         return [self._digest(value) for value in values]
 
     def _parts(self, value: Any) -> list[Any]:
+        kind = type(value)
         if isinstance(value, torch.Tensor):
             return self._tensor(value)
-        if isinstance(value, np.ndarray) and value.dtype != object:
-            return ["array", value.dtype.str, value.shape, np.ascontiguousarray(value).tobytes()]
-        if isinstance(value, list | tuple):
-            return [self._kind(value), *self._all(value)]
-        if isinstance(value, dict | types.MappingProxyType):
-            parts = [self._kind(value)]
-            for name, entry in value.items():
-                parts += self._all((name, entry))
-            return parts
-        if isinstance(value, set | frozenset):
-            return [type(value).__name__, *sorted(self._all(value))]
+        if kind is np.ndarray and not value.dtype.hasobject:
+            return ["array", repr(value.dtype), value.shape, np.ascontiguousarray(value).tobytes()]
+        if kind in (list, tuple):
+            return [kind.__name__, *self._all(value)]
+        if kind in (dict, types.MappingProxyType):
+            return ["dict", *self._all(part for entry in value.items() for part in entry)]
+        if isinstance(value, set | frozenset):  # pickle would write them in an order of chance
+            own = getattr(value, "__dict__", None)
+            return ["set", *self._all((kind, own)), *sorted(self._all(value))]
         if isinstance(value, types.CodeType):
             return self._code(value)
         if isinstance(value, types.FunctionType):
             return self._function(value)
         if isinstance(value, types.MethodType):
             return ["method", *self._all((value.__func__, value.__self__))]
-        if isinstance(value, types.BuiltinFunctionType | np.ufunc):
-            owner = getattr(value, "__self__", None)
-            owner = None if isinstance(owner, types.ModuleType) else owner
-            return ["builtin", str(getattr(value, "__qualname__", value)), self._digest(owner)]
-        if isinstance(value, functools.partial):
-            return ["partial", *self._all((value.func, value.args, value.keywords))]
+        if isinstance(value, types.BuiltinFunctionType):
+            return ["builtin", value.__qualname__, self._digest(value.__self__)]
+        if isinstance(value, np.ufunc):
+            return self._ufunc(value)
         if isinstance(value, type):
             return self._class(value)
         if isinstance(value, types.ModuleType):
-            return self._module(value)
+            return self._module(value, None)
         if isinstance(value, Path):
             return ["path", str(value), *_state_of_files(value)]
         if isinstance(value, torch.dtype | torch.device | torch.layout):
@@ -107,40 +123,72 @@ class Fingerprints:
             raise NoFingerprint(f"a tensor of layout {tensor.layout}")
         whole = tensor.detach().cpu().contiguous().reshape(-1)
         content = whole.view(torch.uint8).numpy().data if whole.numel() else b""
-        return ["tensor", str(tensor.dtype), tuple(tensor.shape), content]
+        kind = self._digest(type(tensor))
+        shape = tuple(tensor.shape)
+        return ["tensor", kind, str(tensor.dtype), shape, tensor.requires_grad, content]
+
+    def _ufunc(self, function: np.ufunc) -> list[Any]:
+        for home in ("numpy", "scipy.special"):
+            if getattr(sys.modules.get(home), function.__name__, None) is function:
+                return ["ufunc", home, function.__name__, version_of(home)]
+        raise NoFingerprint(f"the ufunc {function.__name__}")
 
     def _function(self, function: types.FunctionType) -> list[Any]:
-        if _is_installed(function.__module__):
-            return ["function", *_address(function)]
+        known = installed_name(function)
+        if known is not None:
+            return ["function", *known]
         cells = [_content(cell) for cell in function.__closure__ or ()]
-        read = sorted(_globals_read(function.__code__))
-        known = function.__globals__
-        seen = {name: known[name] for name in read if name in known}
-        parts = self._all((function.__code__, function.__defaults__, function.__kwdefaults__))
-        return ["code of a function", *parts, *self._all((cells, seen))]
+        own = (function.__code__, function.__defaults__, function.__kwdefaults__, cells)
+        parts = ["code of a function", *self._all((*own, vars(function)))]
+        scope = function.__globals__
+        home = str(scope.get("__name__"))
+        if is_installed(home) and getattr(sys.modules.get(home), "__dict__", None) is scope:
+            return [*parts, home, version_of(home)]  # a package's wrapper around code of yours
+        for name, attributes in reads.globals_read(function.__code__).items():
+            if name not in scope and name in reads.BY_TEXT:
+                raise NoFingerprint(f"a call of {name} in {function.__qualname__}")
+            if name in scope:
+                parts += [name, self._read(scope[name], attributes)]
+        for module, attributes in reads.imports(function.__code__, scope):
+            parts += ["import", module.__name__, self._read(module, attributes)]
+        return parts
+
+    def _read(self, value: Any, attributes: set[str] | None) -> bytes:
+        """A global of which code reads these attributes; None: more than attributes."""
+        if not isinstance(value, types.ModuleType):
+            return self._digest(value)
+        if value.__name__.partition(".")[0] == "importlib":
+            raise NoFingerprint("a use of importlib")
+        if attributes is None or is_installed(value.__name__):
+            return self._digest(value)
+        return _hash(*self._module(value, attributes))
 
     def _code(self, code: types.CodeType) -> list[Any]:
         shape = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
         names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
         return ["code", shape, names, code.co_code, *self._all(code.co_consts)]
 
-    def _kind(self, value: Any) -> Any:
-        kind = type(value)
-        return kind.__name__ if kind in (list, tuple, dict) else self._digest(kind)
-
     def _class(self, kind: type) -> list[Any]:
-        if _is_installed(kind.__module__):
-            return ["class", *_address(kind)]
+        name = installed_name(kind)
+        if name is not None:
+            return ["class", *name]
         own = {k: v for k, v in vars(kind).items() if k not in HIDDEN and not k.startswith("_abc_")}
-        return ["code of a class", kind.__qualname__, *self._all((kind.__bases__, own))]
+        parts = self._all((type(kind), kind.__bases__, own))
+        return ["code of a class", kind.__qualname__, *parts]
 
-    def _module(self, module: types.ModuleType) -> list[Any]:
-        if _is_installed(module.__name__):
+    def _module(self, module: types.ModuleType, attributes: set[str] | None) -> list[Any]:
+        """An installed module's version; of another one the source, and these or all attributes."""
+        if is_installed(module.__name__):
             return ["module", module.__name__, version_of(module.__name__)]
         path = getattr(module, "__file__", None)
-        if path is None or not Path(path).is_file():
-            raise NoFingerprint(f"the module {module.__name__}")
-        return ["source", Path(path).read_bytes()]
+        source = Path(path).read_bytes() if path is not None and Path(path).is_file() else b""
+        parts: list[Any] = ["module of yours", module.__name__, source]
+        for name in sorted(set(vars(module)) - ORIGIN if attributes is None else attributes):
+            try:
+                parts += [name, self._digest(getattr(module, name))]
+            except AttributeError as error:
+                raise NoFingerprint(f"{module.__name__}.{name}, which is not there") from error
+        return parts
 
     def _object(self, value: Any) -> list[Any]:
         """Anything else, by what pickle would write of it."""
@@ -155,10 +203,19 @@ class Fingerprints:
         except Exception as error:
             raise NoFingerprint(f"a {type(value).__name__} ({error})") from error
         if isinstance(reduced, str):
-            return ["global", reduced]
+            return self._global(value, reduced)
         make, arguments, *rest = reduced
         rest = [list(part) if hasattr(part, "__next__") else part for part in rest]
         return ["object", self._digest(type(value)), *self._all((make, arguments, *rest))]
+
+    def _global(self, value: Any, name: str) -> list[Any]:
+        """What pickle writes by its name alone: a package's own, or a wrapper (``lru_cache``)."""
+        known = installed_name(value, name)
+        if known is not None:
+            return ["global", *known]
+        if not hasattr(value, "__wrapped__"):
+            raise NoFingerprint(f"{name}, a {type(value).__name__}")
+        return ["wrapper", *self._all((type(value), value.__wrapped__))]
 
 
 def _hash(*parts: Any) -> bytes:
@@ -178,43 +235,8 @@ def _content(cell: Any) -> Any:
         return "empty cell"
 
 
-def _globals_read(code: types.CodeType) -> set[str]:
-    """Names of globals that the code, or code inside it, reads."""
-    loads = ("LOAD_GLOBAL", "LOAD_NAME")
-    found = {str(i.argval) for i in dis.get_instructions(code) if i.opname in loads}
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            found |= _globals_read(constant)
-    return found
-
-
-def _address(value: Any) -> tuple[str, str, str]:
-    return value.__module__, value.__qualname__, version_of(value.__module__)
-
-
-def version_of(module: str) -> str:
-    """The version that a module's package names, or an empty text."""
-    package = sys.modules.get(module.partition(".")[0])
-    return str(getattr(package, "__version__", ""))
-
-
-@functools.cache
-def _is_installed(module: str | None) -> bool:
-    """Whether a module is Python's, mtlkit's or an installed package's: its version tells it."""
-    package = (module or "__main__").partition(".")[0]
-    if package in ("__main__", "mtlkit") or package in sys.stdlib_module_names:
-        return package != "__main__"  # a notebook or a script, whatever started it
-    path = getattr(sys.modules.get(package), "__file__", None)
-    return path is not None and str(Path(path)).startswith(INSTALLED)
-
-
 def _state_of_files(path: Path) -> list[Any]:
     """Names, sizes and times of the file, or of the files of the folder; empty: it is not there."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     states = [(f.name, f.stat()) for f in files if f.is_file()]
     return [(name, state.st_size, state.st_mtime_ns) for name, state in states]
-
-
-def of_options(options: Mapping[str, Any], fingerprints: Fingerprints) -> dict[str, str]:
-    """{option: fingerprint}, whatever the order in which the options were written."""
-    return {name: fingerprints.of(options[name]) for name in sorted(options)}

@@ -86,10 +86,12 @@ class Plan:
                 model, data.train, data.validation, seed=seed, progress=False, **options
             )
             places = {WHOLE: self.evaluator(model, measured, group=self.group)}
-            if self.by_scenario and model.schema.num_scenarios > 1:
-                if WHOLE in model.schema.scenario_names:
-                    raise ValueError(f"A scenario must not be called {WHOLE!r}: rename it.")
-                places |= self.evaluator(model, measured, by_scenario=True, group=self.group)
+            if self.by_scenario:
+                each = self.evaluator(model, measured, by_scenario=True, group=self.group)
+                if len(each) > 1:  # one would repeat the whole
+                    if WHOLE in model.schema.scenario_names:
+                        raise ValueError(f"A scenario must not be called {WHOLE!r}: rename it.")
+                    places |= each
         values = [
             (task, place, metric, float(value))
             for place, by_task in places.items()

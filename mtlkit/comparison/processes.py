@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import tempfile
+import traceback
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -129,9 +130,22 @@ _plans: dict[Path, Plan] = {}  # in a worker: the plan at hand
 
 
 def run_here(path: Path, candidate: str, seed: int, keep: Path | None) -> Run:
-    """In a worker: one run of the plan that lies at ``path``."""
-    get_ready(path)
-    return kept(_plans[path], candidate, seed, keep)
+    """In a worker: one run of the plan that lies at ``path``.
+
+    An exception that pickle cannot take to the caller arrives as a ``RuntimeError`` with its text.
+    """
+    from joblib.externals.loky.backend.reduction import dumps  # as its results travel
+
+    try:
+        get_ready(path)
+        return kept(_plans[path], candidate, seed, keep)
+    except Exception as error:
+        try:
+            pickle.loads(dumps(error))
+        except Exception:  # whatever the class of a stranger raises
+            told = "".join(traceback.format_exception(error))
+            raise RuntimeError(f"A run in another process failed:\n{told}") from None
+        raise
 
 
 def get_ready(path: Path) -> None:

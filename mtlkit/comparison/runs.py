@@ -92,10 +92,12 @@ def compare(
         A folder that keeps each run as it ends. A comparison that is called again reads what is
         there and does the rest, so an interrupted one goes on. A run is read only if all is equal
         that determines it (``comparison.store.RunStore``); code of mtlkit counts by its version.
-        ``store_key``, a text, stands in for the code of your factories, trainer and evaluator.
+        ``store_key``, a text, stands in for the code of your factories, trainer and evaluator, and
+        must be given where that code cannot be read (``comparison.fingerprint`` says what can).
 
     Raises ``ValueError`` for an unknown reference or option, unequal budgets, repeated seeds, a
-    factory that returns the same model twice; ``SchemaError`` for tables that share rows.
+    ``store`` that is no folder, a factory that returns the same model twice; ``SchemaError`` for
+    tables that share rows. A run's exception that cannot leave its process: ``RuntimeError``.
     """
     seeds = [int(seed) for seed in seeds]
     reference = next(iter(candidates), "") if reference is None else reference

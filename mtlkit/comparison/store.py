@@ -11,27 +11,36 @@ from typing import Any
 
 import torch
 
-from mtlkit.comparison.fingerprint import Fingerprints, NoFingerprint, of_options, version_of
+from mtlkit.comparison.fingerprint import Fingerprints
 from mtlkit.comparison.plan import Plan, Run
+from mtlkit.comparison.reads import NoFingerprint, version_of
 from mtlkit.files import write_text
+from mtlkit.train.device import choose_device
 
-FORMAT = 1
+FORMAT = 2
 
 
 class RunStore:
     """One file a run, named by candidate, seed and a key: a hash of all that determines the run.
 
     The key covers the candidate's name, the code of its factory, of trainer and evaluator, the
-    merged options, the content of the tables that the run reads, seed, threads, where it measures,
-    whether the CPU is fast at bfloat16, and the versions of torch and mtlkit. ``store_key``, a
+    merged options, the content of the tables that the run reads, seed, threads, the kind of device
+    (CPU, CUDA, MPS), where it measures, whether the CPU is fast at bfloat16, and the versions of
+    torch and mtlkit. ``store_key``, a
     text, stands in for the code: for code that cannot be read, or that changes without changing
-    what it does.
+    what it does. Raises ``ValueError`` for a ``folder`` that is a file or cannot be made, and for
+    code or an option that cannot be read.
     """
 
     def __init__(self, folder: str | Path, plan: Plan, store_key: str | None = None) -> None:
         self.folder, self.plan, self.store_key = Path(folder), plan, store_key
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ValueError(f"store must be a folder; {folder} cannot be one: {error}.") from error
         self.fingerprints = Fingerprints()
         self.code = {name: self._code(name) for name in plan.candidates}
+        self.options = {name: self._options(name) for name in plan.candidates}
         self._tables: tuple[Any, str] | None = None  # a split and its fingerprint
 
     def _code(self, candidate: str) -> str:
@@ -39,16 +48,27 @@ class RunStore:
             return f"given: {self.store_key}"
         plan = self.plan
         code = (plan.candidates[candidate], plan.trainer, plan.evaluator)
-        return self._of(code, f"the factory of {candidate!r}, the trainer or the evaluator")
-
-    def _of(self, value: Any, what: str) -> str:
         try:
-            return self.fingerprints.of(value)
+            return self.fingerprints.of(code)
         except NoFingerprint as error:
             raise ValueError(
-                f"store cannot tell what {what} depends on: it holds {error}. Give store_key, a "
-                "text that you change whenever that code changes."
+                f"store cannot tell what the factory of {candidate!r}, the trainer or the "
+                f"evaluator depends on: it holds {error}. Give store_key, a text that you change "
+                "whenever that code changes."
             ) from error
+
+    def _options(self, candidate: str) -> dict[str, str]:
+        """{option: fingerprint}, whatever the order in which the options were written."""
+        found = {}
+        for name, value in sorted(self.plan.options[candidate].items()):
+            try:
+                found[name] = self.fingerprints.of(value)
+            except NoFingerprint as error:
+                raise ValueError(
+                    f"store cannot read the option {name!r} of {candidate!r}: it holds {error}. "
+                    "Build it inside a trainer of yours and give store_key, or leave store out."
+                ) from error
+        return found
 
     def _data(self, seed: int) -> str:
         split = self.plan.data(seed)
@@ -65,10 +85,11 @@ class RunStore:
             "format": FORMAT,
             "candidate": candidate,
             "code": self.code[candidate],
-            "options": of_options(plan.options[candidate], self.fingerprints),
+            "options": self.options[candidate],
             "data": self._data(seed),
             "seed": seed,
             "threads": plan.threads,
+            "device": choose_device(str(plan.options[candidate].get("device", "auto"))).type,
             "fast bfloat16": plan.fast_bfloat16,  # what precision="auto" follows
             "measures": [plan.on, plan.by_scenario, plan.group],
             "versions": [torch.__version__, version_of("mtlkit")],

@@ -111,7 +111,8 @@ class Comparison:
     def by_seed(self, candidate: str, metric: str, task: str, scenario: str = WHOLE) -> np.ndarray:
         """One value for each of ``seeds``, in their order, (seed,): what an interval is made of.
 
-        Raises ``ValueError`` where the comparison holds no such number.
+        NaN for a seed without one: its rows had no such scenario. Raises ``ValueError`` where no
+        seed has such a number.
         """
         wanted = {"candidate": candidate, "metric": metric, "task": task, "scenario": scenario}
         found = self.runs.filter(**wanted)
@@ -122,7 +123,7 @@ class Comparison:
                     raise ValueError(f"{value!r} is no {column}; there are: {', '.join(known)}.")
             raise ValueError(f"No run has all of these: {wanted}.")
         values = dict(found.select("seed", "value").iter_rows())
-        return np.array([values[seed] for seed in self.seeds])
+        return np.array([values.get(seed, math.nan) for seed in self.seeds])
 
     def interval(
         self,

@@ -250,3 +250,24 @@ def test_an_error_in_the_other_process_reaches_the_caller(tmp_path):
 
     with pytest.raises(FloatingPointError, match="the other process"):
         contest(trainer=broken, jobs=2)
+
+
+class Two(Exception):
+    """Cannot be read back: pickle calls it with its one message."""
+
+    def __init__(self, a, b):
+        super().__init__(f"{a} before {b}")
+
+
+def test_an_error_that_cannot_travel_keeps_its_words(tmp_path):
+    here = os.getpid()
+    train = patient(tmp_path)
+
+    def broken(*tables, **options):
+        if os.getpid() != here:
+            (tmp_path / f"{os.getpid()}-began").touch()
+            raise Two("left", "right")
+        return train(*tables, **options)
+
+    with pytest.raises(RuntimeError, match=r"(?s)in another process failed.*left before right"):
+        contest(trainer=broken, jobs=2)

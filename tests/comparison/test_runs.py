@@ -493,6 +493,47 @@ def test_a_real_comparison_of_two_models_runs_and_repeats_exactly():
     assert first.table().filter(pl.col("task") == "click")["mean"].is_between(0, 1).all()
 
 
+def with_unknown(split):
+    """The split with some validation rows in no known scenario."""
+    validation = split.validation.take(torch.arange(len(split.validation)))
+    validation.scenario[:4] = SCHEMA.unknown_scenario
+    return split._replace(validation=validation)
+
+
+def test_a_scenario_of_some_seeds_only_is_undefined_in_the_others():
+    def draw(seed):
+        split = split_random(small_table(120, seed=seed), seed=0)
+        return with_unknown(split) if seed else split
+
+    def measured(model, table, by_scenario=False, group=None):
+        one = fake_evaluate(model, table)
+        known = bool((table.scenario == SCHEMA.unknown_scenario).any())
+        return dict.fromkeys(["search", "feed", *["unknown"] * known], one) if by_scenario else one
+
+    candidates = {f"level {k}": (lambda seed, k=k: FakeModel(k, seed)) for k in (0, 1)}
+    result = compare(candidates, draw, seeds=[0, 1, 2], trainer=fake_fit, evaluator=measured,
+                     progress=False)  # fmt: skip
+    values = result.by_seed("level 1", "auc", "click", "unknown")
+    assert np.isnan(values).tolist() == [True, False, False]
+    gap = (values - result.by_seed("level 0", "auc", "click", "unknown"))[1:]
+    found = result.interval("level 1", "auc", "click", minus="level 0", scenario="unknown")
+    assert found == paired_interval(gap, 0.95)
+    row = result.table(scenario="unknown").row(1, named=True)
+    assert row["pairs"] == 2 and row["difference"] == pytest.approx(found.mean)
+
+
+@pytest.mark.parametrize("unknown", [True, False])
+def test_rows_without_a_scenario_are_reported_beside_a_single_known_one(unknown):
+    schema = Schema(SCHEMA.tasks, SCHEMA.categorical, SCHEMA.dense, (), (Scenario("search"),))
+    split = split_random(small_table(120, seed=3, schema=schema), seed=0)
+    if unknown:
+        split.validation.scenario[:12] = schema.unknown_scenario
+    sizes = {"embedding_dim": 4, "hidden": (8,), "tower": (4,)}
+    result = compare({"a": lambda seed: SharedBottom(schema, **sizes)}, split, seeds=[0],
+                     fit_options={"epochs": 1}, progress=False)  # fmt: skip
+    assert set(result.runs["scenario"]) == ({"all", "search", "unknown"} if unknown else {"all"})
+
+
 def test_the_environment_can_hide_the_progress_bar(monkeypatch, capsys):
     monkeypatch.setenv("TQDM_DISABLE", "1")
     fake_compare([0], seeds=[0], progress=True)

@@ -206,3 +206,26 @@ def test_a_split_function_is_told_by_the_tables_it_draws(tmp_path):
 def test_a_key_without_a_folder_is_refused():
     with pytest.raises(ValueError, match="give store too"):
         contest(None)
+
+
+def test_a_cpu_and_a_gpu_have_files_of_their_own(tmp_path, monkeypatch):
+    contest(tmp_path)
+    elsewhere = torch.device("meta")
+    monkeypatch.setattr("mtlkit.comparison.store.choose_device", lambda device: elsewhere)
+    contest(tmp_path)
+    assert len(TRAINED) == 4
+
+
+@pytest.mark.parametrize("path", ["runs.json", "runs.json/below"])
+def test_a_file_in_place_of_the_folder_is_refused_before_any_training(tmp_path, path):
+    (tmp_path / "runs.json").write_text("mine", encoding="utf-8")
+    with pytest.raises(ValueError, match="store must be a folder"):
+        contest(tmp_path / path)
+    assert TRAINED == [] and (tmp_path / "runs.json").read_text(encoding="utf-8") == "mine"
+
+
+def test_an_option_that_cannot_be_read_is_named(tmp_path):
+    options = {"epochs": 1, "balancer": (n for n in range(3))}
+    with pytest.raises(ValueError, match=r"option 'balancer' of 'single'.*generator"):
+        contest(tmp_path, fit_options=options)
+    assert TRAINED == []
