@@ -155,11 +155,11 @@ class Fingerprints:
 
     def _read(self, value: Any, attributes: set[str] | None) -> bytes:
         """A global of which code reads these attributes; None: more than attributes."""
-        if not isinstance(value, types.ModuleType):
-            return self._digest(value)
-        if value.__name__.partition(".")[0] == "importlib":
+        module = isinstance(value, types.ModuleType)
+        home = value.__name__ if module else getattr(value, "__module__", None)
+        if str(home).partition(".")[0] == "importlib":
             raise NoFingerprint("a use of importlib")
-        if attributes is None or is_installed(value.__name__):
+        if attributes is None or not module:
             return self._digest(value)
         return _hash(*self._module(value, attributes))
 
@@ -178,7 +178,7 @@ class Fingerprints:
 
     def _module(self, module: types.ModuleType, attributes: set[str] | None) -> list[Any]:
         """An installed module's version; of another one the source, and these or all attributes."""
-        if is_installed(module.__name__):
+        if is_installed(module.__name__) and sys.modules.get(module.__name__) is module:
             return ["module", module.__name__, version_of(module.__name__)]
         path = getattr(module, "__file__", None)
         source = Path(path).read_bytes() if path is not None and Path(path).is_file() else b""

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -89,8 +90,19 @@ def test_an_import_inside_of_what_is_not_there_is_refused():
 def test_code_that_reads_by_a_text_is_refused(code):
     with pytest.raises(NoFingerprint, match="a call of"):
         mark(compiled(f"made = lambda seed: {code}", width=8))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import importlib\nmade = lambda seed: importlib.import_module('conf')",
+        "from importlib import import_module as get\nmade = lambda seed: get('conf')",
+        "def made(seed):\n  from importlib import import_module\n  return import_module('conf')",
+    ],
+)
+def test_code_that_imports_by_a_text_is_refused(code):
     with pytest.raises(NoFingerprint, match="importlib"):
-        mark(compiled("made = lambda s: importlib.import_module('a').W", importlib=importlib))
+        mark(compiled(code))
 
 
 WRAPPERS = {
@@ -138,6 +150,15 @@ def test_a_file_of_yours_counts_as_yours_whatever_its_name(module, name):
     first = mark(yours.f)
     yours.W = 9
     assert mark(yours.f) != first
+
+
+def test_a_module_that_borrows_an_installed_name_counts_as_yours():
+    mine = types.ModuleType("json")
+    mine.W = 8
+    made = compiled("made = lambda seed: mine.W", mine=mine)
+    first = mark(made)
+    mine.W = 9
+    assert mark(made) != first
 
 
 def test_python_and_packages_count_as_installed_and_the_tests_do_not():
