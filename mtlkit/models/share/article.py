@@ -35,10 +35,15 @@ class ArticleNetwork(MultiTaskModel):
                 f"{len(schema.sequences)} sequence fields. Use SharedBottom for other inputs."
             )
         self.encoder = MLP(schema.dense_width, (hidden,))
-        self.towers = Towers(schema, hidden)
+        self.heads = Towers(schema, hidden)
 
     def embed(self, batch: Batch) -> Tensor:
         return batch.dense  # (batch, 784)
+
+    @property
+    def towers(self) -> Towers:  # type: ignore[override]
+        """The heads, under the name that all models have for them."""
+        return self.heads
 
     def encode(self, x: Tensor) -> Tensor:
         """The shared representation Z, (batch, hidden)."""

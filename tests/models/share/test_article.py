@@ -38,8 +38,8 @@ def by_hand(model, batch):
     x = batch.dense.numpy()  # (batch, 784)
     y, m = batch.labels.numpy().astype(float), batch.observed.numpy().astype(float)
     v, c = (p.detach().numpy() for p in (model.encoder[0].weight, model.encoder[0].bias))
-    w = np.stack([head[0].weight.detach().numpy()[0] for head in model.towers])  # (task, 128)
-    b = np.array([head[0].bias.item() for head in model.towers])  # (task,)
+    w = np.stack([head[0].weight.detach().numpy()[0] for head in model.heads])  # (task, 128)
+    b = np.array([head[0].bias.item() for head in model.heads])  # (task,)
     before = x @ v.T + c  # (batch, 128)
     z = np.maximum(before, 0)
     p = 1 / (1 + np.exp(-(z @ w.T + b)))  # (batch, task)
@@ -49,10 +49,10 @@ def by_hand(model, batch):
     gradients = {
         "encoder.0.weight": d_before.T @ x,
         "encoder.0.bias": d_before.sum(0),
-        "towers.0.0.weight": (d_logit.T @ z)[:1],
-        "towers.1.0.weight": (d_logit.T @ z)[1:],
-        "towers.0.0.bias": d_logit.sum(0)[:1],
-        "towers.1.0.bias": d_logit.sum(0)[1:],
+        "heads.0.0.weight": (d_logit.T @ z)[:1],
+        "heads.1.0.weight": (d_logit.T @ z)[1:],
+        "heads.0.0.bias": d_logit.sum(0)[:1],
+        "heads.1.0.bias": d_logit.sum(0)[1:],
     }
     return p, losses, gradients
 
@@ -80,7 +80,7 @@ def test_article_network_has_the_article_s_sizes(setting):
     model, _ = setting
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
     assert shapes["encoder.0.weight"] == (128, 784)
-    assert shapes["towers.0.0.weight"] == shapes["towers.1.0.weight"] == (1, 128)
+    assert shapes["heads.0.0.weight"] == shapes["heads.1.0.weight"] == (1, 128)
     assert model.parameter_count() == {
         "embedding": 0,
         "shared": 784 * 128 + 128,
@@ -94,26 +94,26 @@ def test_missing_label_gives_no_gradient_to_that_head(setting):
     model, batch = setting
     batch.observed[:, 1] = False
     model.losses(model(batch), batch).sum().backward()
-    assert model.towers[1][0].weight.grad.abs().sum() == 0
-    assert model.towers[1][0].bias.grad.abs().sum() == 0
-    assert model.towers[0][0].weight.grad.abs().sum() > 0
+    assert model.heads[1][0].weight.grad.abs().sum() == 0
+    assert model.heads[1][0].bias.grad.abs().sum() == 0
+    assert model.heads[0][0].weight.grad.abs().sum() > 0
 
 
 def test_one_missing_row_changes_only_that_head(setting):
     model, batch = setting
     row = int(batch.observed[:, 1].nonzero()[0])
     model.losses(model(batch), batch).sum().backward()
-    before = [head[0].weight.grad.clone() for head in model.towers]
+    before = [head[0].weight.grad.clone() for head in model.heads]
     model.zero_grad()
     batch.observed[row, 1] = False
     model.losses(model(batch), batch).sum().backward()
-    assert torch.equal(model.towers[0][0].weight.grad, before[0])
-    assert not torch.equal(model.towers[1][0].weight.grad, before[1])
+    assert torch.equal(model.heads[0][0].weight.grad, before[0])
+    assert not torch.equal(model.heads[1][0].weight.grad, before[1])
 
 
 def test_encode_is_the_shared_representation(setting):
     model, batch = setting
     z = model.encode(batch.dense)
     assert z.shape == (ROWS, 128) and (z >= 0).all()
-    for head, name in zip(model.towers, model.schema.task_names, strict=True):
+    for head, name in zip(model.heads, model.schema.task_names, strict=True):
         torch.testing.assert_close(head(z).squeeze(1), model(batch)[name])
