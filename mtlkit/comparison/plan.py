@@ -86,12 +86,10 @@ class Plan:
                 model, data.train, data.validation, seed=seed, progress=False, **options
             )
             places = {WHOLE: self.evaluator(model, measured, group=self.group)}
-            if self.by_scenario:
-                each = self.evaluator(model, measured, by_scenario=True, group=self.group)
-                if len(each) > 1:  # one would repeat the whole
-                    if WHOLE in model.schema.scenario_names:
-                        raise ValueError(f"A scenario must not be called {WHOLE!r}: rename it.")
-                    places |= each
+            if self.by_scenario and _several_places(model.schema, measured):
+                if WHOLE in model.schema.scenario_names:
+                    raise ValueError(f"A scenario must not be called {WHOLE!r}: rename it.")
+                places |= self.evaluator(model, measured, by_scenario=True, group=self.group)
         values = [
             (task, place, metric, float(value))
             for place, by_task in places.items()
@@ -118,6 +116,14 @@ class Plan:
                 f"The factory of {candidate!r} returned a model it had returned before: a trained "
                 "model must not start the next run. Build a new one in each call."
             )
+
+
+def _several_places(schema: Any, table: Any) -> bool:
+    """Whether rows are of more than one scenario, the unknown one counted: else all is said."""
+    if schema.num_scenarios > 1:
+        return True
+    scenario = getattr(table, "scenario", None)
+    return scenario is not None and bool((scenario == schema.unknown_scenario).any())
 
 
 def _cost(model: Any, history: Any) -> tuple[int, float, int, int]:

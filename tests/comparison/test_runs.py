@@ -15,6 +15,7 @@ from mtlkit.data.splits import Split, split_random
 from mtlkit.data.table import Table
 from mtlkit.models import SharedBottom, SingleTask
 from mtlkit.schema import Categorical, Dense, Scenario, Schema, SchemaError, Task
+from mtlkit.train import evaluate
 
 SCHEMA = Schema(
     tasks=(Task("click"), Task("units", "count")),
@@ -556,3 +557,26 @@ def test_a_scenario_called_all_is_refused_beside_others():
     with pytest.raises(ValueError, match="must not be called 'all'"):
         compare({"a": lambda seed: Named(0, seed)}, SPLIT, trainer=fake_fit,
                 evaluator=fake_evaluate, progress=False)  # fmt: skip
+
+
+def test_a_run_is_measured_by_scenario_only_where_that_says_more():
+    calls = []
+
+    def counting(model, table, by_scenario=False, group=None):
+        calls.append(by_scenario)
+        return evaluate(model, table, by_scenario=by_scenario, group=group)
+
+    for unknown, expected in ((0, [False]), (9, [False, True])):
+        schema = Schema((Task("click"),), dense=(Dense("x"),), scenarios=(Scenario("only"),))
+        table = Table(
+            schema, torch.zeros(60, 0).long(), torch.randn(60, 1), {},
+            (torch.arange(60) % 2).float().unsqueeze(1), torch.ones(60, 1).bool(),
+            (torch.arange(60) < unknown).long(),
+        )  # fmt: skip
+        calls.clear()
+        compare(
+            {"one": lambda seed, schema=schema: SharedBottom(schema, hidden=(2,), tower=())},
+            split_random(table, seed=1), seeds=[0], fit_options={"epochs": 1}, progress=False,
+            evaluator=counting, jobs=1,
+        )  # fmt: skip
+        assert calls == expected
