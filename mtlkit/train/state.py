@@ -71,6 +71,7 @@ class RunState:
             "model": type(model).__name__,
             "schema": model.schema.to_dict(),
             "parameter shape": {name: list(p.shape) for name, p in model.named_parameters()},
+            "networks stop apart": model.separate,
             "balancer": type(balancer).__name__,
             "number of training rows": budget.rows,
             "batch_size": budget.batch_size,

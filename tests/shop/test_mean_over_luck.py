@@ -52,11 +52,9 @@ def outcomes(noise, bias):
     return Outcomes(World(0, load_dials("tiny", dials)))
 
 
-@pytest.mark.parametrize("noise", NOISE)
-@pytest.mark.parametrize("bias", BIAS)
+# without any luck the numbers are equal to the last digit, which another test holds
+@pytest.mark.parametrize(("noise", "bias"), [(n, b) for b in BIAS for n in NOISE if n or b])
 def test_every_mean_is_right_to_a_thousandth_over_the_grid_of_dials(noise, bias):
-    if noise == bias == 0:
-        pytest.skip("no luck: see the test of exact equality")
     world = outcomes(noise, bias)
     scores = {name: ROWS[:, i].astype(np.float32) for i, name in enumerate(EVENTS)}
     found = {s: mean_over_luck(world, scores, selected=s) for s in (True, False)}

@@ -88,6 +88,18 @@ def test_an_undefined_metric_keeps_the_last_weights_of_that_task_alone():
     assert best.epochs == {"click": 0, "dwell": 1, "orders": 0}
 
 
+def test_resume_refuses_a_run_that_stopped_in_the_other_way(tmp_path):
+    table, validation = tables()
+    file = tmp_path / "run.pt"
+    run(table, validation, checkpoint=file, max_steps=12)
+    together = SingleTask(table.schema, **SIZES)
+    with pytest.raises(ValueError, match="networks stop apart is True, here it is False"):
+        fit(
+            together, table, validation, epochs=8, batch_size=32, learning_rate=0.02, device="cpu",
+            checkpoint=file, resume=True, progress=False,
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize("kind", [SingleTask, SharedBottom])
 def test_a_resumed_run_remembers_its_best(tmp_path, kind):
     table, validation = tables()
