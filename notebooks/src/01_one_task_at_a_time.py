@@ -462,8 +462,7 @@ plot.rates_by(
 
 # %% [markdown]
 # The gap that is left is the room for everything that follows. It is widest for purchase and dwell,
-# which have the fewest training rows. (The constant says the mean of the seconds, too high for
-# logarithms, so its `r2_log` is below 0.) Click, purchase and dwell come from the same visits, yet no
+# which have the fewest training rows. Click, purchase and dwell come from the same visits, yet no
 # model learned anything from another one.
 #
 # ### A real shop

@@ -16,10 +16,12 @@ from mtlkit.schema import SchemaError, Task
 class Constant(MultiTaskModel):
     """Predicts for every row what was usual in training, whatever the row says.
 
-    Binary: the share of positives; multiclass: each class's share; regression: the mean in the
-    label's own unit; counts: the mean count, a censored count taken as it stands. Only observed
-    labels of ``train`` count. There is nothing to train: the values are set in closed form. A model
-    that does not beat it has learned nothing. Raises ``SchemaError`` for a task without labels.
+    Binary: the share of positives; multiclass: each class's share; regression: the mean, of
+    log(1 + label) for a log1p task; counts: the mean count, a censored count taken as it stands. So
+    each value is the one that makes the task's training loss least (but for censored counts). Only
+    observed labels of ``train`` count. There is nothing to train: the values are in closed form. A
+    model that does not beat it has learned nothing. Raises ``SchemaError`` for a task without
+    labels.
     """
 
     def __init__(self, train: Table) -> None:
@@ -61,11 +63,12 @@ def _usual(task: Task, labels: Tensor) -> Tensor:
     if task.kind == "multiclass":
         shares = torch.bincount(labels.long(), minlength=task.outputs) / len(labels)
         return shares.clamp(min=tiny).log().float()
+    if task.log1p:  # the loss and the measure of selection are those of log(1 + label)
+        return torch.tensor([(float(labels.log1p().mean()) - task.location) / task.scale])
     mean = float(labels.mean())
     if task.is_binary:
         mean = min(max(mean, tiny), 1 - tiny)
         return torch.tensor([math.log(mean / (1 - mean))])
     if task.is_count:
         return torch.tensor([math.log(max(mean, tiny))])
-    mean = math.log1p(mean) if task.log1p else mean
     return torch.tensor([(mean - task.location) / task.scale])
