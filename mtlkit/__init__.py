@@ -44,6 +44,7 @@ _HOME = {
     "MultiTaskModel": "models",
     "SharedBottom": "models",
     "SingleTask": "models",
+    "Trees": "models",
     "Curriculum": "balance",
     "EqualWeights": "balance",
     "FixedWeights": "balance",

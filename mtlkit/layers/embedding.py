@@ -45,7 +45,7 @@ class FieldEmbedding(EmbeddingTable):
     def __init__(
         self,
         schema: Schema,
-        embedding_dim: int = 16,
+        embedding_dim: int = 32,
         *,
         pooling: Pooling | Mapping[str, Pooling] = "mean",
         encoders: Mapping[str, nn.Module] | None = None,

@@ -24,7 +24,7 @@ class JoinedEmbedding(EmbeddingTable):
     (batch, width). Raises ``KeyError`` for a batch of no joined table.
     """
 
-    def __init__(self, schema: JoinedSchema, embedding_dim: int = 16, *, width: int = 64) -> None:
+    def __init__(self, schema: JoinedSchema, embedding_dim: int = 32, *, width: int = 64) -> None:
         sizes: dict[str, int] = {}
         names: dict[str, dict[str, str]] = {}  # table -> {field: whose rows it reads}
         one = {field: f"={name}" for name, fields in schema.shared for field in fields}

@@ -9,5 +9,6 @@ from mtlkit.models.adapt import *  # noqa: F403
 from mtlkit.models.base import MultiTaskModel
 from mtlkit.models.link import *  # noqa: F403
 from mtlkit.models.share import *  # noqa: F403
+from mtlkit.models.trees import Trees
 
-__all__ = ["MultiTaskModel", *adapt.__all__, *link.__all__, *share.__all__]  # noqa: PLE0604
+__all__ = ["MultiTaskModel", "Trees", *adapt.__all__, *link.__all__, *share.__all__]  # noqa: PLE0604

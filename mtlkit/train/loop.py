@@ -13,9 +13,11 @@ from mtlkit.balance.engine.gradient_step import GradientStep
 from mtlkit.balance.fixed import FixedWeights
 from mtlkit.data.table import Table
 from mtlkit.models.base import MultiTaskModel
+from mtlkit.models.trees import Trees
 from mtlkit.schema import SchemaError
 from mtlkit.train.device import autocast, choose_device, choose_precision, place
 from mtlkit.train.evaluation import evaluate, selection_score
+from mtlkit.train.grow import grow
 from mtlkit.train.history import History
 from mtlkit.train.optim import Optimizers, clip_gradients
 from mtlkit.train.randomness import SecondLook, seeded
@@ -27,12 +29,13 @@ def fit(
     train: Table,
     validation: Table | None = None,
     *,
-    epochs: int = 5,
-    batch_size: int = 2048,
-    learning_rate: float = 1e-3,
+    epochs: int = 8,
+    batch_size: int = 512,
+    learning_rate: float = 4e-3,
+    schedule: str = "linear",
     optimizer: str = "adam",
     weight_decay: float = 0.0,
-    row_prior: float | None = None,
+    row_prior: float | None = 0.07,
     balancer: Balancer | None = None,
     shared: str = "parameters",
     clip_norm: float | None = None,
@@ -50,6 +53,8 @@ def fit(
 ) -> History:
     """Train ``model`` in place and return the history.
 
+    ``Trees`` train themselves: tables and seed concern them, no other option does.
+
     Parameters
     ----------
     model, train, validation
@@ -60,9 +65,12 @@ def fit(
     optimizer, learning_rate, weight_decay
         "adam", "adamw", "lazy_adam" (pays from some 300,000 ids on) or "sgd": see
         ``mtlkit.train.optim``.
+    schedule
+        "linear": the rate falls evenly to 0 over all steps of the run, which takes the noise of
+        single batches out of the last weights. "constant": it stays.
     row_prior
-        Deviation of a Gaussian prior on the rows of the embedding tables, .05 or .1, say: ids with
-        few rows each (users) are not learned by heart. None: no prior. See ``RowPrior``.
+        Deviation of a Gaussian prior on the rows of the embedding tables: ids with few rows each
+        (users) are not learned by heart. None: no prior. See ``RowPrior``.
     balancer
         Gives the weights w of the total loss, the sum of w_k L_k, or combines the task gradients.
         None: the weights that the schema's tasks carry (1 each unless set).
@@ -89,12 +97,14 @@ def fit(
     ``SchemaError`` or ``ValueError`` for a table or option that does not fit, and
     ``CheckpointError`` for the checkpoint of another run.
     """
+    _check(model, train, validation, epochs=epochs, batch_size=batch_size, clip_norm=clip_norm)
+    if isinstance(model, Trees):
+        return grow(model, train, validation, seed)
     home = choose_device(device)
     if precision == "auto" and resume:
         precision = saved_option(checkpoint, "precision") or precision
     precision = choose_precision(precision, home, model, min(batch_size, len(train)))
     forward_block = autocast(precision, home)
-    _check(model, train, validation, epochs=epochs, batch_size=batch_size, clip_norm=clip_norm)
     model.to(home)
     train, validation = place(train, home), validation and place(validation, home)
     balancer = balancer if balancer is not None else FixedWeights.from_schema(model.schema)
@@ -102,16 +112,19 @@ def fit(
     reads_gradients = balancer.needs_gramian or balancer.needs_gradients
     gradient_step = GradientStep(model, balancer, shared, reuse=True) if reads_gradients else None
     second_look = SecondLook(model, balancer, forward_block)
-    optimizers = Optimizers(
-        optimizer, model, learning_rate, weight_decay, row_prior=row_prior, train=train
-    )
     budget = Budget(
         len(train), train.batch_count(batch_size), epochs, batch_size, seed, max_steps, patience,
         checkpoint, checkpoint_every,
     )  # fmt: skip
+    optimizers = Optimizers(
+        optimizer, model, learning_rate, weight_decay, row_prior=row_prior, train=train,
+        schedule=schedule, steps=budget.steps,
+    )  # fmt: skip
     description = {
         "shares of the tables": getattr(train, "shares", None),
         "learning_rate": learning_rate,
+        "schedule": schedule,
+        "steps that the rate falls over": budget.steps if schedule == "linear" else None,
         "optimizer": optimizer,
         "weight_decay": weight_decay,
         "row_prior": row_prior,
@@ -142,7 +155,7 @@ def fit(
                 optimizers.pull(batch.rows)  # a prior on embedding rows, where there is one
                 if clip_norm is not None:
                     clip_gradients(model.parameters(), clip_norm)
-                optimizers.step()  # 6. step
+                optimizers.step(run.history.steps)  # 6. step
                 second_look.after_step(batch)
                 run.after_step(losses, model.loss_rows(batch), weights)
 

@@ -13,6 +13,7 @@ from mtlkit.layers.table import EmbeddingTable
 from mtlkit.train.row_prior import RowPrior
 
 OPTIMIZERS = ("adam", "adamw", "lazy_adam", "sgd")
+SCHEDULES = ("linear", "constant")
 
 
 class RowAdam(torch.optim.Optimizer):
@@ -98,7 +99,9 @@ class Optimizers:
     (decay apart from the gradient), ``"lazy_adam"`` (Adam, with ``RowAdam`` and no decay on the
     embedding tables; for those from some 300,000 ids on) or ``"sgd"`` (w <- w - rate * gradient).
     ``row_prior`` is the deviation of a Gaussian prior on the rows of the embedding tables, counted
-    on ``train`` (``RowPrior``). Raises ``ValueError`` for another name.
+    on ``train`` (``RowPrior``). ``schedule`` "linear": step t of ``steps`` (from 0) has the rate
+    learning_rate * (1 - t / steps); "constant": all have the same. Raises ``ValueError`` for
+    another name.
     """
 
     def __init__(
@@ -110,9 +113,16 @@ class Optimizers:
         *,
         row_prior: float | None = None,
         train: Any = None,
+        schedule: str = "constant",
+        steps: int = 0,
     ) -> None:
-        if name not in OPTIMIZERS:
-            raise ValueError(f"optimizer is one of {', '.join(OPTIMIZERS)}, not {name!r}.")
+        for what, given, known in (
+            ("optimizer", name, OPTIMIZERS),
+            ("schedule", schedule, SCHEDULES),
+        ):
+            if given not in known:
+                raise ValueError(f"{what} is one of {', '.join(known)}, not {given!r}.")
+        self.learning_rate, self.schedule, self.steps = learning_rate, schedule, steps
         embeddings = [m for m in model.modules() if isinstance(m, EmbeddingTable)]
         embeddings = [e for e in embeddings if e.table.numel()]  # none where all inputs are dense
         tables = {id(e.table): e.table for e in embeddings}
@@ -150,8 +160,12 @@ class Optimizers:
         if self.prior is not None:
             self.prior.pull(rows)
 
-    def step(self) -> None:
-        """Move every parameter once."""
+    def step(self, done: int = 0) -> None:
+        """Move every parameter once, after ``done`` steps."""
+        if self.schedule == "linear":
+            rate = self.learning_rate * (1 - done / self.steps)
+            for group in (g for optimizer in self.all for g in optimizer.param_groups):
+                group["lr"] = rate
         for optimizer in self.all:
             optimizer.step()
 

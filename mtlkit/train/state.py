@@ -36,6 +36,11 @@ class Budget:
     checkpoint: str | Path | None = None
     checkpoint_every: int | None = None
 
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole run, if nothing stops it early."""
+        return min(self.epochs * self.batches, self.max_steps or self.epochs * self.batches)
+
 
 def saved_option(checkpoint: str | Path | None, option: str) -> Any:
     """An option of the run that the checkpoint holds; None where there is no such file yet."""

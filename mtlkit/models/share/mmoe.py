@@ -28,7 +28,7 @@ class MMoE(MultiTaskModel):
         self,
         schema: Schema,
         *,
-        embedding_dim: int = 16,
+        embedding_dim: int = 32,
         experts: int = 4,
         hidden: Sequence[int] = (128, 64),
         tower: Sequence[int] = (32,),

@@ -38,7 +38,7 @@ class SharedBottom(MultiTaskModel):
         self,
         schema: Schema,
         *,
-        embedding_dim: int = 16,
+        embedding_dim: int = 32,
         hidden: Sequence[int] = (128, 64),
         tower: Sequence[int] = (32,),
         dropout: float = 0.0,

@@ -22,8 +22,8 @@ class SingleTask(MultiTaskModel):
     The reference of every comparison: each task gets a network as large as a whole
     ``SharedBottom`` for one task, trained by the same loop for the same number of steps. The
     gradient of one task's loss is zero on every other task's network, so training all at once is
-    training each alone; with ``own_stop=True`` ``fit`` also keeps each network's own best epoch,
-    where otherwise one joint score picks the epoch of all, which handicaps them. For a model of one
+    training each alone, and ``fit`` keeps each network's own best epoch. (``own_stop=False``: one
+    joint score picks the epoch of all, as for a shared network; a handicap.) For a model of one
     task only, pass ``schema.select(name)``. Other parameters as in ``SharedBottom``.
     """
 
@@ -33,12 +33,12 @@ class SingleTask(MultiTaskModel):
         self,
         schema: Schema,
         *,
-        embedding_dim: int = 16,
+        embedding_dim: int = 32,
         hidden: Sequence[int] = (128, 64),
         tower: Sequence[int] = (32,),
         dropout: float = 0.0,
         inputs: Inputs = field_inputs,
-        own_stop: bool = False,
+        own_stop: bool = True,
     ) -> None:
         super().__init__(schema)
         self.separate = own_stop

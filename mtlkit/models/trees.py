@@ -1,0 +1,213 @@
+"""Gradient boosted trees, one model a task: what practitioners try first, as a control."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mtlkit.data.batch import Batch
+from mtlkit.data.table import Table
+from mtlkit.metrics import auc
+from mtlkit.models.base import MultiTaskModel
+from mtlkit.schema import Schema, SchemaError, Task
+
+Array = np.ndarray
+Rows = tuple[np.ndarray, np.ndarray]  # inputs (row, column), targets (row,)
+LARGEST_CATEGORY = 250  # ids; larger fields are split by the number of the id
+NEWEST = 3  # events of a history
+
+
+class Trees(MultiTaskModel):
+    """Histogram gradient boosting of scikit-learn, one model a task; nothing is shared.
+
+    The control of every contest: on a table, boosted trees are what a practitioner tries first
+    (Friedman 2001, *Annals of Statistics* 29; Ke and others 2017, *LightGBM*, NeurIPS). ``fit``
+    lets them train themselves (``train_on``), so ``compare`` and ``evaluate`` take them like a
+    network. There is luck in them only where scikit-learn samples (bins of more than 200,000 rows).
+
+    A tree reads the dense columns as they are, fields of up to 250 ids as categories, the ids of
+    larger fields (users) as numbers, and of a history its length and its three newest ids. A
+    censored count is taken as it stands.
+
+    Parameters
+    ----------
+    schema
+        Inputs and tasks.
+    learning_rate, leaves, min_rows, l2
+        Shrinkage of each tree, the most leaves it has, the fewest rows of a leaf, and the L2
+        penalty on the values of the leaves.
+    rounds
+        Largest number of trees (of each class). Where there are validation rows, each task keeps
+        the number that is best there by its main metric.
+    """
+
+    separate = True
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        learning_rate: float = 0.05,
+        leaves: int = 8,
+        min_rows: int = 100,
+        l2: float = 1.0,
+        rounds: int = 300,
+    ) -> None:
+        super().__init__(schema)
+        self.options = {
+            "learning_rate": learning_rate, "max_leaf_nodes": leaves, "min_samples_leaf": min_rows,
+            "l2_regularization": l2, "max_iter": rounds, "early_stopping": False,
+        }  # fmt: skip
+        self.forests: dict[str, Any] = {}  # {task: scikit-learn's model, or one raw output}
+        self.rounds: dict[str, int] = {}  # {task: how often a tree was added (one of each class)}
+        self.place = nn.Parameter(torch.empty(0), requires_grad=False)  # so that it has a device
+
+    def train_on(self, train: Table, validation: Table | None = None, *, seed: int = 0) -> None:
+        """Grow the trees of every task on its observed rows of ``train``.
+
+        Raises ``SchemaError`` for a task without an observed label.
+        """
+        for task in self.schema.tasks:
+            x, y = _rows(train, task)
+            if not len(y):
+                raise SchemaError(
+                    f"Task {task.name!r} has no observed label in the training rows; drop the task "
+                    "or add rows."
+                )
+            self.forests[task.name], self.rounds[task.name] = self._grown(
+                task, x, y, None if validation is None else _rows(validation, task), seed
+            )
+
+    def _grown(self, task: Task, x: Array, y: Array, later: Rows | None, seed: int) -> Any:
+        """A task's model with its best number of rounds, and that number."""
+        from sklearn import ensemble  # loaded where it is needed: it takes a second
+
+        if task.kind != "regression" and len(np.unique(y)) == 1:  # nothing to split by
+            return _usual(task, y), 0
+        kind = ensemble.HistGradientBoostingClassifier
+        chosen = {**self.options, "random_state": seed, "categorical_features": _small(self.schema)}
+        if not (task.is_binary or task.kind == "multiclass"):
+            kind = ensemble.HistGradientBoostingRegressor
+            chosen["loss"] = "poisson" if task.is_count else "squared_error"
+        forest = kind(**chosen).fit(x, y)
+        if later is None or not len(later[1]):
+            return forest, forest.n_iter_
+        scores = [_score(task, z, later[1]) for z in _by_round(task, forest, later[0])]
+        best = int(np.nanargmax(scores)) + 1 if np.isfinite(scores).any() else forest.n_iter_
+        return kind(**{**chosen, "max_iter": best}).fit(x, y), best
+
+    def embed(self, batch: Batch) -> Tensor:
+        """What the trees read of every row, float64 (batch, column)."""
+        return torch.from_numpy(_inputs(batch))
+
+    def outputs(self, x: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Logits of every task: (batch,), or (batch, classes) for a multiclass task.
+
+        Raises ``ValueError`` before the trees are grown.
+        """
+        if not self.forests:
+            raise ValueError("These trees are not grown yet: call fit(trees, train, validation).")
+        return {
+            task.name: torch.from_numpy(_raw(task, self.forests[task.name], x.numpy()))
+            .float()
+            .to(self.place.device)
+            for task in self.schema.tasks
+        }
+
+    def task_modules(self, name: str) -> list[nn.Module]:
+        """None: trees are no modules."""
+        self.schema.task_index(name)
+        return []
+
+    def parameter_count(self) -> dict[str, int]:
+        """Leaves of all trees at most, counted as parameters of single tasks."""
+        trees = sum(n * self.schema.task(name).outputs for name, n in self.rounds.items())
+        leaves = trees * self.options["max_leaf_nodes"]
+        return {"embedding": 0, "shared": 0, "scenarios": 0, "tasks": leaves, "total": leaves}
+
+
+def _small(schema: Schema) -> list[int]:
+    """The columns that are split as categories: small fields, which come first."""
+    return [i for i, field in enumerate(schema.categorical) if field.size <= LARGEST_CATEGORY]
+
+
+def _inputs(batch: Batch) -> Array:
+    """Ids, dense columns, then length and newest ids (NaN: none) of histories: (batch, column)."""
+    parts = [batch.categorical.cpu().double().numpy(), batch.dense.cpu().double().numpy()]
+    for _, (values, offsets) in sorted(batch.sequences.items()):
+        ids, ends = values.cpu().double().numpy(), offsets.cpu().numpy()
+        lengths = np.diff(ends)
+        newest = np.full((len(lengths), NEWEST), np.nan)
+        for back in range(NEWEST):
+            there = lengths > back
+            newest[there, back] = ids[ends[1:][there] - 1 - back]
+        parts += [lengths[:, None].astype(float), newest]
+    return np.concatenate(parts, axis=1)
+
+
+def _rows(table: Table, task: Task) -> Rows:
+    """Inputs (row, column) and targets (row,), on the scale of the raw output, where observed."""
+    seen = table.mask(task.name)
+    batch = table.batch(seen.nonzero().squeeze(1))
+    y = table.label(task.name)[seen].cpu().double().numpy()
+    if task.kind == "regression":
+        y = ((np.log1p(y) if task.log1p else y) - task.location) / task.scale
+    return _inputs(batch), y
+
+
+def _usual(task: Task, y: Array) -> Array:
+    """The raw output where all labels are the same: a share of one half more and less of them."""
+    if task.kind == "multiclass":
+        shares = (np.bincount(y.astype(int), minlength=task.outputs) + 0.5) / (len(y) + 0.5)
+        return np.log(shares)
+    if task.is_count:
+        return np.array(np.log(max(y[0], 0.5 / len(y))))
+    return np.array((1 if y[0] else -1) * np.log((len(y) + 0.5) / 0.5))
+
+
+def _raw(task: Task, forest: Any, x: Array) -> Array:
+    """Logits, standardised outputs or log rates: (row,), or (row, classes)."""
+    if isinstance(forest, np.ndarray):
+        return np.broadcast_to(forest, (len(x), *forest.shape)).copy()
+    if task.is_binary:
+        return forest.decision_function(x)
+    if task.kind == "multiclass":
+        return _all_classes(task, forest, forest.decision_function(x))
+    return np.log(forest.predict(x)) if task.is_count else forest.predict(x)
+
+
+def _by_round(task: Task, forest: Any, x: Array) -> Iterator[Array]:
+    """``_raw`` after each round."""
+    if task.is_binary:
+        yield from forest.staged_decision_function(x)
+    elif task.kind == "multiclass":
+        for z in forest.staged_decision_function(x):
+            yield _all_classes(task, forest, z)
+    else:
+        for y in forest.staged_predict(x):
+            yield np.log(y) if task.is_count else y
+
+
+def _all_classes(task: Task, forest: Any, z: Array) -> Array:
+    """Logits of every class, (row, classes): a class that training never showed gets the least."""
+    known = forest.classes_.astype(int)
+    if len(known) == 2:  # scikit-learn gives one logit for two classes
+        z = np.stack([np.zeros(len(z)), z], axis=1)
+    whole = np.full((len(z), task.outputs), z.min() - 10)
+    whole[:, known] = z
+    return whole
+
+
+def _score(task: Task, z: Array, y: Array) -> float:
+    """What orders rounds as the task's main metric does; higher is better."""
+    if task.is_binary:
+        return auc(y, z)
+    if task.kind == "multiclass":
+        return float((z.argmax(1) == y).mean())
+    if task.is_count:
+        return float((y * z - np.exp(z)).mean())
+    return -float(np.square(z - y).mean())
