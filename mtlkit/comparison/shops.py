@@ -7,8 +7,9 @@ is no verdict, so the mean over shops takes the shop as the unit, not the run.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -27,8 +28,8 @@ class AcrossShops:
     better, -1 where lower is, 0 where neither.
     """
 
-    shops: dict[Hashable, Interval]
-    verdicts: dict[Hashable, str]
+    shops: dict[Any, Interval]
+    verdicts: dict[Any, str]
     headline: Interval
     sign: int
     confidence: float = 0.95
@@ -88,7 +89,7 @@ class AcrossShops:
 
 
 def across_shops(
-    differences: Mapping[Hashable, Iterable[float]], *, sign: int = 1, confidence: float = 0.95
+    differences: Mapping[Any, Iterable[float]], *, sign: int = 1, confidence: float = 0.95
 ) -> AcrossShops:
     """Put paired differences of several shops together.
 
@@ -106,7 +107,7 @@ def across_shops(
         raise ValueError("across_shops needs the differences of at least one shop.")
     if sign not in (-1, 0, 1):
         raise ValueError(f"sign must be +1 (higher is better), -1 or 0, not {sign!r}.")
-    shops: dict[Hashable, Interval] = {}
+    shops: dict[Any, Interval] = {}
     for shop, numbers in differences.items():
         values = np.asarray(list(numbers), dtype=np.float64)
         if values.ndim != 1 or np.isinf(values).any():

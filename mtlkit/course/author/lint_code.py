@@ -33,8 +33,10 @@ def rules(built: Built) -> Rule:
     parameters = [cell for cell in code if "parameters" in cell.tags]
     if len(parameters) != 1:
         yield 1, "exactly one cell must be tagged parameters", True
-    elif not re.search(r"^MODE = ", parameters[0].source, flags=re.MULTILINE):
+    elif not re.search(r"^MODE(, SHOP)? = ", parameters[0].source, flags=re.MULTILINE):
         yield parameters[0].line, "the parameters cell does not set MODE", True
+    elif "shop()" in parameters[0].source:
+        yield from _shop_stays(code)
     yield from _names(built)
     yield from _course_calls(built)
     yield from _learner_names(built)
@@ -63,6 +65,19 @@ def _lines(cell: Cell) -> Rule:
                 yield cell.line, f"a training loop without the label '# {label}' in its place", True
                 return
             place = rest[0] + 1
+
+
+def _shop_stays(code: list[Cell]) -> Rule:
+    """A market of the name `shop` would be called when the parameters cell is run again."""
+    for cell in code:
+        try:
+            lines = ast.parse(cell.source).body
+        except SyntaxError:
+            continue  # reported by ruff, or a cell with magics
+        lines = [n for n in lines if not isinstance(n, ast.FunctionDef | ast.ClassDef)]
+        names = [n for line in lines for n in ast.walk(line) if isinstance(n, ast.Name)]
+        if any(name.id == "shop" and isinstance(name.ctx, ast.Store) for name in names):
+            yield cell.line, "assigns 'shop', which the parameters cell calls: name it market", True
 
 
 def _names(built: Built) -> Rule:
