@@ -20,7 +20,7 @@ UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
 @dataclass(frozen=True)
 class AcrossShops:
-    """What ``across_shops`` finds.
+    """What several shops say of one difference; ``across_shops`` makes it.
 
     ``shops``: {shop: mean difference with its interval over the paired seeds}; ``verdicts``:
     {shop: "better", "worse", ...} as ``verdict`` says it. ``headline``: the mean of the shops'

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from mtlkit.course.author import copies
 from mtlkit.course.author.make import Built
 from mtlkit.course.author.source import Cell
-from mtlkit.course.learner import lesson, questions
+from mtlkit.course.learner import evidence, lesson, questions
 from mtlkit.course.learner.check import load as load_checkers
 
 LABELS = ("batch", "forward", "task losses", "combine", "backward", "step")
@@ -132,6 +132,7 @@ def _course_calls(built: Built) -> Rule:
         "guess": (asked["predictions"], f"no such prediction in lessons/nb{number}/quiz.yaml"),
         "hint": (built.source.exercises, "no such exercise"),
         "sizes": (lesson.numbers("sizes.py"), "no sizes in mtlkit/lessons/nbNN/sizes.py"),
+        "evidence": (evidence.numbers(), "no stored tables: run `mtlkit evidence NN`"),
     }
     used: set[tuple[str, str]] = set()
     for cell in built.source.cells:

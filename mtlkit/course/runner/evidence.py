@@ -123,7 +123,11 @@ def _stored(contest: contests.Contest, target: Path) -> dict[str, pl.DataFrame]:
 
 
 def stale(only: Sequence[str] | None = None) -> list[str]:
-    """One sentence a lesson whose stored tables are not what its contest would give now."""
+    """One sentence a lesson whose stored tables are not what its contest would give now.
+
+    Raises ``NoCheckout`` where the frozen numbers are not at hand.
+    """
+    keys.golden()
     every = only or sorted({*lesson.numbers("contest.py"), *numbers()})
     return [sentence for sentence in map(_stale, every) if sentence]
 
