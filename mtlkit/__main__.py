@@ -23,6 +23,7 @@ usage: mtlkit COMMAND [options]      (python3 run.py COMMAND ..., on Windows: py
   test     run the tests of the package, then of the notebooks
   doctor   look at this machine: what works, and what to mend
   data     list the real data sets, where each was found, and how to get the others
+  evidence run a lesson's contest on several shops, store its tables (for authors)
   build    make the notebooks anew from notebooks/src (for authors)
   slides   check the slide decks and make them anew (for authors)
   bench    measure speed and memory
@@ -95,6 +96,7 @@ def test(argv: Sequence[str]) -> int:
         environment = {
             "OMP_NUM_THREADS": "1",  # one thread a worker: more made runs slow and uneven
             "MTLKIT_MODE": "smoke",
+            "MTLKIT_SHOP": "0",
             "MTLKIT_PLAIN": "1",
             "MTLKIT_HOME": home,  # tests leave the learner's progress and records alone
             "MTLKIT_RECORD": str(Path(home) / "records"),
@@ -164,6 +166,13 @@ def doctor(argv: Sequence[str]) -> int:
     return examine(argv)
 
 
+def evidence(argv: Sequence[str]) -> int:
+    """Run a lesson's contest on several shops."""
+    from mtlkit.course.runner.evidence import main as run
+
+    return run(argv)
+
+
 def build(argv: Sequence[str]) -> int:
     """Make the notebooks from their sources."""
     from mtlkit.course.author.build import main as make
@@ -191,6 +200,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "test": test,
     "doctor": doctor,
     "data": data,
+    "evidence": evidence,
     "build": build,
     "slides": slides,
     "bench": bench,

@@ -1,10 +1,22 @@
-"""Every test starts from the same random numbers, so that it passes or fails for a reason."""
+"""Every test starts from the same random numbers, so that it passes or fails for a reason.
+
+`--execute-notebooks` (or MTLKIT_FRESH=1) is for the tests of what notebooks claim, see
+tests/notebooks/conftest.py.
+"""
 
 import random
 
 import numpy as np
 import pytest
 import torch
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--execute-notebooks",
+        action="store_true",
+        help="test a notebook's claims on a new run with full sizes, not on stored records",
+    )
 
 
 @pytest.fixture(autouse=True)

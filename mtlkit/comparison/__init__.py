@@ -1,4 +1,4 @@
-"""Paired comparisons over seeds, with intervals and costs, and the search for a rate.
+"""Paired comparisons over seeds and shops, with intervals and costs, and the search for a rate.
 
 Each name is loaded when it is first used: the processes that ``compare`` starts need no intervals,
 and scipy's statistics take as long to load as torch.
@@ -13,12 +13,15 @@ if TYPE_CHECKING:
     from mtlkit.comparison.interval import Interval, paired_interval, verdict
     from mtlkit.comparison.runs import compare
     from mtlkit.comparison.search import RateSearch, search_rate
+    from mtlkit.comparison.shops import AcrossShops, across_shops
     from mtlkit.comparison.table import Comparison
 
 _HOME = {
+    "AcrossShops": "shops",
     "Comparison": "table",
     "Interval": "interval",
     "RateSearch": "search",
+    "across_shops": "shops",
     "compare": "runs",
     "paired_interval": "interval",
     "search_rate": "search",
@@ -26,9 +29,11 @@ _HOME = {
 }
 
 __all__ = [
+    "AcrossShops",
     "Comparison",
     "Interval",
     "RateSearch",
+    "across_shops",
     "compare",
     "paired_interval",
     "search_rate",

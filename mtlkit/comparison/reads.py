@@ -15,6 +15,7 @@ LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 PACKAGES = {"site-packages", "dist-packages"}
 STANDARD = {Path(sysconfig.get_paths()[name]) for name in ("stdlib", "platstdlib")}
 STANDARD |= {path.resolve() for path in STANDARD} | {Path(__file__).parents[1]}  # and mtlkit
+LESSONS = Path(__file__).parents[1] / "lessons"  # these change without a version
 BY_TEXT = {"eval", "exec", "globals", "__import__"}  # these read what no bytecode names
 
 
@@ -82,7 +83,10 @@ def installed_name(value: Any, name: str | None = None) -> tuple[str, str, str] 
 
 
 def is_installed(module: str | None) -> bool:
-    """Whether a module is Python's, mtlkit's or of an installed package, by where its file lies."""
+    """Whether a module is Python's, mtlkit's or of an installed package, by where its file lies.
+
+    A lesson's code is not: a contest is read down to its last global, like a notebook's cells.
+    """
     while module and module not in ("__main__", "__mp_main__"):  # notebooks, scripts
         found = sys.modules.get(module)
         file = getattr(found, "__file__", None)
@@ -97,6 +101,8 @@ def is_installed(module: str | None) -> bool:
 @functools.cache
 def _lies_among_packages(file: str) -> bool:
     path = Path(file)
+    if path.is_relative_to(LESSONS):
+        return False
     return bool(PACKAGES & set(path.parts)) or any(path.is_relative_to(p) for p in STANDARD)
 
 

@@ -1,11 +1,12 @@
-"""What a learner calls in a notebook: checks, quizzes, guesses, hints, progress, modes, sizes."""
+"""What a learner calls in a notebook: checks, quizzes, guesses, progress, sizes, evidence."""
 
 from mtlkit.course.doctor import doctor
 from mtlkit.course.learner.check import check
 from mtlkit.course.learner.checker import NotAttempted
 from mtlkit.course.learner.display import plain_tables
+from mtlkit.course.learner.evidence import evidence
 from mtlkit.course.learner.hint import hint, lay_ready
-from mtlkit.course.learner.modes import mode, sizes
+from mtlkit.course.learner.modes import announce, mode, shop, sizes
 from mtlkit.course.learner.predict import guess, predict
 from mtlkit.course.learner.progress import progress
 from mtlkit.course.learner.quiz import quiz
@@ -15,6 +16,7 @@ __all__ = [
     "NotAttempted",
     "check",
     "doctor",
+    "evidence",
     "guess",
     "hint",
     "mode",
@@ -23,7 +25,9 @@ __all__ = [
     "progress",
     "quiz",
     "record",
+    "shop",
     "sizes",
 ]
 
+announce()
 lay_ready()

@@ -16,6 +16,7 @@ from mtlkit.plot.guesses import guess_against_truth
 from mtlkit.plot.paths import paths
 from mtlkit.plot.points import points
 from mtlkit.plot.probabilities import calibration, roc
+from mtlkit.plot.shops import shops
 from mtlkit.plot.style import COLOURS, MARKERS, Picture, canvas, style
 from mtlkit.plot.weights import loss_weights
 
@@ -41,6 +42,7 @@ __all__ = [
     "rates_by",
     "roc",
     "scenario_task_grid",
+    "shops",
     "style",
     "trade_off",
 ]

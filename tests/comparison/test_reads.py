@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from mtlkit.comparison import reads
 from mtlkit.comparison.fingerprint import Fingerprints, NoFingerprint
 from mtlkit.comparison.reads import is_installed
 from tests.comparison.test_fingerprint import compiled, mark
@@ -55,6 +56,23 @@ def test_an_attribute_of_a_module_of_yours_is_seen_however_it_is_read(module, co
     assert mark(made) != first
     conf.HIDDEN = 8
     assert mark(made) == first
+
+
+def test_the_code_of_a_lesson_is_read_and_that_of_mtlkit_goes_by_its_version(monkeypatch):
+    """Contests change without a version of mtlkit."""
+    made = {}
+    for name, place in (("lessons", reads.LESSONS / "nb00"), ("train", reads.LESSONS.parent)):
+        module = types.ModuleType(f"mtlkit.{name}.made_for_this_test")
+        module.__file__ = str(place / "made_for_this_test.py")
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        exec("W = 8\ndef factory(seed): return W", vars(module))
+        made[name] = module
+        assert is_installed(module.__name__) == (name == "train")
+    first = {name: mark(module.factory) for name, module in made.items()}
+    for module in made.values():
+        module.W = 9
+    assert mark(made["lessons"].factory) != first["lessons"]
+    assert mark(made["train"].factory) == first["train"]
 
 
 def test_what_the_code_does_not_read_of_a_module_does_not_count(module):

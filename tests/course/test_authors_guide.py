@@ -1,15 +1,20 @@
 """The examples in `notebooks/README.md` work as they stand there."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 
+from mtlkit import plot
+from mtlkit.course import evidence
 from mtlkit.course.author.folders import HERE
 from mtlkit.course.author.parse import parse
 from mtlkit.course.author.source import TAGS
 from mtlkit.course.learner import lesson, questions
 from mtlkit.course.learner.check import judge, load
 from mtlkit.course.learner.checker import REGISTRY
+from mtlkit.course.learner.stored_tables import write_tables
+from mtlkit.course.runner import contests, keys
 
 GUIDE = (HERE.notebooks / "README.md").read_text(encoding="utf-8")
 
@@ -56,6 +61,29 @@ def test_the_example_questions_load(tmp_path, monkeypatch):
     asked = questions.load("02")
     assert list(asked["quizzes"]) == ["2.recall"]
     assert {p.kind for p in asked["predictions"].values()} == {"number", "ranking"}
+
+
+@pytest.fixture
+def guides_lesson(tmp_path, monkeypatch):
+    """The guide's contest as that of a lesson, its tables those of one shop at tiny sizes."""
+    (source,) = [text for text in blocks("python") if "def contest(" in text]
+    names = {"__name__": "guide"}
+    exec(compile(source, "guide", "exec"), names)
+    guide = contests.Contest("02", names["USES"], names["contest"])
+    size = SimpleNamespace(rows=3_000, seeds=2, epochs=1)
+    tables = contests.run_shop(guide, 0, size, None)
+    monkeypatch.setattr(lesson, "FOLDER", tmp_path)
+    write_tables(tmp_path / "nb02" / "evidence", tables, {})
+    return guide
+
+
+def test_the_example_contest_gives_what_the_example_cell_reads(guides_lesson, capsys):
+    keys.golden_of(guides_lesson.uses, keys.golden(), "the guide")
+    (cell,) = [text for text in blocks("python") if text.startswith('found = evidence("02")')]
+    names = {"evidence": evidence, "plot": plot}
+    exec(compile(cell, "guide", "exec"), names)
+    assert "one shop: no interval over shops; lower is better" in capsys.readouterr().out
+    assert list(names["found"].against("separate", task="cart")) == ["shared"]
 
 
 def test_every_tag_is_described():

@@ -5,7 +5,10 @@ import pytest
 
 from mtlkit.course.author import build, copies
 from mtlkit.course.author.folders import read_notebook
+from mtlkit.course.learner import modes
 from mtlkit.course.runner import execute
+
+SETUP = "from mtlkit.course import mode, shop\n\nMODE, SHOP = mode(), shop()"
 
 
 def outputs(notebook):
@@ -47,13 +50,44 @@ def test_a_notebook_runs_in_its_own_folder_with_its_mode_and_a_private_record(tm
         cells=[nbformat.v4.new_code_cell(text)], metadata={"kernelspec": dict(copies.KERNEL)}
     )
     execute.run(notebook, tmp_path, mode="smoke")
-    assert outputs(notebook).rstrip("\n").rsplit(" ", 2) == [
+    assert outputs(notebook).splitlines()[-1].rsplit(" ", 2) == [
         str(tmp_path.resolve()),
         "smoke",
         "True",
     ]
     assert "version" not in notebook.metadata.get("language_info", {})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.notebook
+def test_smoke_mode_is_the_first_thing_that_a_notebook_shows_and_the_shop_reaches_it(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MTLKIT_SHOP", "7")  # of the shell; a run has its own
+    cells = ["from mtlkit.course import quiz\nprint('first')", SETUP, "print(MODE, SHOP)"]
+    made = [nbformat.v4.new_code_cell(text) for text in cells]
+    for options, wanted in (
+        ({"mode": "smoke", "shop": 3}, f"{modes.SMOKE}\nfirst\nsmoke 3\n"),
+        ({"mode": "full"}, "first\nfull 0\n"),
+    ):
+        notebook = nbformat.v4.new_notebook(cells=made, metadata={"kernelspec": copies.KERNEL})
+        execute.run(notebook, tmp_path, **options)
+        assert outputs(notebook) == wanted
+
+
+def test_papermill_replaces_mode_and_shop(tmp_path):
+    parameterize = pytest.importorskip("papermill.parameterize")
+    load = pytest.importorskip("papermill.iorw").load_notebook_node
+    cells = [nbformat.v4.new_code_cell(SETUP, metadata={"tags": ["parameters"]})]
+    notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": dict(copies.KERNEL)})
+    nbformat.write(notebook, tmp_path / "small.ipynb")
+    made = parameterize.parameterize_notebook(
+        load(str(tmp_path / "small.ipynb")), {"MODE": "smoke", "SHOP": 4}
+    )
+    names = {}
+    for cell in made.cells:
+        exec(cell.source, names)
+    assert (names["MODE"], names["SHOP"]) == ("smoke", 4)
 
 
 def test_volatile_metadata_go_and_streams_are_joined():

@@ -205,6 +205,37 @@ def test_the_parameters_cell_sets_the_mode(findings):
     assert "does not set MODE" in findings(old='MODE = "full"', new="SIZE = 3").replace("\n", " ")
 
 
+@pytest.mark.parametrize("line", ["MODE = mode()", "MODE, SHOP = mode(), shop()"])
+def test_the_parameters_cell_may_set_the_shop_too(findings, line):
+    assert "does not set MODE" not in findings(old='MODE = "full"', new=line)
+
+
+SHOP = {"old": 'MODE = "full"', "new": "MODE, SHOP = mode(), shop()"}
+
+
+@pytest.mark.parametrize(
+    "code", ["shop = Market()", "for shop in range(3):\n    pass", "rich, shop = 1, 2"]
+)
+def test_a_market_of_the_name_that_the_parameters_cell_calls_is_found(findings, code):
+    sentence = "assigns 'shop', which the parameters cell calls"
+    assert sentence in findings(f"# %%\n{code}", **SHOP)
+
+
+def test_the_name_shop_is_free_where_nothing_calls_it(findings):
+    assert "assigns 'shop'" not in findings("# %%\nshop = Market()")
+
+
+def test_the_name_shop_is_free_inside_functions(findings):
+    assert "assigns 'shop'" not in findings(
+        "# %%\ndef f():\n    shop = SHOP\nx = shop == 1", **SHOP
+    )
+
+
+def test_evidence_that_is_not_stored_is_an_error(findings):
+    said = findings('# %%\nprint(evidence("97").shops)')
+    assert 'evidence("97"): no stored tables: run `mtlkit evidence NN`' in said
+
+
 def test_missing_checkers_are_errors(findings):
     assert "exercise 97.1 has no checker in lessons/nb97/checks.py" in findings()
 

@@ -1,12 +1,13 @@
-"""Modes and sizes."""
+"""Modes, shops and sizes."""
 
 import sys
 from types import SimpleNamespace
 
 import pytest
 
-from mtlkit.course import mode, sizes
-from mtlkit.course.learner import lesson
+import mtlkit.course
+from mtlkit.course import mode, shop, sizes
+from mtlkit.course.learner import lesson, modes
 
 
 def test_the_mode_is_full_unless_set(monkeypatch):
@@ -17,6 +18,50 @@ def test_the_mode_is_full_unless_set(monkeypatch):
     monkeypatch.setenv("MTLKIT_MODE", "fast")
     with pytest.raises(ValueError, match="MTLKIT_MODE must be"):
         mode()
+
+
+def test_the_shop_is_0_unless_set(monkeypatch):
+    monkeypatch.delenv("MTLKIT_SHOP", raising=False)
+    assert shop() == 0
+    monkeypatch.setenv("MTLKIT_SHOP", " 12 ")
+    assert shop() == 12
+    for wrong in ("-1", "1.5", "small", "²", "1_0"):
+        monkeypatch.setenv("MTLKIT_SHOP", wrong)
+        with pytest.raises(ValueError, match="MTLKIT_SHOP must be a whole number from 0, found"):
+            shop()
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    """As if this were a notebook that has said nothing yet."""
+    fake = SimpleNamespace(get_ipython=lambda: object())
+    monkeypatch.setitem(sys.modules, "IPython", fake)
+    monkeypatch.setattr(modes, "_said", False)
+    return fake
+
+
+@pytest.mark.parametrize("first", [mode, modes.announce, lambda: sizes("00", "smoke")])
+def test_a_notebook_in_smoke_mode_says_so_once(notebook, monkeypatch, capsys, first):
+    monkeypatch.setenv("MTLKIT_MODE", "smoke")
+    first()
+    assert capsys.readouterr().out == f"{modes.SMOKE}\n"
+    assert "too small" in modes.SMOKE
+    mode()
+    modes.announce()
+    assert capsys.readouterr().out == ""
+
+
+def test_a_notebook_in_full_mode_and_a_program_in_smoke_mode_say_nothing(
+    notebook, monkeypatch, capsys
+):
+    for value in ("full", "nonsense"):  # what is wrong is said by mode(), not by the import
+        monkeypatch.setenv("MTLKIT_MODE", value)
+        modes.announce()
+    sizes("00", "full")
+    monkeypatch.setenv("MTLKIT_MODE", "smoke")
+    notebook.get_ipython = lambda: None
+    mode()
+    assert capsys.readouterr().out == "" and "shop" in mtlkit.course.__all__
 
 
 def test_sizes_follow_the_mode_and_the_argument_wins(tmp_path, monkeypatch):

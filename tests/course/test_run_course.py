@@ -96,6 +96,21 @@ def test_kernels_get_the_mode_and_only_solutions_are_strict(finished):
 
 
 @pytest.mark.notebook
+def test_the_shop_is_passed_on_and_the_report_says_which(tmp_path, capsys):
+    text = "from mtlkit.course import record, shop\nrecord('shop', shop())"
+    write_notebook(tmp_path / "01_shop.ipynb", text)
+    out = tmp_path / "out"
+    call = ["--notebooks", str(tmp_path), "--output", str(out), "--shop", "3"]
+    assert course.main(call) == 0
+    results = json.loads((out / "results.json").read_text(encoding="utf-8"))
+    assert [entry["value"] for entry in results["notebooks"][0]["records"]] == [3]
+    assert results["facts"]["Shop"].startswith("seed 3")
+    with pytest.raises(SystemExit):
+        course.main([*call[:-1], "-1"])
+    assert "--shop must be a whole number from 0, not -1" in capsys.readouterr().err
+
+
+@pytest.mark.notebook
 def test_executed_copies_keep_their_outputs_and_the_sources_stay_untouched(finished):
     runs, _, report = finished
     executed = nbformat.read(report / "notebooks" / "01_good.ipynb", as_version=4)

@@ -2,8 +2,6 @@
 
 import pytest
 
-from mtlkit.shop.product_pictures import picture_source
-
 pytestmark = pytest.mark.notebook
 
 
@@ -13,8 +11,11 @@ def found(recorded):
 
 
 @pytest.fixture(scope="module")
-def source():
-    return f"{picture_source()} pictures"
+def source(found):
+    """The pictures that the run had, which a machine without the real ones reads too."""
+    [only] = {key[1] for key in found if isinstance(key, tuple) and key[0] == "gain of winter"}
+    assert only in ("real pictures", "drawn pictures")
+    return only
 
 
 @pytest.fixture(scope="module")

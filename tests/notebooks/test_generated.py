@@ -5,8 +5,9 @@ import pytest
 from mtlkit.course.author.folders import HERE, source_paths
 from mtlkit.course.author.lint import lint
 from mtlkit.course.author.make import build_one
-from mtlkit.course.author.stale import differences, orphans
+from mtlkit.course.author.stale import differences, orphans, stale_records
 from mtlkit.course.learner import lesson
+from mtlkit.course.runner import evidence
 
 SOURCES = source_paths()
 NAMES = [path.stem for path in SOURCES]
@@ -15,6 +16,15 @@ NAMES = [path.stem for path in SOURCES]
 @pytest.mark.parametrize("path", SOURCES, ids=NAMES)
 def test_committed_files_are_what_the_source_gives(path):
     assert differences(build_one(path)) == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=NAMES)
+def test_stored_records_are_those_of_this_notebook(path):
+    assert stale_records(build_one(path)) == []
+
+
+def test_stored_evidence_is_what_its_contest_would_give():
+    assert evidence.stale() == []
 
 
 def test_no_generated_file_has_lost_its_source():

@@ -15,7 +15,7 @@ from mtlkit.course.author.folders import HERE, Folders, source_paths
 from mtlkit.course.author.lint import lint
 from mtlkit.course.author.make import build_one, execute_all, write_all
 from mtlkit.course.author.source import SourceError
-from mtlkit.course.author.stale import differences, orphans
+from mtlkit.course.author.stale import differences, orphans, stale_records
 from mtlkit.files import write_if_new
 
 
@@ -62,7 +62,7 @@ def _one(path: Path, folders: Folders, options: argparse.Namespace) -> list[str]
     try:
         built = build_one(path, folders)
         if options.check:
-            trouble += differences(built, folders)
+            trouble += differences(built, folders) + stale_records(built, folders)
         else:
             write_all(built, folders)
         if options.execute:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from mtlkit.course.author import copies
 from mtlkit.course.author.make import Built
 from mtlkit.course.author.source import Cell
-from mtlkit.course.learner import lesson, questions
+from mtlkit.course.learner import evidence, lesson, questions
 from mtlkit.course.learner.check import load as load_checkers
 
 LABELS = ("batch", "forward", "task losses", "combine", "backward", "step")
@@ -33,8 +33,10 @@ def rules(built: Built) -> Rule:
     parameters = [cell for cell in code if "parameters" in cell.tags]
     if len(parameters) != 1:
         yield 1, "exactly one cell must be tagged parameters", True
-    elif not re.search(r"^MODE = ", parameters[0].source, flags=re.MULTILINE):
+    elif not re.search(r"^MODE(, SHOP)? = ", parameters[0].source, flags=re.MULTILINE):
         yield parameters[0].line, "the parameters cell does not set MODE", True
+    elif "shop()" in parameters[0].source:
+        yield from _shop_stays(code)
     yield from _names(built)
     yield from _course_calls(built)
     yield from _learner_names(built)
@@ -63,6 +65,19 @@ def _lines(cell: Cell) -> Rule:
                 yield cell.line, f"a training loop without the label '# {label}' in its place", True
                 return
             place = rest[0] + 1
+
+
+def _shop_stays(code: list[Cell]) -> Rule:
+    """A market of the name `shop` would be called when the parameters cell is run again."""
+    for cell in code:
+        try:
+            lines = ast.parse(cell.source).body
+        except SyntaxError:
+            continue  # reported by ruff, or a cell with magics
+        lines = [n for n in lines if not isinstance(n, ast.FunctionDef | ast.ClassDef)]
+        names = [n for line in lines for n in ast.walk(line) if isinstance(n, ast.Name)]
+        if any(name.id == "shop" and isinstance(name.ctx, ast.Store) for name in names):
+            yield cell.line, "assigns 'shop', which the parameters cell calls: name it market", True
 
 
 def _names(built: Built) -> Rule:
@@ -117,6 +132,7 @@ def _course_calls(built: Built) -> Rule:
         "guess": (asked["predictions"], f"no such prediction in lessons/nb{number}/quiz.yaml"),
         "hint": (built.source.exercises, "no such exercise"),
         "sizes": (lesson.numbers("sizes.py"), "no sizes in mtlkit/lessons/nbNN/sizes.py"),
+        "evidence": (evidence.numbers(), "no stored tables: run `mtlkit evidence NN`"),
     }
     used: set[tuple[str, str]] = set()
     for cell in built.source.cells:

@@ -1,5 +1,6 @@
-"""Making everything that is generated from one source: copies, instructor page, cards."""
+"""Making everything that is generated from one source: copies, instructor page, cards, records."""
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from mtlkit.course.author.parse import parse, title_of
 from mtlkit.course.author.pictures import LARGEST_PICTURE, pictures
 from mtlkit.course.author.source import Source, SourceError
 from mtlkit.course.learner.check import load as load_checkers
-from mtlkit.course.runner import execute
+from mtlkit.course.learner.record import read_records
+from mtlkit.course.runner import execute, full_runs, keys
 from mtlkit.files import write_if_new
 
 
@@ -80,13 +82,24 @@ def write_all(built: Built, folders: Folders = HERE) -> None:
 
 
 def execute_all(built: Built, folders: Folders = HERE, mode: str = "full") -> list[str]:
-    """Run both copies of a source, store their outputs; return a sentence a large picture."""
+    """Run both copies of a source, store their outputs; return a sentence a large picture.
+
+    A run of the learner copy with full sizes also gives the lesson's records.json, which
+    ``write_all`` writes with the rest.
+    """
     notes = []
     for audience in copies.AUDIENCES:
         notebook = getattr(built, audience)
         path = copy_path(built.source, audience, folders)
         path.parent.mkdir(parents=True, exist_ok=True)
-        execute.run(notebook, path.parent, mode=mode, strict=audience == "solution")
+        with tempfile.TemporaryDirectory() as folder:
+            records = Path(folder)
+            execute.run(
+                notebook, path.parent, mode=mode, strict=audience == "solution", records=records
+            )
+            if audience == "learner" and mode == "full" and keys.GOLDEN.is_file():
+                text = full_runs.as_json(built.source.number, notebook, read_records(records))
+                built.files[full_runs.place(built.source.number, folders.lessons)] = text
         copies.cover_answers(notebook)
         for position, size, _ in pictures(notebook):
             if size > LARGEST_PICTURE:

@@ -5,6 +5,7 @@ from typing import Any
 from mtlkit.course.author import copies
 from mtlkit.course.author.folders import HERE, Folders, copy_path, read_notebook, source_paths
 from mtlkit.course.author.make import Built
+from mtlkit.course.runner import full_runs, keys
 
 
 def differences(built: Built, folders: Folders = HERE) -> list[str]:
@@ -49,6 +50,14 @@ def differences(built: Built, folders: Folders = HERE) -> list[str]:
     return found
 
 
+def stale_records(built: Built, folders: Folders = HERE) -> list[str]:
+    """A sentence if the records of the last full run no longer hold; none where none are stored."""
+    number = built.source.number
+    if not full_runs.place(number, folders.lessons).is_file() or not keys.GOLDEN.is_file():
+        return []
+    return full_runs.stale(number, built.learner, folders.lessons)
+
+
 def _identity(cell: Any) -> tuple:
     return cell.cell_type, cell.get("id"), cell.source, dict(cell.metadata)
 
@@ -63,6 +72,7 @@ def orphans(folders: Folders = HERE) -> list[str]:
     ]
     found = [path for path in sorted(generated) if path.stem not in names]
     numbers = {name[:2] for name in names}
-    cards_of = folders.lessons.glob("nb*/cards.json")
-    found += [p for p in sorted(cards_of) if p.parent.name[2:] not in numbers]
+    for name in ("cards.json", "records.json"):
+        made = sorted(folders.lessons.glob(f"nb*/{name}"))
+        found += [path for path in made if path.parent.name[2:] not in numbers]
     return [f"{folders.shown(path)}: its source is gone; delete it" for path in found]

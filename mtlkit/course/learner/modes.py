@@ -1,11 +1,18 @@
-"""The two sizes of the course, smoke and full; each lesson's own stand in its `sizes.py`."""
+"""What a notebook's parameters are: its sizes, smoke or full, and which shop it is about.
+
+Each lesson's own sizes stand in its `sizes.py`.
+"""
 
 import os
+import sys
 from types import SimpleNamespace
 
 from mtlkit.course.learner import lesson
 
 MODES = ("smoke", "full")
+SMOKE = "Smoke mode: the sizes are tiny, too small for the numbers that the text speaks of."
+
+_said = False  # whether this notebook has said that it runs in smoke mode
 
 
 def mode() -> str:
@@ -13,8 +20,35 @@ def mode() -> str:
 
     Raises ValueError if MTLKIT_MODE holds anything else.
     """
-    value = os.environ.get("MTLKIT_MODE", "").strip().lower() or "full"
-    return _known(value, "MTLKIT_MODE")
+    value = _known(os.environ.get("MTLKIT_MODE", "").strip().lower() or "full", "MTLKIT_MODE")
+    if value == "smoke":
+        _say_smoke()
+    return value
+
+
+def announce() -> None:
+    """Let a notebook in smoke mode say so before anything else; the course's import calls this."""
+    if os.environ.get("MTLKIT_MODE", "").strip().lower() == "smoke":
+        _say_smoke()
+
+
+def _say_smoke() -> None:
+    """Print the sentence once a notebook; a program that is none stays silent."""
+    global _said
+    if not _said and "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
+        _said = True
+        print(SMOKE)
+
+
+def shop() -> int:
+    """The seed of the shop that a notebook is about: 0 unless MTLKIT_SHOP says another.
+
+    Raises ValueError if the environment variable MTLKIT_SHOP holds no whole number from 0.
+    """
+    text = os.environ.get("MTLKIT_SHOP", "").strip() or "0"
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"MTLKIT_SHOP must be a whole number from 0, found {text!r}")
+    return int(text)
 
 
 def sizes(notebook: str, mode_name: str | None = None) -> SimpleNamespace:
@@ -31,7 +65,10 @@ def sizes(notebook: str, mode_name: str | None = None) -> SimpleNamespace:
             f"no sizes for notebook {notebook!r}: write them into "
             f"mtlkit/lessons/nb{notebook}/sizes.py (known: {', '.join(known)})"
         )
-    chosen = MODES.index(_known(mode_name, "mode") if mode_name is not None else mode())
+    wanted = _known(mode_name, "mode") if mode_name is not None else mode()
+    if wanted == "smoke":
+        _say_smoke()
+    chosen = MODES.index(wanted)
     return SimpleNamespace(**{name: pair[chosen] for name, pair in table.SIZES.items()})
 
 

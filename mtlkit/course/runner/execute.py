@@ -23,6 +23,7 @@ def run(
     folder: Path,
     *,
     mode: str = "full",
+    shop: int = 0,
     strict: bool = False,
     home: Path | None = None,
     records: Path | None = None,
@@ -33,6 +34,7 @@ def run(
 ) -> Any:
     """Execute a notebook in place and return it; its working directory is `folder`.
 
+    `shop` is the seed of the shop it is about, whatever MTLKIT_SHOP says outside.
     `strict` makes a check that is not passed an error (for solution copies). `home` keeps the
     learner's record and `records` the results; without them both go to a temporary folder, so that
     no one's guesses get into the outputs (results to MTLKIT_RECORD if that is set). `log` keeps
@@ -49,7 +51,7 @@ def run(
     try:
         with ExitStack() as stack:
             temporary = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            variables = environment(mode, strict, home or temporary)
+            variables = environment(mode, strict, home or temporary, shop)
             if records is not None:
                 variables[FOLDER_VARIABLE] = str(records.resolve())
             variables.setdefault(FOLDER_VARIABLE, str(temporary / "records"))
@@ -65,11 +67,12 @@ def run(
     return notebook
 
 
-def environment(mode: str, strict: bool, home: Path) -> dict[str, str]:
-    """A kernel's environment: mode, strictness, and a home apart from the learner's own."""
+def environment(mode: str, strict: bool, home: Path, shop: int = 0) -> dict[str, str]:
+    """A kernel's environment: mode, shop, strictness, and a home apart from the learner's own."""
     return {
         **os.environ,
         "MTLKIT_MODE": mode,
+        "MTLKIT_SHOP": str(shop),
         "MTLKIT_PLAIN": "1",
         "MTLKIT_JOBS": "1",  # a notebook beside others: comparisons stay in its process
         "MTLKIT_STRICT": "1" if strict else "0",

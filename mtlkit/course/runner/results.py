@@ -12,8 +12,8 @@ from mtlkit.course.runner.report import write_report
 from mtlkit.files import write_text
 
 
-def environment_facts(mode: str) -> dict[str, str]:
-    """What a reader of the report must know: versions, platform, threads, mode, date."""
+def environment_facts(mode: str, shop: int = 0) -> dict[str, str]:
+    """What a reader of the report must know: versions, platform, threads, mode, shop, date."""
     try:
         import torch
 
@@ -23,6 +23,7 @@ def environment_facts(mode: str) -> dict[str, str]:
         device, version, threads = "unknown", "not installed", "no threads counted"
     return {
         "Sizes": "full lessons" if mode == "full" else "smoke (small, fast; numbers are rough)",
+        **({"Shop": f"seed {shop}, in notebooks that take one"} if shop else {}),
         "Date": time.strftime("%Y-%m-%d %H:%M"),
         "Python": platform.python_version(),
         "PyTorch": version,
@@ -31,9 +32,11 @@ def environment_facts(mode: str) -> dict[str, str]:
     }
 
 
-def write_results(runs: Sequence[NotebookRun], output: Path, mode: str, seconds: float) -> None:
+def write_results(
+    runs: Sequence[NotebookRun], output: Path, mode: str, seconds: float, shop: int = 0
+) -> None:
     """Write ``index.html`` for people and ``results.json`` for programs."""
-    facts = environment_facts(mode)
+    facts = environment_facts(mode, shop)
     rows = []
     for run in runs:
         row: dict[str, Any] = {"notebook": run.name, "copy": run.copy, "title": run.title}

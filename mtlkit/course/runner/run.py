@@ -21,6 +21,7 @@ def execute(
     output: Path,
     *,
     mode: str = "smoke",
+    shop: int = 0,
     cell_timeout: int = 900,
     on_cell: Callable[[int], None] | None = None,
     kernel_name: str = "python3",
@@ -57,6 +58,7 @@ def execute(
             notebook,
             run.path.parent,
             mode=mode,
+            shop=shop,
             strict=run.copy == "solution",
             home=output / "home",
             records=records,
@@ -100,6 +102,7 @@ def run_course(
     output: Path,
     *,
     mode: str = "smoke",
+    shop: int = 0,
     cell_timeout: int = 900,
     progress: bool = True,
     kernel_name: str = "python3",
@@ -126,6 +129,7 @@ def run_course(
                 run,
                 output,
                 mode=mode,
+                shop=shop,
                 cell_timeout=cell_timeout,
                 on_cell=advance,
                 kernel_name=kernel_name,
@@ -136,7 +140,7 @@ def run_course(
                 bar.write(f"{run.path.name} ({run.copy} copy): {run.failure.sentence()}")
     finally:
         bar.close()
-        write_results(runs, output, mode, time.monotonic() - started)
+        write_results(runs, output, mode, time.monotonic() - started, shop)
     return sum(run.status != "ok" for run in runs)
 
 
@@ -147,6 +151,9 @@ def parser() -> argparse.ArgumentParser:
         description="Execute the notebooks; write one HTML report with their tables and figures.",
     )
     arguments.add_argument("--full", action="store_true", help="lesson sizes (default: small ones)")
+    arguments.add_argument(
+        "--shop", type=int, default=0, metavar="SEED", help="shop of the notebooks that take one"
+    )
     arguments.add_argument("--solutions", action="store_true", help="the solution copies as well")
     arguments.add_argument(
         "--only", action="append", default=[], metavar="NN", help="one notebook, repeatable: 02"
@@ -165,7 +172,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``mtlkit course``; exit code 0 if every notebook reached its end, 1 otherwise."""
-    options = parser().parse_args(argv)
+    arguments = parser()
+    options = arguments.parse_args(argv)
+    if options.shop < 0:
+        arguments.error(f"--shop must be a whole number from 0, not {options.shop}")
     try:
         runs = find_notebooks(options.notebooks, options.only, options.solutions)
     except ValueError as problem:
@@ -181,7 +191,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     mode = "full" if options.full else "smoke"
     print(f"Executing {len(runs)} notebooks in {mode} sizes; the report goes to {options.output}.")
     try:
-        failed = run_course(runs, options.output, mode=mode, cell_timeout=options.cell_timeout)
+        failed = run_course(
+            runs, options.output, mode=mode, shop=options.shop, cell_timeout=options.cell_timeout
+        )
     except KeyboardInterrupt:
         print(f"\nStopped. What was done is in {options.output / 'index.html'}", file=sys.stderr)
         return 130
