@@ -19,6 +19,7 @@ TASKS = ["click", "purchase"]
 SEARCH_SHOP = 99  # settings are chosen on a shop that is not in the map
 FRESH = 300_000  # the first row of the test log: no training row comes from there
 NETWORK = {"embedding_dim": 32, "hidden": (64, 32), "tower": (16,)}
+PRACTICE = {"batch_size": 512, "schedule": "linear", "row_prior": 0.07}
 RATES = (0.002, 0.004, 0.008, 0.016)
 WEIGHTS = (0.03, 0.1, 0.3, 1.0)  # of the purchase loss, beside 1 for the click loss
 LEAVES = (4, 8, 15, 31)
@@ -47,7 +48,8 @@ def grown(seed, schema, leaves):
 
 def trials(schema):
     """{candidate: [(what is tried, factory, options of fit)]}: four trials for everyone."""
-    kinds = {"separate": SingleTask, "shared": SharedBottom, "MMoE": MMoE}
+    apart = partial(SingleTask, own_stop=True)
+    kinds = {"separate": apart, "shared": SharedBottom, "MMoE": MMoE}
     build = {name: partial(network, kind=kind, schema=schema) for name, kind in kinds.items()}
     by_rate = [(f"rate {rate:g}", {"learning_rate": rate}) for rate in RATES]
     by_weight = [
@@ -67,7 +69,7 @@ def run(split, candidates, seeds, size, store):
     return compare(
         {name: factory for name, (factory, _) in candidates.items()}, split, seeds=seeds,
         on="test", by_scenario=False, progress=False, store=store,
-        fit_options={"epochs": size.map_epochs, "batch_size": 512},
+        fit_options=PRACTICE | {"epochs": size.map_epochs},
         fit_options_for={name: options for name, (_, options) in candidates.items()},
     )  # fmt: skip
 
@@ -102,11 +104,12 @@ def ladder(schema):
     last rungs are candidates of the map: with a prior, and then with a chosen weight.
     """
     shared = partial(network, kind=SharedBottom, schema=schema)
-    apart = partial(network, kind=SingleTask, schema=schema)
+    one_stop = partial(network, kind=SingleTask, schema=schema, own_stop=False)
+    apart = partial(one_stop, own_stop=True)
     before = {"schedule": "constant", "row_prior": None, "learning_rate": 0.002}
     falling = {"schedule": "linear", "row_prior": None, "learning_rate": 0.004}
     return {
-        "separate, as it was": (partial(apart, own_stop=False), before),
+        "separate, as it was": (one_stop, before),
         "separate, own stops": (apart, before),
         "separate, falling rate": (apart, falling),
         "shared, as it was": (shared, before),
