@@ -8,4 +8,9 @@ SIZES = {
     "epochs": (2, 8),
     "starts": (1, 2),
     "seeds": (2, 5),
+    "contest_rows": ((2_000, 4_000), (60_000, 200_000)),
+    "contest_epochs": (1, 8),
+    "contest_seeds": (2, 5),
+    "contest_search_seeds": (1, 3),
+    "contest_test_rows": (20_000, 400_000),
 }
