@@ -22,8 +22,8 @@ FRESH = 300_000  # the first row of the test log: no training row comes from the
 RATES = (0.001, 0.003, 0.008, 0.02)
 LEAVES = (4, 8, 15, 31)
 PLAIN = {"batch_size": 512, "schedule": "constant", "row_prior": None}
-FALLING = PLAIN | {"schedule": "linear"}
-PRIOR = FALLING | {"row_prior": 0.07}
+PRIOR = PLAIN | {"row_prior": 0.07}
+FALLING = PRIOR | {"schedule": "linear"}
 
 
 class NoUsers(FieldEmbedding):
@@ -67,9 +67,9 @@ def trials(schema):
     rungs = {
         "plain network": (small, PLAIN),
         "plain, no user ids": (partial(small, inputs=NoUsers), PLAIN),
-        "falling rate": (small, FALLING),
-        "and a prior on rows": (small, PRIOR),
-        "and wider embeddings": (partial(small, embedding_dim=32), PRIOR),
+        "with a prior on rows": (small, PRIOR),
+        "and a falling rate": (small, FALLING),
+        "and wider embeddings": (partial(small, embedding_dim=32), FALLING),
     }
     found = {
         name: {rate: (factory, options | {"learning_rate": rate}) for rate in RATES}

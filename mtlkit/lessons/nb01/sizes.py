@@ -1,12 +1,13 @@
 """The sizes of notebook 01: (smoke, full)."""
 
 SIZES = {
-    "rows": (20_000, 100_000),
+    "rows": (20_000, 60_000),
     "days": ((33, 44), (33, 44)),
     "sessions": (4_000, 20_000),
-    "journey": (6_000, 30_000),
+    "journey": (3_000, 20_000),
     "epochs": (2, 8),
     "starts": (1, 2),
+    "rounds": (30, 200),
     "seeds": (2, 5),
     "contest_rows": ((2_000, 4_000), (60_000, 200_000)),
     "contest_epochs": (1, 8),
