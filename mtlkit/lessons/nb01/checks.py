@@ -145,6 +145,11 @@ def upside_down(log_rate, count):
     return (count * log_rate - log_rate.exp()).mean()
 
 
+def keeps_the_factorial(log_rate, count):
+    """Keeps log(count!), which does not depend on the rate."""
+    return poisson(log_rate, count) + torch.lgamma(count + 1).mean()
+
+
 def squared(log_rate, count):
     """Is the squared error of the rate."""
     return (log_rate.exp() - count).square().mean()
@@ -159,6 +164,7 @@ def squared(log_rate, count):
         (sums, "mean over the rows"),
         (upside_down, "sign"),
         (squared, "squared error"),
+        (keeps_the_factorial, "without the rate"),
     ],
     praise="Value and gradient agree: rate minus count, divided by the number of rows.",
 )
@@ -179,6 +185,10 @@ def poisson_loss(answer):
     require(
         not like(takes_the_rate),
         "The output is the log of the rate: the rate itself is its exponential.",
+    )
+    require(
+        not like(keeps_the_factorial),
+        "Your loss keeps log(count!). Drop this term: without the rate in it, it has no gradient.",
     )
     require_close(found, wanted, "The mean loss of the test rows is {wanted}, yours is {found}.")
     free = z.clone().requires_grad_(True)
