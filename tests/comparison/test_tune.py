@@ -17,7 +17,7 @@ OPTIONS = {"fit_options": {"epochs": 2, "batch_size": 20}, "jobs": 1}
 
 @pytest.fixture(scope="module")
 def split():
-    schema = tiny.schema("click", "cart")
+    schema = tiny.schema("click", "purchase")
     tables = [tiny.table(schema, rows=rows, seed=seed) for seed, rows in enumerate((80, 60, 40))]
     for number, table in enumerate(tables):
         table.row_id = torch.arange(len(table)) + 1000 * number
@@ -37,7 +37,7 @@ def trials(split):
         return partial(small, kind=kind, schema=split.train.schema)
 
     rates = {f"rate {rate}": {"learning_rate": rate} for rate in (0.001, 0.1)}
-    weights = {f"weight {w}": {"balancer": FixedWeights({"cart": w})} for w in (0.1, 3.0)}
+    weights = {f"weight {w}": {"balancer": FixedWeights({"purchase": w})} for w in (0.1, 3.0)}
     return {
         "separate": {what: (build(SingleTask), o) for what, o in rates.items()},
         "shared": {what: (build(SharedBottom), o) for what, o in weights.items()},
@@ -49,7 +49,7 @@ def test_every_score_is_the_mean_of_runs_by_compare_on_validation_rows(split):
     factory, options = trials(split)["shared"]["weight 3.0"]
     fit_options = OPTIONS["fit_options"] | options
     by_hand = compare({"one": factory}, split, seeds=(5, 6), fit_options=fit_options, jobs=1)
-    wanted = np.mean([by_hand.by_seed("one", "auc", task) for task in ("click", "cart")])
+    wanted = np.mean([by_hand.by_seed("one", "auc", task) for task in ("click", "purchase")])
     assert found.scores["shared"]["weight 3.0"] == pytest.approx(wanted, abs=1e-12)
 
 
