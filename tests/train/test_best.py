@@ -46,6 +46,29 @@ def test_each_separate_network_ends_with_its_own_best_epoch():
     assert history.best_epoch == max(history.best_epochs.values())
 
 
+def test_separate_networks_stop_apart_unless_they_are_told_to_stop_as_one():
+    table, validation = tables()
+    apart = SingleTask(table.schema)
+    assert apart.separate and not SingleTask(table.schema, own_stop=False).separate
+    assert not SharedBottom(table.schema).separate
+    model = model_for(table, own_stop=False)
+    history = fit(model, table, validation, **CONSTANT)
+    assert history.best_epochs is None
+    scores = [row["score"] for row in history.rows]
+    assert history.best_epoch == scores.index(max(scores))
+    found, chosen = evaluate(model, validation), history.rows[history.best_epoch]["validation"]
+    for name in NAMES:
+        metric, sign = main_metric(table.schema.task(name))
+        assert found[name][metric] == pytest.approx(chosen[name][metric], rel=1e-6)
+    _, own = run(table, validation)  # the same run but for the stop: none is worse, one is better
+    gains = []
+    for name in NAMES:
+        metric, sign = main_metric(table.schema.task(name))
+        best = own.rows[own.best_epochs[name]]["validation"][name][metric]
+        gains.append(sign * (best - chosen[name][metric]))
+    assert min(gains) >= 0 and max(gains) > 0
+
+
 def test_networks_together_end_where_each_would_alone():
     table, validation = tables()
     model, history = run(table, validation)
