@@ -88,8 +88,7 @@ def _kept(history: History) -> Any:
         assert history.best_epoch is not None
         return history.rows[history.best_epoch]["validation"]
     return {
-        task: history.rows[epoch]["validation"][task]
-        for task, epoch in history.best_epochs.items()
+        task: history.rows[epoch]["validation"][task] for task, epoch in history.best_epochs.items()
     }
 
 

@@ -74,9 +74,7 @@ def test_networks_together_end_where_each_would_alone():
     model, history = run(table, validation)
     for place, name in enumerate(NAMES):
         alone = model_for(table).networks[place]
-        single = fit(
-            alone, table.select_tasks([name]), validation.select_tasks([name]), **CONSTANT
-        )
+        single = fit(alone, table.select_tasks([name]), validation.select_tasks([name]), **CONSTANT)
         assert single.best_epoch == history.best_epochs[name]
         for a, b in zip(alone.parameters(), model.networks[place].parameters(), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)

@@ -139,7 +139,9 @@ Dying.__name__ = "SharedBottom"  # the same model, as far as a checkpoint is con
 
 @pytest.mark.parametrize("optimizer", ["adam", "lazy_adam"])
 @pytest.mark.parametrize("after", [5, 9, 17])  # in the first, the second and the third epoch
-def test_a_run_cut_off_in_mid_epoch_resumes_the_falling_rate_bit_for_bit(tmp_path, optimizer, after):
+def test_a_run_cut_off_in_mid_epoch_resumes_the_falling_rate_bit_for_bit(
+    tmp_path, optimizer, after
+):
     train, validation = tiny.learnable(90, seed=0), tiny.learnable(60, seed=1)
     options = {"epochs": 4, "batch_size": 16, "learning_rate": 0.03, "optimizer": optimizer}
     options |= {"row_prior": 0.07, "seed": 2, **PLAIN}
