@@ -25,7 +25,8 @@ class Trees(MultiTaskModel):
     (Friedman 2001, *Annals of Statistics* 29; Ke and others 2017, *LightGBM*, NeurIPS). ``fit``
     lets them train themselves (``train_on``), so ``compare`` and ``evaluate`` take them like a
     network. There is luck in them only where scikit-learn samples (bins of more than 200,000 rows).
-    They are no weights: ``state_dict`` does not hold them, pickle does.
+    They grow on all cores, whatever threads torch has, to the same numbers. They are no weights:
+    ``state_dict`` does not hold them, pickle does.
 
     A tree reads the dense columns as they are, fields of up to 250 ids (the scenario too) as
     categories, the ids of larger fields (users) as numbers, and of a history its length and its
