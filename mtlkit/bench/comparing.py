@@ -14,7 +14,6 @@ from mtlkit.data.splits import Split, split_random
 from mtlkit.models import MMoE, SharedBottom
 from mtlkit.shop.market import Market
 
-
 DIM = 16
 OPTIONS = {  # all that the time of a step depends on, whatever fit's defaults are
     "epochs": 2, "batch_size": 2048, "learning_rate": 1e-3, "schedule": "constant",
