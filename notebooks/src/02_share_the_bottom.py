@@ -66,7 +66,7 @@ MODE, SHOP = mode(), shop()
 #
 # The shop has a dial for how related two tasks are: the **correlation** of what makes people click
 # with what makes them buy. Here it stands at 0.95. Separate networks, each stopped at its own best
-# epoch, will meet a shared bottom. The loss of purchase counts a tenth (notebook 03 says more).
+# epoch, will meet a shared bottom in which the loss of purchase counts a tenth (see notebook 03).
 
 # %%
 size = sizes("02", MODE)
@@ -90,7 +90,8 @@ live = mtlkit.compare(
         "shared": lambda seed: SharedBottom(log.schema, **shape),
     },
     days, seeds=range(size.tries), on="test", by_scenario=False, progress=False,
-    fit_options=practice | {"balancer": FixedWeights({"purchase": 0.1})},
+    fit_options=practice,
+    fit_options_for={"shared": {"balancer": FixedWeights({"purchase": 0.1})}},
 )  # fmt: skip
 live
 
@@ -562,8 +563,7 @@ missing.with_columns(pl.selectors.float().round(3))
 # %% [markdown] tags=["practice"]
 # ## In practice
 #
-# - Keep the best single-task model that you can train as the reference. Against a weak one, sharing
-#   looks good.
+# - Keep the best single-task model that you can train as the reference.
 # - One network is one file to store, test and replace; but its tasks can no longer be changed one at
 #   a time.
 # - Test a helper that knows nothing. If it "helps" too, the gain is not knowledge.
