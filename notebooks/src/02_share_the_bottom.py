@@ -409,8 +409,8 @@ check("2.1", count_parameters)
 # %% [markdown] tags=["compare"]
 # ## Modify and compare
 #
-# The figure shows what the shared network saves, in percent of two separate ones: nearly all work lies
-# in the first layer. Times depend on the machine.
+# The figure shows what sharing saves. Nearly all work lies in the first layer. Times depend on the
+# machine.
 
 
 # %% tags=["hide-input", "hide-output"]
