@@ -99,7 +99,7 @@ live
 # ## The map of sharing
 #
 # One shop proves little. So the same contest was held on five shops, at three correlations and with
-# three numbers of rows, with five random starts each; its results are stored, and
+# three numbers of rows, with five starts each; its results are stored, and
 # `mtlkit evidence 02` repeats it. Everyone had four trials of one knob, on a sixth shop.
 
 # %% tags=["hide-input", "hide-output"]
