@@ -42,7 +42,7 @@ def test_the_gain_falls_with_the_correlation_and_none_is_seen_at_0(map_of_sharin
 
     means = [gain(correlation).headline.mean for correlation in (0.0, 0.5, 0.95)]
     assert means == sorted(means)
-    assert 0.25 < means[1] / means[2] < 0.55  # "a third of that"
+    assert 0 < means[1] < means[2] / 2
     assert gain(0.0).verdict == "no difference seen"
     paid = [
         minus_separate(
