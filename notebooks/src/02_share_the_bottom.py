@@ -141,7 +141,7 @@ Markdown("Shared minus separate, mean over shops (interval):\n\n" + "\n".join(sa
 
 # %% [markdown]
 # How related the tasks are decides, not how many purchases there are. At 0.5 the gain is less than
-# half of that at 0.95; at 0 we see none. Click pays next to nothing. (MMoE, of notebook 07, draws the
+# half of that at 0.95; at 0 we see none. Click pays next to nothing. (MMoE, notebook 07, draws the
 # same map.)
 #
 # ### What made the difference?
