@@ -14,6 +14,12 @@ from mtlkit.data.splits import Split, split_random
 from mtlkit.models import MMoE, SharedBottom
 from mtlkit.shop.market import Market
 
+DIM = 16
+OPTIONS = {  # all that the time of a step depends on, whatever fit's defaults are
+    "epochs": 2, "batch_size": 2048, "learning_rate": 1e-3, "schedule": "constant",
+    "row_prior": None, "device": "cpu", "precision": "fp32",
+}  # fmt: skip
+
 
 def measure_comparing(
     rows: int, rounds: int, jobs: int | None = None, seeds: int = 4
@@ -54,8 +60,10 @@ def _timed(split: Split, jobs: int, seeds: int) -> tuple[float, Comparison]:
     schema = split.train.schema
     start = time.perf_counter()
     result = compare(
-        {"shared": lambda seed: SharedBottom(schema), "mixture": lambda seed: MMoE(schema)},
-        split, seeds=range(seeds), jobs=jobs, progress=False,
-        fit_options={"epochs": 2, "device": "cpu", "precision": "fp32"},
+        {
+            "shared": lambda seed: SharedBottom(schema, embedding_dim=DIM),
+            "mixture": lambda seed: MMoE(schema, embedding_dim=DIM),
+        },
+        split, seeds=range(seeds), jobs=jobs, progress=False, fit_options=OPTIONS,
     )  # fmt: skip
     return time.perf_counter() - start, result

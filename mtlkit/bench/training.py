@@ -144,8 +144,9 @@ def train_ours(
             train.schema, embedding_dim=DIM, experts=EXPERTS, hidden=HIDDEN, tower=(TOWER,)
         )
     history = fit(
-        model, train, epochs=1, batch_size=BATCH, learning_rate=RATE, seed=seed, device="cpu",
-        progress=False, optimizer=optimizer, precision=precision,
+        model, train, epochs=1, batch_size=BATCH, learning_rate=RATE, schedule="constant",
+        row_prior=None, seed=seed, device="cpu", progress=False, optimizer=optimizer,
+        precision=precision,
     )  # fmt: skip
     predictions = predict(model, validation)
     labels = validation.labels.numpy()

@@ -15,16 +15,19 @@ if TYPE_CHECKING:
     from mtlkit.comparison.search import RateSearch, search_rate
     from mtlkit.comparison.shops import AcrossShops, across_shops
     from mtlkit.comparison.table import Comparison
+    from mtlkit.comparison.tune import Tuned, tune
 
 _HOME = {
     "AcrossShops": "shops",
     "Comparison": "table",
     "Interval": "interval",
     "RateSearch": "search",
+    "Tuned": "tune",
     "across_shops": "shops",
     "compare": "runs",
     "paired_interval": "interval",
     "search_rate": "search",
+    "tune": "tune",
     "verdict": "interval",
 }
 
@@ -33,10 +36,12 @@ __all__ = [
     "Comparison",
     "Interval",
     "RateSearch",
+    "Tuned",
     "across_shops",
     "compare",
     "paired_interval",
     "search_rate",
+    "tune",
     "verdict",
 ]
 

@@ -70,7 +70,8 @@ def compare(
         first one.
     fit_options, fit_options_for
         Arguments of ``fit`` for all, and for one candidate ({name: {...}}): say, its balancer. Each
-        run gets its own copy. The budget (epochs, batch size, steps, patience) is the same for all.
+        run gets its own copy. The budget (epochs, batch size, steps, patience) is the same for all;
+        ``Trees`` have one of their own, ``rounds``, which the table of costs shows as steps.
     on
         "validation", or "test": every model is then selected on validation (by ``fit``), and read
         once on test. Training never sees the test rows. Do this once, at the very end.

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from mtlkit.data.splits import Split
 from mtlkit.train.evaluation import main_metric, selection_score
+from mtlkit.train.history import History
 from mtlkit.train.loop import fit
 from mtlkit.train.randomness import seeded
 
@@ -36,7 +37,8 @@ def search_rate(
     model}. A rate scores the mean over ``starts`` runs with the seeds ``seed``, ``seed + 1``, ...;
     minus infinity if the loss of one of them stops being finite. These should be none of the seeds
     compared later. ``factory`` and ``fit_options`` are those of ``compare``; the test rows are not
-    read. If the best rate is the first or the last one, search further.
+    read. If the best rate is the first or the last one, search further. ``Trees`` have a rate of
+    their own, ``Trees(learning_rate=...)``, which these do not touch: all score alike.
 
     Raises ``ValueError`` for no rates, fewer than one start, several tasks without ``reference``,
     or when every rate diverges.
@@ -77,7 +79,17 @@ def _one_run(
         return -math.inf
     if history.best_epoch is None:  # the metric is undefined on these validation rows
         return -math.inf
-    return _score(model.schema, history.rows[history.best_epoch]["validation"], reference)
+    return _score(model.schema, _kept(history), reference)
+
+
+def _kept(history: History) -> Any:
+    """Validation metrics of the weights that a run keeps: of one epoch, or of each task's own."""
+    if history.best_epochs is None:
+        assert history.best_epoch is not None
+        return history.rows[history.best_epoch]["validation"]
+    return {
+        task: history.rows[epoch]["validation"][task] for task, epoch in history.best_epochs.items()
+    }
 
 
 def _score(schema: Any, metrics: Any, reference: Mapping[str, float] | None) -> float:

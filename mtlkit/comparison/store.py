@@ -17,7 +17,7 @@ from mtlkit.comparison.reads import NoFingerprint, version_of
 from mtlkit.files import write_text
 from mtlkit.train.device import choose_device
 
-FORMAT = 2
+FORMAT = 3  # one more whenever the same options come to mean another training
 
 
 class RunStore:

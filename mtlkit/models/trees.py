@@ -10,15 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from mtlkit.data.batch import Batch
+from mtlkit.data.joined_schema import JoinedSchema
 from mtlkit.data.table import Table
-from mtlkit.metrics import auc
+from mtlkit.metrics import auc, poisson_deviance
 from mtlkit.models.base import MultiTaskModel
+from mtlkit.models.tree_rows import Array, Rows, WholeTable, categories, inputs
 from mtlkit.schema import Schema, SchemaError, Task
-
-Array = np.ndarray
-Rows = tuple[np.ndarray, np.ndarray]  # inputs (row, column), targets (row,)
-LARGEST_CATEGORY = 250  # ids; larger fields are split by the number of the id
-NEWEST = 3  # events of a history
 
 
 class Trees(MultiTaskModel):
@@ -28,10 +25,12 @@ class Trees(MultiTaskModel):
     (Friedman 2001, *Annals of Statistics* 29; Ke and others 2017, *LightGBM*, NeurIPS). ``fit``
     lets them train themselves (``train_on``), so ``compare`` and ``evaluate`` take them like a
     network. There is luck in them only where scikit-learn samples (bins of more than 200,000 rows).
+    They grow on all cores, whatever threads torch has, to the same numbers. They are no weights:
+    ``state_dict`` does not hold them, pickle does.
 
-    A tree reads the dense columns as they are, fields of up to 250 ids as categories, the ids of
-    larger fields (users) as numbers, and of a history its length and its three newest ids. A
-    censored count is taken as it stands.
+    A tree reads the dense columns as they are, fields of up to 250 ids (the scenario too) as
+    categories, the ids of larger fields (users) as numbers, and of a history its length and its
+    three newest ids. A censored count is taken as it stands.
 
     Parameters
     ----------
@@ -43,6 +42,8 @@ class Trees(MultiTaskModel):
     rounds
         Largest number of trees (of each class). Where there are validation rows, each task keeps
         the number that is best there by its main metric.
+
+    Raises ``SchemaError`` for the schema of a ``Join``: its rows have no columns in common.
     """
 
     separate = True
@@ -58,7 +59,13 @@ class Trees(MultiTaskModel):
         rounds: int = 300,
     ) -> None:
         super().__init__(schema)
-        self.options = {
+        if isinstance(schema, JoinedSchema):
+            names = ", ".join(name for name, _ in schema.parts)
+            raise SchemaError(
+                f"Trees read the columns of one table, and a join has several ({names}): grow "
+                "trees for each table apart, Trees(table.schema)."
+            )
+        self.options: dict[str, Any] = {
             "learning_rate": learning_rate, "max_leaf_nodes": leaves, "min_samples_leaf": min_rows,
             "l2_regularization": l2, "max_iter": rounds, "early_stopping": False,
         }  # fmt: skip
@@ -71,38 +78,47 @@ class Trees(MultiTaskModel):
 
         Raises ``SchemaError`` for a task without an observed label.
         """
+        table = WholeTable(self.schema, train)
+        later = None if validation is None else WholeTable(self.schema, validation)
+        grown = {}
         for task in self.schema.tasks:
-            x, y = _rows(train, task)
-            if not len(y):
+            rows = table.rows(task)
+            if not len(rows.y):
                 raise SchemaError(
                     f"Task {task.name!r} has no observed label in the training rows; drop the task "
                     "or add rows."
                 )
-            self.forests[task.name], self.rounds[task.name] = self._grown(
-                task, x, y, None if validation is None else _rows(validation, task), seed
-            )
+            held = None if later is None else later.rows(task)
+            grown[task.name] = self._grown(task, rows, held, seed)
+        self.forests = {name: forest for name, (forest, _) in grown.items()}
+        self.rounds = {name: rounds for name, (_, rounds) in grown.items()}
 
-    def _grown(self, task: Task, x: Array, y: Array, later: Rows | None, seed: int) -> Any:
+    def _grown(self, task: Task, train: Rows, later: Rows | None, seed: int) -> tuple[Any, int]:
         """A task's model with its best number of rounds, and that number."""
         from sklearn import ensemble  # loaded where it is needed: it takes a second
 
+        x, y = train.x, train.y
         if task.kind != "regression" and len(np.unique(y)) == 1:  # nothing to split by
             return _usual(task, y), 0
         kind = ensemble.HistGradientBoostingClassifier
-        chosen = {**self.options, "random_state": seed, "categorical_features": _small(self.schema)}
+        chosen = self.options | {
+            "random_state": seed, "categorical_features": categories(self.schema)
+        }  # fmt: skip
         if not (task.is_binary or task.kind == "multiclass"):
             kind = ensemble.HistGradientBoostingRegressor
             chosen["loss"] = "poisson" if task.is_count else "squared_error"
         forest = kind(**chosen).fit(x, y)
-        if later is None or not len(later[1]):
+        if later is None or not len(later.y):
             return forest, forest.n_iter_
-        scores = [_score(task, z, later[1]) for z in _by_round(task, forest, later[0])]
-        best = int(np.nanargmax(scores)) + 1 if np.isfinite(scores).any() else forest.n_iter_
-        return kind(**{**chosen, "max_iter": best}).fit(x, y), best
+        scores = [_score(task, z, later) for z in _by_round(task, forest, later.x)]
+        if not np.isfinite(scores).any():  # the metric is undefined on these rows
+            return forest, forest.n_iter_
+        best = int(np.nanargmax(scores)) + 1
+        return kind(**(chosen | {"max_iter": best})).fit(x, y), best
 
     def embed(self, batch: Batch) -> Tensor:
         """What the trees read of every row, float64 (batch, column)."""
-        return torch.from_numpy(_inputs(batch))
+        return torch.from_numpy(inputs(self.schema, batch))
 
     def outputs(self, x: Tensor, batch: Batch) -> dict[str, Tensor]:
         """Logits of every task: (batch,), or (batch, classes) for a multiclass task.
@@ -130,37 +146,8 @@ class Trees(MultiTaskModel):
         return {"embedding": 0, "shared": 0, "scenarios": 0, "tasks": leaves, "total": leaves}
 
 
-def _small(schema: Schema) -> list[int]:
-    """The columns that are split as categories: small fields, which come first."""
-    return [i for i, field in enumerate(schema.categorical) if field.size <= LARGEST_CATEGORY]
-
-
-def _inputs(batch: Batch) -> Array:
-    """Ids, dense columns, then length and newest ids (NaN: none) of histories: (batch, column)."""
-    parts = [batch.categorical.cpu().double().numpy(), batch.dense.cpu().double().numpy()]
-    for _, (values, offsets) in sorted(batch.sequences.items()):
-        ids, ends = values.cpu().double().numpy(), offsets.cpu().numpy()
-        lengths = np.diff(ends)
-        newest = np.full((len(lengths), NEWEST), np.nan)
-        for back in range(NEWEST):
-            there = lengths > back
-            newest[there, back] = ids[ends[1:][there] - 1 - back]
-        parts += [lengths[:, None].astype(float), newest]
-    return np.concatenate(parts, axis=1)
-
-
-def _rows(table: Table, task: Task) -> Rows:
-    """Inputs (row, column) and targets (row,), on the scale of the raw output, where observed."""
-    seen = table.mask(task.name)
-    batch = table.batch(seen.nonzero().squeeze(1))
-    y = table.label(task.name)[seen].cpu().double().numpy()
-    if task.kind == "regression":
-        y = ((np.log1p(y) if task.log1p else y) - task.location) / task.scale
-    return _inputs(batch), y
-
-
 def _usual(task: Task, y: Array) -> Array:
-    """The raw output where all labels are the same: a share of one half more and less of them."""
+    """The raw output where all labels are the same: as if half a row (a sale) spoke against it."""
     if task.kind == "multiclass":
         shares = (np.bincount(y.astype(int), minlength=task.outputs) + 0.5) / (len(y) + 0.5)
         return np.log(shares)
@@ -197,17 +184,17 @@ def _all_classes(task: Task, forest: Any, z: Array) -> Array:
     known = forest.classes_.astype(int)
     if len(known) == 2:  # scikit-learn gives one logit for two classes
         z = np.stack([np.zeros(len(z)), z], axis=1)
-    whole = np.full((len(z), task.outputs), z.min() - 10)
+    whole = np.repeat(z.min(axis=1, keepdims=True) - 10, task.outputs, axis=1)
     whole[:, known] = z
     return whole
 
 
-def _score(task: Task, z: Array, y: Array) -> float:
+def _score(task: Task, z: Array, rows: Rows) -> float:
     """What orders rounds as the task's main metric does; higher is better."""
     if task.is_binary:
-        return auc(y, z)
+        return auc(rows.y, z)
     if task.kind == "multiclass":
-        return float((z.argmax(1) == y).mean())
+        return float((z.argmax(1) == rows.y).mean())
     if task.is_count:
-        return float((y * z - np.exp(z)).mean())
-    return -float(np.square(z - y).mean())
+        return -poisson_deviance(rows.y, np.exp(z), rows.bound if rows.bound.any() else None)
+    return -float(np.square(z - rows.y).mean())

@@ -11,6 +11,7 @@ from mtlkit.plot.charts import distribution, learning_curves, lines, rates_by
 from mtlkit.plot.comparisons import bars_with_intervals, trade_off
 from mtlkit.plot.diagrams import course_map, network
 from mtlkit.plot.differences import differences
+from mtlkit.plot.gains import gains
 from mtlkit.plot.grids import gate_heatmap, picture_grid, scenario_task_grid
 from mtlkit.plot.guesses import guess_against_truth
 from mtlkit.plot.paths import paths
@@ -30,6 +31,7 @@ __all__ = [
     "course_map",
     "differences",
     "distribution",
+    "gains",
     "gate_heatmap",
     "guess_against_truth",
     "learning_curves",

@@ -138,11 +138,15 @@ def learning_curves(
 
     ``history`` comes from ``mtlkit.train.fit``. Where validation has a log-loss it joins the
     training loss: the two have the same unit, and their gap is over-fitting. A dashed line marks
-    the epoch whose weights the model keeps. ``metric`` None takes each task's main metric.
+    the epoch whose weights the model keeps, for networks that stop apart each task's own.
+    ``metric`` None takes each task's main metric. Raises ``ValueError`` for a history without
+    epochs (of trees, too) and for an unknown task or metric.
     """
     rows = history.rows
     if not rows:
         raise ValueError("The history has no epochs yet: train first.")
+    if not rows[0]["train"]:
+        raise ValueError("The history has no training losses: trees are not trained by epochs.")
     names = list(tasks) if tasks is not None else list(rows[0]["train"])
     unknown = sorted(set(names) - set(rows[0]["train"]))
     if unknown:
@@ -155,6 +159,7 @@ def learning_curves(
     count = 2 if validated else 1
     figure, axes = canvas(title, count, len(names), height=2.1 * count + 0.7, sharex=True)
     told = []
+    apart = getattr(history, "best_epochs", None) or {}  # of networks that stop apart
     epoch_label = "epoch" + (" (dashed: kept)" if history.best_epoch is not None else "")
     with style():
         for column, task in enumerate(names):
@@ -182,8 +187,9 @@ def learning_curves(
                 below.set(xlabel=epoch_label, ylabel=f"validation {metric_name(shown)}")
                 text += f", validation {metric_name(shown)} from {say(y[0])} to {say(y[-1])}"
             if history.best_epoch is not None:
+                kept = apart.get(task, history.best_epoch) + 1
                 for panel in axes[:, column]:
-                    panel.axvline(history.best_epoch + 1, color=GREY, linestyle="--", linewidth=1)
+                    panel.axvline(kept, color=GREY, linestyle="--", linewidth=1)
             for panel in axes[:, column]:
                 panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
                 panel.yaxis.set_major_locator(MaxNLocator(4))
@@ -195,7 +201,9 @@ def learning_curves(
             for panel in axes[0]:
                 panel.set_xlabel("")
     alt = f"Learning curves: {sentence(title)} Over {len(epochs)} epoch(s). {'; '.join(told)}."
-    if history.best_epoch is not None:
+    if apart:
+        alt += " Best epochs: " + ", ".join(f"{task} {apart[task] + 1}" for task in names) + "."
+    elif history.best_epoch is not None:
         alt += f" The best epoch is {history.best_epoch + 1}."
     return Picture(figure, alt)
 

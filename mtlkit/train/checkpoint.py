@@ -12,6 +12,11 @@ import torch
 from mtlkit.files import atomically
 
 FORMAT = 3
+FALL = "steps that the rate falls over"  # an entry of a run's description
+LENGTHENED = (
+    "A rate that falls to 0 knows the end of its run, so epochs and max_steps must stay as they "
+    'were; a run that is to be lengthened or cut short takes schedule="constant" from its start. '
+)
 
 
 class CheckpointError(ValueError):
@@ -59,8 +64,9 @@ def refuse_other_run(
     if difference is not None:
         name, old, new = difference
         raise CheckpointError(
-            f"{path} belongs to another run: its {name} is {old}, here it is {new}. Pass "
-            "resume=False to start anew, or another checkpoint path."
+            f"{path} belongs to another run: its {name} is {old}, here it is {new}. "
+            f"{LENGTHENED if name == FALL else ''}"
+            "Pass resume=False to start anew, or another checkpoint path."
         )
 
 

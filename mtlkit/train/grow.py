@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from mtlkit.data.table import Table
 from mtlkit.models.trees import Trees
@@ -15,10 +16,12 @@ def grow(trees: Trees, train: Table, validation: Table | None, seed: int) -> His
     start = time.perf_counter()
     trees.train_on(train, validation, seed=seed)
     metrics = None if validation is None else evaluate(trees, validation)
-    row = {
+    row: dict[str, Any] = {
         "epoch": 0, "seconds": time.perf_counter() - start, "train": {}, "weights": None,
         "validation": metrics, "score": None,
     }  # fmt: skip
     trees.eval()
-    steps = max(trees.rounds.values(), default=0)
-    return History(rows=[row], best_epoch=0, steps=steps, passes_per_step=0)
+    return History(
+        rows=[row], best_epoch=0, best_epochs=dict.fromkeys(trees.rounds, 0),
+        steps=max(trees.rounds.values()), passes_per_step=0,
+    )  # fmt: skip

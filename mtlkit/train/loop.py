@@ -15,6 +15,7 @@ from mtlkit.data.table import Table
 from mtlkit.models.base import MultiTaskModel
 from mtlkit.models.trees import Trees
 from mtlkit.schema import SchemaError
+from mtlkit.train.checkpoint import FALL
 from mtlkit.train.device import autocast, choose_device, choose_precision, place
 from mtlkit.train.evaluation import evaluate, selection_score
 from mtlkit.train.grow import grow
@@ -53,21 +54,22 @@ def fit(
 ) -> History:
     """Train ``model`` in place and return the history.
 
-    ``Trees`` train themselves: tables and seed concern them, no other option does.
+    ``Trees`` train themselves: tables and seed concern them; no other option does, the balancer
+    neither, and a checkpoint is refused.
 
     Parameters
     ----------
     model, train, validation
         The tables have the model's tasks, in its order. With ``validation`` the model ends with the
-        weights of its best epoch by ``selection_score`` (``SingleTask(own_stop=True)``: each
-        network with those of its own), otherwise with the last ones; in evaluation mode in both
-        cases.
+        weights of its best epoch by ``selection_score`` (``SingleTask``: each network with those of
+        its own), otherwise with the last ones; in evaluation mode in both cases.
     optimizer, learning_rate, weight_decay
         "adam", "adamw", "lazy_adam" (pays from some 300,000 ids on) or "sgd": see
         ``mtlkit.train.optim``.
     schedule
-        "linear": the rate falls evenly to 0 over all steps of the run, which takes the noise of
-        single batches out of the last weights. "constant": it stays.
+        "linear": the rate falls evenly to 0 over all steps of the run (epochs x batches, or
+        ``max_steps``), which takes the noise of single batches out of the last weights. "constant":
+        it stays.
     row_prior
         Deviation of a Gaussian prior on the rows of the embedding tables: ids with few rows each
         (users) are not learned by heart. None: no prior. See ``RowPrior``.
@@ -89,9 +91,11 @@ def fit(
         Seeds shuffling and dropout. The initial weights are the caller's: see ``seeded``.
     checkpoint, checkpoint_every, resume
         File to write after every epoch and after every so many steps. With ``resume`` the run
-        continues from the file, if there is one, to the very weights of an uninterrupted run.
+        continues from the file, if there is one, to the very weights of an uninterrupted run. Under
+        the linear schedule it has the same budget (epochs, batches, ``max_steps``), which the rate
+        falls over; a run that is to be lengthened later needs ``schedule="constant"``.
     max_steps
-        End after this many optimiser steps in all.
+        End after this many optimiser steps in all. The linear schedule falls over these.
 
     Raises ``FloatingPointError`` naming task, epoch and batch when a loss is not finite,
     ``SchemaError`` or ``ValueError`` for a table or option that does not fit, and
@@ -99,6 +103,8 @@ def fit(
     """
     _check(model, train, validation, epochs=epochs, batch_size=batch_size, clip_norm=clip_norm)
     if isinstance(model, Trees):
+        if checkpoint is not None:
+            raise ValueError("Trees grow in one go and write no checkpoint: leave it out.")
         return grow(model, train, validation, seed)
     home = choose_device(device)
     if precision == "auto" and resume:
@@ -124,7 +130,7 @@ def fit(
         "shares of the tables": getattr(train, "shares", None),
         "learning_rate": learning_rate,
         "schedule": schedule,
-        "steps that the rate falls over": budget.steps if schedule == "linear" else None,
+        FALL: budget.steps if schedule == "linear" else None,
         "optimizer": optimizer,
         "weight_decay": weight_decay,
         "row_prior": row_prior,

@@ -210,7 +210,7 @@ def judge(model, table, group=None):
 
 def made(kind, schema, shape):
     # a link takes the sizes through the network inside it
-    alone = kind in (SharedBottom, SingleTask)
+    alone = kind in (SharedBottom, single_task)
     return kind(schema, **shape) if alone else kind(schema, partial(SharedBottom, **shape))
 
 
@@ -220,14 +220,14 @@ def contest(kinds, split, shape, seeds=size.seeds, **options):
     makers = {
         name: lambda seed, kind=kind: made(kind, schema, shape) for name, kind in kinds.items()
     }
-    budget = {"epochs": size.epochs, "batch_size": 512, "learning_rate": 0.003}
+    plain = {"learning_rate": 0.003, "schedule": "constant", "row_prior": None}
     return mtlkit.compare(
-        makers, split, seeds=range(seeds), fit_options=budget, evaluator=judge,
-        by_scenario=False, progress=False, **options,
+        makers, split, seeds=range(seeds), evaluator=judge, by_scenario=False, progress=False,
+        fit_options={"epochs": size.epochs, "batch_size": 512} | plain, **options,
     )  # fmt: skip
 
 
-robust = partial(ESCM2, method="dr")
+single_task, robust = partial(SingleTask, own_stop=False), partial(ESCM2, method="dr")
 ways = {"naive": SharedBottom, "ESMM": ESMM, "ESCM2-IPW": ESCM2, "ESCM2-DR": robust}
 ours = {"ESCM2-DR, label": partial(robust, imputation="label")}
 linear = {"embedding_dim": 4, "hidden": (), "tower": ()}
@@ -363,7 +363,7 @@ check("4.1", esmm_loss)
 
 # %%
 deep = {"embedding_dim": 8, "hidden": (32,), "tower": (16,)}
-family = {"single task": SingleTask} | ways | {"AITM": AITM, "DBMTL": DBMTL}
+family = {"single task": single_task} | ways | {"AITM": AITM, "DBMTL": DBMTL}
 family["ESM2"] = partial(ESM2, via={"purchase": "cart"})
 bent = contest(family, fresh(0.0, chain), deep, size.tries)
 
@@ -560,7 +560,7 @@ coarse = {"balancer": mtlkit.Curriculum(length=2)}
 fine = {"balancer": mtlkit.Curriculum([("cart", "purchase"), ("click",)], length=2)}
 half = {"balancer": mtlkit.FixedWeights({"cart": 0.5, "purchase": 0.5})}
 plans = {"ESMM, coarse first": coarse, "ESMM, half weight": half, "ESMM, fine first": fine}
-kinds = {"single task": SingleTask} | ways | dict.fromkeys(plans, ESMM)
+kinds = {"single task": single_task} | ways | dict.fromkeys(plans, ESMM)
 test = {"split": fresh(1.0, chain), "seeds": size.tries, "on": "test"}
 final = contest(kinds, shape=linear, fit_options_for=plans, **test)
 twice = dict.fromkeys(["ESMM", "ESMM, coarse first"], ESMM)

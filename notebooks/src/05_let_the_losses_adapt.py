@@ -175,6 +175,7 @@ plot.guess_against_truth(
 
 # %%
 budget = {"epochs": size.epochs, "batch_size": 1024, "learning_rate": 0.003}
+budget |= {"schedule": "constant", "row_prior": None}
 watched = {
     "UW": balance.UncertaintyWeighting(0.03), "GLS": balance.GeometricLoss(),
     "DWA": balance.DynamicWeightAverage(), "GradNorm": balance.GradNorm(),

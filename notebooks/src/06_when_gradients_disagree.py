@@ -33,6 +33,7 @@ quiz("6.recall")
 
 # %%
 from contextlib import nullcontext
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -110,6 +111,7 @@ shop = Market("small", seed=0)
 six = split_time(shop.impressions(size.rows), "day", (33, 44))
 teams = six.train.schema.task_names
 shape = {"embedding_dim": 8, "hidden": (64, 32), "tower": (16,)}
+plain = {"learning_rate": 0.001, "schedule": "constant", "row_prior": None}
 pair = six.train.select_tasks(["click", "dwell"])
 with seeded(0):
     model = SharedBottom(pair.schema, **shape)
@@ -143,7 +145,7 @@ print(f"cosine of click and dwell: {np.mean(cosines):+.2f} on average over {len(
 with seeded(0):
     model = SharedBottom(six.train.schema, **shape)
 observer = GradientObserver()
-fit(model, six.train, epochs=1, batch_size=4096, balancer=observer, progress=False)
+fit(model, six.train, epochs=1, batch_size=4096, balancer=observer, progress=False, **plain)
 K, angles = observer.gramians[-1], observer.cosines[-1]
 of_gramian = ["mgda", "pcgrad", "gradvac", "cagrad", "imtl-g", "nash-mtl", "fairgrad"]
 of_gramian += ["aligned-mtl", "upgrad"]
@@ -199,7 +201,7 @@ def conflicts(seed, batch_sizes):
     table = shuffle_labels(six.train.select_tasks(watched), "purchase", seed)
     with seeded(seed):
         network = SharedBottom(table.schema, **shape)
-    fit(network, table, epochs=1, batch_size=512, seed=seed, progress=False)
+    fit(network, table, epochs=1, batch_size=512, seed=seed, progress=False, **plain)
     shares = {}
     for rows in batch_sizes:
         eye = GradientObserver(halves=True)
@@ -252,7 +254,8 @@ eyes = [GradientObserver() for _ in range(size.tries)]
 for seed, eye in enumerate(eyes):
     with seeded(seed):
         model = SharedBottom(six.train.schema, **shape)
-    fit(model, six.train, epochs=2, batch_size=middle, seed=seed, balancer=eye, progress=False)
+    options = {"epochs": 2, "batch_size": middle, "seed": seed, "progress": False} | plain
+    fit(model, six.train, balancer=eye, **options)
 norms = torch.stack([eye.norms for eye in eyes])  # (seed, step, task)
 tens = norms.shape[1] // 10
 blocks = norms[:, : 10 * tens].unflatten(1, (tens, 10)).nanmean((0, 2))  # (ten steps, task)
@@ -386,7 +389,8 @@ def timing(name, shared):
     with seeded(0):
         network = SharedBottom(six.train.schema, **shape)
     options = {"batch_size": 512, "epochs": 100, "max_steps": size.timed, "progress": False}
-    history = fit(network, six.train, balancer=BALANCERS[name](), shared=shared, **options)
+    options |= {"balancer": BALANCERS[name](), "shared": shared}
+    history = fit(network, six.train, **options, **plain)
     return 1000 * history.seconds / history.steps, history.backward_passes // history.steps
 
 
@@ -523,12 +527,13 @@ def contest(split, rules, on, seeds):
     kinds = dict.fromkeys(rules, SharedBottom)
     own = {name: {"balancer": rule} for name, rule in rules.items()}
     if on == "test":
-        kinds = {"separate networks": SingleTask} | kinds | {"equal, rate × 3": SharedBottom}
+        separate = partial(SingleTask, own_stop=False)
+        kinds = {"separate networks": separate} | kinds | {"equal, rate × 3": SharedBottom}
         own["equal, rate × 3"] = {"balancer": BALANCERS["equal"](), "learning_rate": 0.003}
     return compare(
         {n: lambda seed, kind=kind: kind(split.train.schema, **shape) for n, kind in kinds.items()},
         split, on=on, seeds=seeds, by_scenario=False, progress=False, fit_options_for=own,
-        fit_options={"epochs": size.epochs, "batch_size": 512},
+        fit_options={"epochs": size.epochs, "batch_size": 512} | plain,
     )  # fmt: skip
 
 

@@ -148,6 +148,7 @@ def test_the_inner_rule_hears_of_the_step_and_of_the_epochs_end_in_scaled_losses
 def test_a_run_inside_a_curriculum_is_resumed_exactly(tmp_path):
     table = chains.table(chains.schema(), 40)
     options = {"epochs": 2, "batch_size": 10, "progress": False, "device": "cpu"}
+    options["schedule"] = "constant"  # the first run is a part of the second
     ends = []
     for steps in (None, 5):
         with seeded(0):

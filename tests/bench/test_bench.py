@@ -99,6 +99,13 @@ def test_measure_training_compares_every_program_with_the_plain_loop():
     assert json.loads(json.dumps(result)) == result
 
 
+def test_what_fit_is_measured_at_is_the_bare_loop_to_the_last_bit():
+    train, validation = make_data(5_000), make_data(500, seed=2)
+    _, ours = training.train_ours(train, validation, 3, optimizer="adam", precision="fp32")
+    _, bare = training.train_bare(train, validation, 3, precision="fp32")
+    assert ours == bare
+
+
 def test_measure_import_subtracts_the_time_of_torch(monkeypatch):
     times = {"import torch": 1.0, "import torch, mtlkit": 1.25}
     monkeypatch.setattr(commands, "_seconds_of", lambda program: times.get(program, 1.5))

@@ -1,5 +1,6 @@
 """The search for a learning rate: same start, validation only, and never a diverged run."""
 
+import copy
 import math
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from mtlkit.comparison.search import search_rate
 from mtlkit.data.splits import Split
 from mtlkit.models import SingleTask
-from mtlkit.train import evaluate, fit, seeded
+from mtlkit.train import evaluate, fit, seeded, selection_score
 from tests import tiny
 
 OPTIONS = {"epochs": 3, "batch_size": 20}
@@ -36,6 +37,24 @@ def test_each_score_is_that_of_a_run_by_hand(split):
             **OPTIONS)  # fmt: skip
         assert score == evaluate(model, split.validation)["click"]["auc"]
     assert found.best == max(found.scores, key=found.scores.get)
+
+
+def test_networks_that_stop_apart_score_by_the_epoch_that_each_keeps():
+    schema = tiny.schema("click", "orders")
+    split = Split(*(tiny.table(schema, 150, seed) for seed in range(2)), None)
+    model = SingleTask(schema, embedding_dim=3, hidden=(8,), tower=())
+    build = lambda seed: copy.deepcopy(model)  # noqa: E731
+    options = {"epochs": 8, "batch_size": 20, "schedule": "constant", "device": "cpu"}
+    reference = {"click": 0.6, "orders": 1.0}
+    found = search_rate(build, split, (0.05,), reference=reference, fit_options=options)
+    by_hand = build(0)
+    history = fit(
+        by_hand, split.train, split.validation, seed=99, learning_rate=0.05, progress=False,
+        **options,
+    )  # fmt: skip
+    assert len(set(history.best_epochs.values())) == 2  # else one epoch would do
+    kept = evaluate(by_hand, split.validation)
+    assert found.scores[0.05] == pytest.approx(selection_score(schema, kept, reference=reference))
 
 
 def test_with_several_starts_a_rate_scores_their_mean(split):

@@ -151,6 +151,16 @@ def test_a_difference_is_paired_on_each_shop_and_the_shop_is_the_unit(run):
     assert worse.worse_on == 3
 
 
+def test_a_mean_is_over_seeds_and_then_over_shops(run):
+    run("--shops", "0", "2")
+    found = evidence("96")
+    # .7 + .01 (1 + shop) + .0001234567 seed, over shops 0 and 2, and seeds 0, 1, 2
+    wanted = 0.7 + 0.01 * 2 + 0.0001234567
+    assert found.mean("good", task="click", share=0.5) == pytest.approx(wanted, abs=1e-5)
+    with pytest.raises(ValueError, match="also say share="):
+        found.mean("good", task="click")
+
+
 def test_where_lower_is_better_the_metric_says_so_and_a_metric_of_ones_own_can(run):
     run("--shops", "0", "1")
     found = evidence("96")

@@ -1,4 +1,5 @@
-"""What must not move: hashes of the shop's tables, of initial weights, and ten training steps.
+"""What must not move: hashes of the shop's tables, of initial weights, and ten training steps
+of every rule and model (with plain Adam) and of two models by the defaults of ``fit``.
 
 ``python tests/golden/golden.py`` compares with values.json; ``--freeze`` writes it anew, which a
 commit that means to change a number does, and says so.
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mtlkit import Market, MMoE, SharedBottom, Table, fit
+from mtlkit import Market, MMoE, SharedBottom, SingleTask, Table, fit
 from mtlkit.balance import BALANCERS, DecaySchedule, FixedWeights, MetaBalance
 from mtlkit.models import ADAPTING, ESCM2, ESM2, LINKS, SHARING, ArticleNetwork
 from mtlkit.schema import Schema
@@ -148,11 +149,31 @@ def training_values() -> dict[str, list[float]]:
     return values
 
 
-def ten_steps(model: torch.nn.Module, table: Table, balancer: object) -> list[float]:
-    """Every task's mean loss over ten steps, and the norm of the weights after them."""
+PLAIN = {  # Adam and nothing else, so that the numbers are those of rule and model alone
+    "epochs": 10, "batch_size": 512, "learning_rate": 1e-3, "schedule": "constant",
+    "row_prior": None,
+}  # fmt: skip
+
+
+def practised_values() -> dict[str, list[float]]:
+    """Ten steps as models are trained by default: sizes, rate and its fall, batches, row prior."""
+    table = tiny_shop()
+    values = {}
+    for kind in (SharedBottom, SingleTask):
+        with seeded(5):
+            model = kind(table.schema)
+        values[f"{kind.__name__}: ten steps as practised"] = ten_steps(model, table, None, {})
+    return values
+
+
+def ten_steps(
+    model: torch.nn.Module, table: Table, balancer: object, options: dict | None = None
+) -> list[float]:
+    """Every task's mean loss in the last epoch of ten steps, and the norm of the weights after."""
+    chosen = PLAIN if options is None else options
     history = fit(
-        model, table, epochs=10, batch_size=512, max_steps=10, balancer=balancer, seed=1,
-        precision="fp32", device="cpu", progress=False,
+        model, table, max_steps=10, balancer=balancer, seed=1, precision="fp32", device="cpu",
+        progress=False, **chosen,
     )  # fmt: skip
     norm = float(sum(p.detach().double().square().sum() for p in model.parameters()))
     return [float(f"{v:.9g}") for v in [*history.rows[-1]["train"].values(), norm]]
@@ -171,6 +192,7 @@ def all_values() -> dict[str, dict]:
         "shop": shop_values() | schema_values(),
         "weights": model_values(),
         "training": training_values(),
+        "training as practised": practised_values(),
     }
 
 

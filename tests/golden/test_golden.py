@@ -25,6 +25,7 @@ def one_thread():
         ("shop", lambda: golden.shop_values() | golden.schema_values()),
         ("weights", golden.model_values),
         ("training", golden.training_values),
+        ("training as practised", golden.practised_values),
     ],
 )
 def test_what_is_frozen_has_not_moved(part, compute):

@@ -12,13 +12,13 @@ from mtlkit import models
 from mtlkit.balance import Balancer, GradientStep
 from mtlkit.data.batch import free_rows
 from mtlkit.losses import masked_mean
-from mtlkit.models import ADAPTING, LINKS, SHARING, Constant, Link, MultiTaskModel
+from mtlkit.models import ADAPTING, LINKS, SHARING, Constant, Link, MultiTaskModel, Trees
 from mtlkit.train import seeded
 from tests import tiny
 from tests.models import registry
 
-# bases, and the floor of every comparison, which is made from a table and never trained
-IN_NO_REGISTRY = {MultiTaskModel, Link, Constant}
+# bases, and the two controls of a comparison, which no gradient trains: floor and boosted trees
+IN_NO_REGISTRY = {MultiTaskModel, Link, Constant, Trees}
 
 
 def batch_of(name, rows=17, seed=0):

@@ -391,6 +391,19 @@ def test_a_real_history_is_drawn():
     assert "best epoch is 2" in picture.alt
 
 
+def test_networks_that_stop_apart_have_a_line_each_at_their_own_epoch():
+    from mtlkit.train import History
+
+    own = {"click": 1, "dwell": 4}
+    picture = plot.learning_curves(History(rows=history().rows, best_epoch=4, best_epochs=own))
+    assert picture.alt.endswith("Best epochs: click 2, dwell 5.")
+    dashed = [
+        {line.get_xdata()[0] for line in axes.lines if line.get_linestyle() == "--"}
+        for axes in picture.figure.axes[:4]
+    ]
+    assert dashed == [{2}, {5}, {2}, {5}]
+
+
 def test_undefined_values_are_told_and_drawn_as_gaps():
     picture = plot.lines([1, 2, 3], {"auc": [np.nan, 0.6, 0.7], "r2": [np.nan] * 3}, title="T",
                          xlabel="x", ylabel="y")  # fmt: skip
@@ -414,6 +427,7 @@ AXES = {"title": "T", "xlabel": "x", "ylabel": "y"}
         (lambda: plot.lines([1, 2], {"a": [1]}, **AXES), "'a' has 1 values"),
         (lambda: plot.lines([], {}, **AXES), "at least one series"),
         (lambda: plot.learning_curves(SimpleNamespace(rows=[])), "train first"),
+        (lambda: plot.learning_curves(SimpleNamespace(rows=[{"train": {}}])), "trees are not"),
         (lambda: plot.learning_curves(history(), tasks=["x"]), "no task 'x'"),
         (lambda: plot.learning_curves(history(), metric="ndcg"), "no metric 'ndcg'"),
         (lambda: plot.trade_off({}, **AXES), "at least one point"),

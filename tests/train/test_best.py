@@ -12,6 +12,10 @@ from tests import tiny
 
 SIZES = {"embedding_dim": 4, "hidden": (8,), "tower": (4,)}
 NAMES = ("click", "dwell", "orders")
+CONSTANT = {  # a rate that stays makes the best epochs differ, and a part of a run like the whole
+    "epochs": 8, "batch_size": 32, "learning_rate": 0.02, "schedule": "constant", "device": "cpu",
+    "progress": False,
+}  # fmt: skip
 
 
 def tables():
@@ -19,15 +23,14 @@ def tables():
     return tiny.table(schema, 300, seed=1), tiny.table(schema, 200, seed=2)
 
 
-def model_for(table, kind=SingleTask):
+def model_for(table, kind=SingleTask, **more):
     with seeded(3):
-        return kind(table.schema, **SIZES, **({"own_stop": True} if kind is SingleTask else {}))
+        return kind(table.schema, **SIZES, **more)
 
 
 def run(table, validation, kind=SingleTask, **options):
     model = model_for(table, kind)
-    chosen = {"epochs": 8, "batch_size": 32, "learning_rate": 0.02, "device": "cpu"} | options
-    return model, fit(model, table, validation, progress=False, **chosen)
+    return model, fit(model, table, validation, **(CONSTANT | options))
 
 
 def test_each_separate_network_ends_with_its_own_best_epoch():
@@ -43,15 +46,35 @@ def test_each_separate_network_ends_with_its_own_best_epoch():
     assert history.best_epoch == max(history.best_epochs.values())
 
 
+def test_separate_networks_stop_apart_unless_they_are_told_to_stop_as_one():
+    table, validation = tables()
+    apart = SingleTask(table.schema)
+    assert apart.separate and not SingleTask(table.schema, own_stop=False).separate
+    assert not SharedBottom(table.schema).separate
+    model = model_for(table, own_stop=False)
+    history = fit(model, table, validation, **CONSTANT)
+    assert history.best_epochs is None
+    scores = [row["score"] for row in history.rows]
+    assert history.best_epoch == scores.index(max(scores))
+    found, chosen = evaluate(model, validation), history.rows[history.best_epoch]["validation"]
+    for name in NAMES:
+        metric, sign = main_metric(table.schema.task(name))
+        assert found[name][metric] == pytest.approx(chosen[name][metric], rel=1e-6)
+    _, own = run(table, validation)  # the same run but for the stop: none is worse, one is better
+    gains = []
+    for name in NAMES:
+        metric, sign = main_metric(table.schema.task(name))
+        best = own.rows[own.best_epochs[name]]["validation"][name][metric]
+        gains.append(sign * (best - chosen[name][metric]))
+    assert min(gains) >= 0 and max(gains) > 0
+
+
 def test_networks_together_end_where_each_would_alone():
     table, validation = tables()
     model, history = run(table, validation)
     for place, name in enumerate(NAMES):
         alone = model_for(table).networks[place]
-        single = fit(
-            alone, table.select_tasks([name]), validation.select_tasks([name]), epochs=8,
-            batch_size=32, learning_rate=0.02, device="cpu", progress=False,
-        )  # fmt: skip
+        single = fit(alone, table.select_tasks([name]), validation.select_tasks([name]), **CONSTANT)
         assert single.best_epoch == history.best_epochs[name]
         for a, b in zip(alone.parameters(), model.networks[place].parameters(), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
@@ -92,12 +115,9 @@ def test_resume_refuses_a_run_that_stopped_in_the_other_way(tmp_path):
     table, validation = tables()
     file = tmp_path / "run.pt"
     run(table, validation, checkpoint=file, max_steps=12)
-    together = SingleTask(table.schema, **SIZES)
+    together = SingleTask(table.schema, **SIZES, own_stop=False)
     with pytest.raises(ValueError, match="networks stop apart is True, here it is False"):
-        fit(
-            together, table, validation, epochs=8, batch_size=32, learning_rate=0.02, device="cpu",
-            checkpoint=file, resume=True, progress=False,
-        )  # fmt: skip
+        fit(together, table, validation, checkpoint=file, resume=True, **CONSTANT)
 
 
 @pytest.mark.parametrize("kind", [SingleTask, SharedBottom])

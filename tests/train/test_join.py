@@ -100,7 +100,7 @@ def test_a_run_over_a_join_resumes_bit_for_bit(tables, tmp_path, shares):
     joined = Join(tables, shares, SHARED)
     options = {
         "epochs": 3, "batch_size": 64, "seed": 4, "device": "cpu", "progress": False,
-        "learning_rate": 0.01,
+        "learning_rate": 0.01, "schedule": "constant",
     }  # fmt: skip
     whole = model_for(joined)
     fit(whole, joined, **options)

@@ -44,7 +44,8 @@ def assert_equal_weights(a, b):
 def test_fit_learns_what_there_is_to_learn():
     train, validation = tiny.learnable(4000, seed=0), tiny.learnable(2000, seed=1)
     model = make(train.schema)
-    history = quiet(model, train, validation, epochs=8, batch_size=200, learning_rate=5e-3)
+    # the rate falls to 0 in these few steps, so it begins high
+    history = quiet(model, train, validation, epochs=8, batch_size=200, learning_rate=0.02)
     metrics = evaluate(model, validation)
     assert metrics["click"]["auc"] > 0.85 and metrics["purchase"]["auc"] > 0.85
     assert history.steps == 8 * 20 and len(history.rows) == 8
@@ -56,7 +57,8 @@ def test_fit_learns_what_there_is_to_learn():
 def test_one_epoch_equals_the_loop_written_by_hand():
     table = tiny.table(tiny.schema())
     model, by_hand = make(table.schema), make(table.schema)
-    history = quiet(model, table, epochs=1, batch_size=16, seed=5)
+    plain = {"learning_rate": 1e-3, "schedule": "constant", "row_prior": None}
+    history = quiet(model, table, epochs=1, batch_size=16, seed=5, **plain)
     optimizer = torch.optim.Adam(by_hand.parameters(), lr=1e-3, fused=True)
     for batch in table.batches(16, shuffle=True, seed=5, epoch=0):
         optimizer.zero_grad()
@@ -237,7 +239,7 @@ def test_a_run_that_fails_leaves_the_model_with_dense_gradients():
 def test_sharded_table_trains_and_resumes_like_itself(tmp_path):
     table = tiny.table(tiny.schema(), rows=100)
     sharded = ShardedTable(write_shards(table, tmp_path / "shards", rows_per_shard=40))
-    options = {"epochs": 2, "batch_size": 16}
+    options = {"epochs": 2, "batch_size": 16, "schedule": "constant"}
     whole, resumed = make(table.schema), make(table.schema)
     history = quiet(whole, sharded, sharded, **options)
     assert history.steps == 2 * 7
@@ -341,23 +343,25 @@ def test_killed_process_resumes_to_the_very_weights_of_an_uninterrupted_run(tmp_
 def test_finished_run_resumes_to_the_same_result_and_more_epochs_continue_it(tmp_path):
     train, validation = tiny.learnable(300, seed=0), tiny.learnable(100, seed=1)
     path = tmp_path / "run.pt"
-    options = {"batch_size": 64, "checkpoint": path, "resume": True}
+    rate = {"batch_size": 64, "schedule": "constant"}
+    options = {"checkpoint": path, "resume": True, **rate}
     first, second, whole = (make(train.schema) for _ in range(3))
     quiet(first, train, validation, epochs=2, **options)
     assert quiet(second, train, validation, epochs=2, **options).steps == 10
     assert_equal_weights(weights(first), weights(second))
     quiet(second, train, validation, epochs=4, **options)
-    quiet(whole, train, validation, epochs=4, batch_size=64)
+    quiet(whole, train, validation, epochs=4, **rate)
     assert_equal_weights(weights(second), weights(whole))
 
 
 def test_run_stopped_by_max_steps_continues_where_it_stopped(tmp_path):
     train = tiny.learnable(300)
-    options = {"epochs": 3, "batch_size": 32, "checkpoint": tmp_path / "run.pt", "resume": True}
+    whole_run = {"epochs": 3, "batch_size": 32, "schedule": "constant"}
+    options = {"checkpoint": tmp_path / "run.pt", "resume": True, **whole_run}
     stopped, whole = make(train.schema), make(train.schema)
     quiet(stopped, train, train, max_steps=14, **options)
     history = quiet(stopped, train, train, **options)
-    expected = quiet(whole, train, train, epochs=3, batch_size=32)
+    expected = quiet(whole, train, train, **whole_run)
     assert_equal_weights(weights(stopped), weights(whole))
     assert [r["train"] for r in history.rows] == [r["train"] for r in expected.rows]
 

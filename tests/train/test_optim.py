@@ -45,7 +45,7 @@ def test_sgd_with_touched_rows_equals_dense_sgd_by_hand():
     by_hand.load_state_dict(model.state_dict())
     fit(
         model, table, epochs=2, batch_size=50, optimizer="sgd", learning_rate=0.1,
-        precision="fp32", progress=False, seed=7,
+        schedule="constant", row_prior=None, precision="fp32", progress=False, seed=7,
     )  # fmt: skip
     for epoch in range(2):
         for batch in table.batches(50, shuffle=True, seed=7, epoch=epoch):

@@ -58,11 +58,12 @@ def test_a_mean_weight_is_that_of_the_steps_with_a_labelled_row():
 
 def test_many_steps_are_added_up_in_parts_and_a_resume_keeps_every_bit(tmp_path):
     table = tiny.learnable(600)
-    options = {"batch_size": 1, "epochs": 1, "checkpoint": tmp_path / "run.pt", "resume": True}
+    rate = {"batch_size": 1, "epochs": 1, "schedule": "constant"}
+    options = {"checkpoint": tmp_path / "run.pt", "resume": True, **rate}
     seen, rule = [], RandomLossWeighting()
     original = rule.weights
     rule.weights = lambda losses, gramian=None: seen.append(original(losses)) or seen[-1]
-    whole = train(rule, table, batch_size=1, epochs=1)
+    whole = train(rule, table, **rate)
     train(RandomLossWeighting(), table, max_steps=270, checkpoint_every=100, **options)
     resumed = train(RandomLossWeighting(), table, **options)
     assert resumed.rows[-1]["weights"] == whole.rows[0]["weights"]

@@ -84,6 +84,11 @@ class Evidence:
             raise ValueError(self._unknown(name, "table", self.tables))
         return self.tables[name]
 
+    def mean(self, candidate: str, *, task: str, metric: str = "auc", **where: Any) -> float:
+        """A candidate's mean over shops of its mean over seeds. Raises as `difference` does."""
+        by_shop = self._by_shop(self._rows(task, metric, where), candidate)
+        return float(np.mean([np.mean(values) for values in by_shop.values()]))
+
     def difference(
         self,
         candidate: str,

@@ -1,12 +1,9 @@
-"""Checkers of notebook 02: parameters, gains by labels, a shared layer's gradient, a true mask."""
-
-import math
+"""Checkers of notebook 02: parameters, a shared layer's gradient, a true mask."""
 
 import torch
 import torch.nn.functional as F
 
 from mtlkit.course.learner.checker import (
-    NotAttempted,
     checker,
     require,
     require_close,
@@ -90,42 +87,6 @@ def parameters(answer):
         )
 
 
-@checker(
-    "2.2",
-    solution={50: 0.031, 1000: 0.002},
-    stub={50: ..., 1000: ...},
-    wrong=[
-        ({50: 0.91, 1000: 0.97}, "not a difference", "Stores the AUC itself, not the difference."),
-        ({50: 0.02, 1000: 0.02}, "labels=labels", "Trains with the same number of labels twice."),
-        ({1000: 0.002}, "50", "Measures one number of labels only."),
-        ({50: [0.02, 0.04], 1000: [0.0, 0.01]}, "mean", "Stores one value a seed, not their mean."),
-    ],
-    praise="Compare your two numbers with your expectation, and with the gain at 100 labels above.",
-)
-def gains_by_labels(answer):
-    require(isinstance(answer, dict), "`gain_at` must stay a dictionary {labels: gain}.")
-    if any(value is ... for value in answer.values()):
-        raise NotAttempted
-    for labels in (50, 1000):
-        require(labels in answer, "There is no gain for {labels} labels.", labels=labels)
-        require(
-            isinstance(answer[labels], int | float) or getattr(answer[labels], "ndim", 1) == 0,
-            "The gain at {labels} labels is no single number: take the mean over the seeds.",
-            labels=labels,
-        )
-    few, many = float(answer[50]), float(answer[1000])
-    require(math.isfinite(few) and math.isfinite(many), "A gain must be a finite number.")
-    require(
-        max(abs(few), abs(many)) < 0.5,
-        "{found} is not a difference of two AUCs: subtract the network that learned alone.",
-        found=max(few, many, key=abs),
-    )
-    require(
-        few != many,
-        "Both gains are equal to the last digit: did you pass `labels=labels` to both trainings?",
-    )
-
-
 def gradient(x, z, heads, error):
     return ((error @ heads) * (z > 0)).T @ x
 
@@ -165,7 +126,7 @@ def transposed(x, z, heads, error):
 
 
 @checker(
-    "2.3",
+    "2.2",
     solution=gradient,
     stub=gradient_stub,
     wrong=[
@@ -238,7 +199,7 @@ def rows_first(labels, supplier):
 
 
 @checker(
-    "2.4",
+    "2.3",
     solution=written,
     stub=written_stub,
     wrong=[
