@@ -9,7 +9,7 @@ SIZES = {
     "starts": (1, 2),
     "rounds": (30, 200),
     "seeds": (2, 5),
-    "contest_rows": ((2_000, 4_000), (60_000, 200_000)),
+    "contest_rows": ((2_000, 4_000), (60_000,)),
     "contest_epochs": (1, 8),
     "contest_seeds": (2, 5),
     "contest_search_seeds": (1, 3),
