@@ -80,14 +80,14 @@ display(of_steps, page)
 # %% [markdown]
 # ### Clean, split, encode
 #
-# This log has faults, as real ones do: duplicate rows, devices spelled in several ways, missing
-# ages, prices in cents where euros belong.
+# This log has faults, as real ones do: duplicate rows, devices spelled in several ways, prices in
+# cents.
 #
 # A shop predicts tomorrow from yesterday, so the split follows the calendar: **train** on the first
 # days, choose on the **validation** days, read the **test** days once, at the end.
 #
-# A network wants numbers, which is the encoder's work. Words become ids; 0 is a word that training
-# has never seen. Number columns are **standardised**: subtract the mean, divide by the standard
+# A network wants numbers. The encoder turns words into ids; 0 is a word that training has never seen.
+# Number columns are **standardised**: subtract the mean, divide by the standard
 # deviation. All of this is learned from training rows alone, or the future leaks into the past.
 
 # %%
@@ -143,7 +143,7 @@ predict("1.p1")
 # number columns pass three hidden layers and come out as one number $z$. The sigmoid makes a chance
 # of it, $p = 1 / (1 + e^{-z})$. With the label $y$, 1 or 0, the loss is the **cross-entropy**
 # $-y \log p - (1 - y) \log(1 - p)$: small for what was expected, large for a surprise. Training is
-# six steps, again and again. Here they are, written out once.
+# six steps, written out once here.
 
 
 # %%
@@ -178,9 +178,9 @@ curves = np.stack([train_by_hand(trained[s], clicks, 6, 3e-3, s) for s in seeds]
 # ## Longer is not better
 #
 # We did this from several random starts; a band shows their range. **Log-loss** is the mean
-# cross-entropy, so lower is better. Two dotted lines frame the curves. The constant model gives
-# every row the same chance: the floor. The oracle knows the true chances, which only a made-up shop
-# can tell: nothing that reads these columns can do better on new rows.
+# cross-entropy: lower is better. Two dotted lines frame the curves. The constant model gives every
+# row the same chance. The oracle knows the true chances, which only a made-up shop can tell: nothing
+# that reads these columns does better on new rows.
 
 # %% tags=["hide-input"]
 oracle = market.oracle(clicks.validation, knows="features")["click"]
@@ -431,19 +431,18 @@ quiz("1.trap")
 # %% [markdown] tags=["practice"]
 # ## Nine tasks, nine models
 #
-# Now the yardstick itself: for each task a network of its own, trained as practised, and trees. Both
+# For each task a network of its own, trained as practised, and trees. Both
 # get three trials on validation; then the test days are read, once.
 #
 # - **purchase** and **dwell** are known for clicked products only. Dwell, the seconds on the page,
 #   is measured on logarithms: `r2_log` is the share of their variance that is explained.
 # - **units** are the pieces sold in a week. Where the shelf ran empty, demand was at least that: the
-#   loss of such a **censored** count takes the chance of "at least". Deviance is twice the loss in
+#   loss of such a **censored** count takes the chance of "at least". Deviance: twice the loss in
 #   excess of a perfect forecast.
 # - **next_category** is what a visitor opens next, one of ten.
 #
 # The last four are of a real shop, **Complete Journey** ([data card](../datasets/README.md)): will a
-# household buy in a department next week, with a coupon, for how much, how many items? Nobody knows
-# the best possible there.
+# household buy in a department next week, with a coupon, for how much, how many items?
 
 
 # %%
@@ -512,19 +511,18 @@ Markdown(
 # %% [markdown]
 # The gap that is left is the room for all that follows. It is widest for purchase and dwell, which have
 # the fewest rows and learned nothing from the clicks of the same visits. Trees win on next_category because they read the three newest pages one by one; our network reads
-# the mean of all pages, which has no order. Notebook 09 mends that.
+# the mean of all pages, which has no order.
 
 # %% [markdown] tags=["exit"]
 # ## Take-aways
 #
-# - Each kind of label has its own loss: cross-entropy, squared error, Poisson.
 # - Accuracy hides rare events; AUC sees the order, log-loss and calibration the chances.
 # - Validation chooses, test is read once. Above the best possible, look for a leak.
 # - Ids with few rows are learned by heart; a prior holds them back.
 #
 # ### On Monday
 #
-# Start with trees: on a short log they are hard to beat. Before you compare a network with anything,
+# Start with trees: on a short log they are hard to beat. Before you compare a network,
 # give it a falling rate and hold its ids back: that is worth 0.016 of AUC here.
 
 # %% [markdown] tags=["instructor"]

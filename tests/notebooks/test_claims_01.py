@@ -63,10 +63,10 @@ def test_a_user_has_some_20_rows(results):
     assert 15 < results["training rows of a user"] < 25
 
 
-def test_the_live_ladder_climbs_with_the_prior(results):
+def test_the_live_ladder_climbs_with_prior_and_falling_rate_together(results):
     rows = {row["candidate"]: row for row in results["ladder"]}
-    assert rows["with a prior on rows"]["low"] > 0
     assert rows["and a falling rate"]["low"] > 0
+    assert rows["and a falling rate"]["mean"] > rows["with a prior on rows"]["mean"]
 
 
 def test_the_rate_of_the_live_ladder_is_the_one_that_the_contest_chose(results, found):
