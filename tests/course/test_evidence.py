@@ -381,6 +381,17 @@ def test_a_contest_that_breaks_a_rule_is_told_by_file_and_nothing_is_stored(
     assert small.stored == {}
 
 
+def test_a_contest_with_sizes_of_its_own_rests_on_those_alone(small, run, capsys):
+    own = 'CONTEST_SIZES = {"seeds": (2, 4), "rows": (10, 200)}\n'
+    small.write("sizes", 'SIZES = {"rows": (10, 100)}\n' + own)
+    assert run("--shops", "0") == 0
+    assert small.key["sizes"] == {"seeds": "4", "rows": "200"} and small.key["seeds"] == 4
+    small.edit("sizes", "100", "150")
+    assert not command.stale(["96"])
+    small.edit("sizes", "200", "300")
+    assert "size rows (200, now 300) moved" in command.stale(["96"])[0]
+
+
 def test_a_lesson_without_contest_or_sizes_and_bad_shops_are_refused(small, run, capsys):
     assert command.main(["7"]) == 1
     assert "notebook '07' has no contest" in capsys.readouterr().err

@@ -51,10 +51,14 @@ def shop() -> int:
     return int(text)
 
 
-def sizes(notebook: str, mode_name: str | None = None) -> SimpleNamespace:
+def sizes(
+    notebook: str, mode_name: str | None = None, *, of_contest: bool = False
+) -> SimpleNamespace:
     """The sizes of one notebook in a mode, as a namespace: `sizes("02").rows`.
 
-    They stand in `mtlkit/lessons/nb02/sizes.py` as `SIZES = {"rows": (smoke, full), ...}`.
+    They stand in `mtlkit/lessons/nb02/sizes.py` as `SIZES = {"rows": (smoke, full), ...}`. A
+    contest may have its own there, `CONTEST_SIZES`, written alike: then `of_contest` gives those
+    alone.
     `mode_name` is "smoke" or "full"; without it `mode()` decides. Raises KeyError for a notebook
     without such a file, ValueError for an unknown mode.
     """
@@ -69,7 +73,8 @@ def sizes(notebook: str, mode_name: str | None = None) -> SimpleNamespace:
     if wanted == "smoke":
         _say_smoke()
     chosen = MODES.index(wanted)
-    return SimpleNamespace(**{name: pair[chosen] for name, pair in table.SIZES.items()})
+    pairs = getattr(table, "CONTEST_SIZES", table.SIZES) if of_contest else table.SIZES
+    return SimpleNamespace(**{name: pair[chosen] for name, pair in pairs.items()})
 
 
 def _known(value: str, what: str) -> str:

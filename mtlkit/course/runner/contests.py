@@ -71,7 +71,7 @@ def key_of(contest: Contest) -> dict[str, Any]:
         raise ContestError(str(error)) from error
     return {
         "code": dict(sorted(code.items())),
-        "sizes": keys.full_sizes(contest.number),
+        "sizes": keys.full_sizes(contest.number, of_contest=True),
         "torch": keys.torch_release(),
         "golden": golden,
     }
@@ -83,9 +83,9 @@ def moved(contest: Contest, old: Mapping[str, Any]) -> list[str]:
 
 
 def size_of(contest: Contest, mode: str) -> SimpleNamespace:
-    """The lesson's sizes. Raises ``ContestError`` where it has none."""
+    """The contest's sizes, or else the lesson's. Raises ``ContestError`` where there are none."""
     try:
-        return sizes(contest.number, mode)
+        return sizes(contest.number, mode, of_contest=True)
     except KeyError as error:
         raise ContestError(f"{contest.where}: {error.args[0]}") from error
 

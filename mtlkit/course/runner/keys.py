@@ -61,11 +61,12 @@ def torch_release() -> str:
     return str(torch.__version__).partition("+")[0]
 
 
-def full_sizes(number: str) -> dict[str, str]:
+def full_sizes(number: str, *, of_contest: bool = False) -> dict[str, str]:
     """{size: its value in full mode, as code}; empty for a lesson without sizes."""
     if number not in lesson.numbers("sizes.py"):
         return {}
-    return {name: repr(value) for name, value in vars(sizes(number, "full")).items()}
+    found = sizes(number, "full", of_contest=of_contest)
+    return {name: repr(value) for name, value in vars(found).items()}
 
 
 def file_hash(path: Path) -> str:
