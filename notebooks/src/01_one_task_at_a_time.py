@@ -9,14 +9,14 @@
 # - The real shop in the last table (5 minutes); keep it for discussion.
 # ---
 # Before tasks share anything, each gets a model of its own and the loss that fits it. These models
-# are the yardstick of the whole course: whatever comes later has to beat them.
+# are the yardstick of the whole course.
 
 # %% [markdown] tags=["goals"]
 # ## You will be able to
 #
 # - standardise a column without peeking at later days (exercise 1.1),
-# - derive the loss of a count and check its gradient (exercise 1.2),
-# - write the AUC, the measure of a ranking, from its meaning (exercise 1.3),
+# - derive the loss of a count (exercise 1.2),
+# - write the AUC from its meaning (exercise 1.3),
 # - find what a network has learned by heart, and hold it back (before exercise 1.2).
 
 # %% [markdown] tags=["recall"]
@@ -56,8 +56,8 @@ MODE, SHOP = mode(), shop()
 # %% [markdown] tags=["story"]
 # ## A tour of the shop
 #
-# The shop sells clothes, shoes and bags. Its log has one row for each **impression**: a product
-# shown to a visitor. What happened next is written beside it; a dash means that nobody can know.
+# The shop's log has one row for each **impression**: a product shown to a visitor. What happened
+# next is written beside it; a dash means that nobody can know.
 
 # %%
 size = sizes("01", MODE)
@@ -80,14 +80,13 @@ display(of_steps, page)
 # %% [markdown]
 # ### Clean, split, encode
 #
-# This log has faults, as real ones do: duplicate rows, devices spelled in several ways, prices in
-# cents.
+# This log has faults: duplicate rows, devices spelled in several ways, some prices in cents.
 #
 # A shop predicts tomorrow from yesterday, so the split follows the calendar: **train** on the first
-# days, choose on the **validation** days, read the **test** days once, at the end.
+# days, choose on the **validation** days, read the **test** days once.
 #
-# A network wants numbers. The encoder turns words into ids; 0 is a word that training has never
-# seen. Number columns are **standardised**: subtract the mean, divide by the standard deviation. All
+# An **encoder** turns words into ids; id 0 is kept for words that training has never seen. It
+# **standardises** number columns: it subtracts the mean and divides by the standard deviation. All
 # of this is learned from training rows alone, or the future leaks into the past.
 
 # %%
@@ -109,7 +108,7 @@ impressions = split_time(table, "day", (first, second))
 # hints:
 # - Two numbers describe the scale of a column. From which rows may you take them?
 # - "`column.mean()` and `column.std()` are the mean and the standard deviation of an array."
-# - Subtract the mean of `train` from both arrays, then divide both by the deviation of `train`.
+# - Subtract the mean of `train` from both arrays, then divide both by its standard deviation.
 # ---
 # Write the encoder's step for one number column. `train` and `later` are numpy arrays with the same
 # column on the training days and on later days. Return both, standardised.
@@ -130,8 +129,8 @@ def standardise(train, later):
 check("1.1", standardise)
 
 # %% [markdown] tags=["solution"]
-# If prices rise, the later rows should stand above 0. With a mean of their own they would not, and
-# one price would be another input on another day.
+# If prices rise, the later rows should lie above 0. With a mean of their own they would not, and
+# the same price would be a different input on a different day.
 
 # %% tags=["predict"]
 predict("1.p1")
@@ -140,10 +139,11 @@ predict("1.p1")
 # ## A model for clicks
 #
 # Each id gets eight numbers of its own, an **embedding**, learned like any weight. They and the
-# number columns pass three hidden layers and come out as one number $z$. The sigmoid makes a chance
-# of it, $p = 1 / (1 + e^{-z})$. With the label $y$, 1 or 0, the loss is the **cross-entropy**
-# $-y \log p - (1 - y) \log(1 - p)$: small for what was expected, large for a surprise. Training is
-# six steps, written out once here.
+# number columns pass through three hidden layers and come out as one number $z$. The sigmoid turns
+# it into a chance, $p = 1 / (1 + e^{-z})$. With the label $y$, 1 or 0, the loss is the
+# **cross-entropy** $-y \log p - (1 - y) \log(1 - p)$: small for what was expected, large for a
+# surprise. Training repeats six steps for one **batch** of rows after another; one pass through all
+# rows is an **epoch**.
 
 
 # %%
@@ -177,10 +177,9 @@ curves = np.stack([train_by_hand(trained[s], clicks, 6, 3e-3, s) for s in seeds]
 # %% [markdown] tags=["observe"]
 # ## Longer is not better
 #
-# We did this from several random starts; a band shows their range. **Log-loss** is the mean
-# cross-entropy: lower is better. Two dotted lines frame the curves. The constant model gives every
-# row the same chance. The oracle knows the true chances, which only a made-up shop can tell: nothing
-# that reads these columns does better on new rows.
+# We did this from several random starts (**seeds**); a band shows their range. **Log-loss** is the
+# mean cross-entropy. The constant model gives every row the same chance. The oracle knows the true
+# chances: on average, no model that reads these columns does better on new rows.
 
 # %% tags=["hide-input"]
 oracle = market.oracle(clicks.validation, knows="features")["click"]
@@ -206,8 +205,8 @@ Markdown(
 )
 
 # %% [markdown]
-# This is **over-fitting**: the network learns rows by heart. What exactly? Take the networks just
-# trained, hide one column from them, and measure again.
+# This is **over-fitting**: the network learns rows by heart. What exactly does it learn? Take the
+# trained networks, hide one column, and measure again.
 
 
 # %%
@@ -226,20 +225,23 @@ rows = [(column, *found.mean(axis=0)) for column, found in change.items()]
 pl.DataFrame(rows, schema=["hidden", "training days", "later days"], orient="row")
 
 # %% [markdown]
-# Above 0: the column was needed. Without the users, the networks lose most of what they had learned
-# about training days, and on later days they get *better*. It is the users that they know by heart: a
-# user has some 20 rows.
+# The table shows how much the log-loss rises. Above 0, the column was needed. Without the users,
+# the networks lose most of what they had learned about training days, and on later days they get
+# *better*. They know the users by heart: a user has only about 20 rows.
 #
 # ### Hold rare ids back
 #
-# A **prior** on embedding rows says: unless the data insist, a row lies near 0. It holds back a
-# user's row, but hardly a weekday's, at which thousands of log rows pull. With a **falling rate** the
-# last batches no longer shake the weights. `fit` does both; it runs the six steps, picks the loss by
-# the kind of label and keeps the weights of the best validation epoch.
+# A **prior** pulls each embedding (an "embedding row") towards 0. It holds back that of a user, but
+# hardly that of a weekday, which thousands of log rows pull elsewhere. With a **falling rate** the
+# steps get ever shorter, and the last batches no longer shake the weights. `fit` does both, runs
+# the six steps and keeps the weights of the best validation epoch. The figure compares seed by seed
+# (*paired*).
 #
-# One shop proves little. So five shops climbed the same ladder, and one step more, to embeddings of 32
-# numbers. The rival is **trees**: hundreds of small decision trees, each mending the errors of those
-# before it, what most people try first on a table. Everyone had four trials, on a sixth shop.
+# One shop proves little. We took the same steps on five shops, and one more: embeddings of 32
+# numbers. The rival is **trees**: hundreds of small decision trees, each of which corrects the
+# errors of those before it. A control sees no user ids. Each had four trials on a sixth shop, of
+# the learning rate or the size of a tree. Then each network was trained from five starts. Intervals
+# are over shops; "better on" counts shops whose own interval leaves out 0.
 
 # %%
 practice = {"epochs": size.epochs, "batch_size": 512, "schedule": "linear", "row_prior": 0.07}
@@ -280,15 +282,14 @@ record("practised", "\n".join(told))
 Markdown("A network trained as practised (the last step), five shops:\n\n" + "\n".join(told))
 
 # %% [markdown]
-# On click the plain network lies 0.021 below the trees, on 5 of 5 shops. Prior and falling rate
-# together gain on 5 of 5. As practised it lies 0.005 below: over shops no clear difference, yet
-# behind on 4 of 5.
+# On click the plain network lies 0.021 below the trees, on 5 of 5 shops. Without user ids it loses
+# nothing. The prior and the falling rate together gain on 5 of 5. After the last step the network
+# lies 0.005 below the trees: no clear difference over the shops, yet it is worse on 4 of 5.
 #
-# ### Four measures, four stories
+# ### Four measures
 #
-# **Accuracy** is the share of right answers, yes where $p > 0.5$. **Recall** is the share of clicks
-# found. **AUC** looks at pairs, one clicked and one not: how often does the clicked one have the
-# higher score?
+# **Accuracy** is the share of right answers, where $p > 0.5$ means yes. **Recall** is the share of
+# clicks that get a yes.
 
 # %% tags=["hide-input", "hide-output"]
 # The answer to your guess, and the four measures: run this cell.
@@ -310,33 +311,32 @@ plot.calibration(label, mtlkit.predict(kept, clicks.validation)["click"], outcom
 # %% [markdown]
 # Accuracy cannot tell the network from a model that always says no, because clicks are so rare. AUC
 # and log-loss see that it has learned something. AUC sees the order only. Whether a predicted 10 %
-# happens in 10 of 100 cases is **calibration**; ECE, the expected calibration error, is the mean gap.
-# By it the useless constant model is the best: no measure is enough alone.
+# happens in 10 of 100 cases is **calibration**; ECE, the expected calibration error, is the mean
+# gap. By this measure the useless constant model is the best: no measure is enough alone.
 #
 # ## The right loss for each kind of label
 #
 # | label | example | the network's output | loss of one row |
 # | --- | --- | --- | --- |
 # | yes or no | click | $z$ | binary cross-entropy |
-# | one of several | next category | one $z$ for each (softmax) | $-\log$ of the right one's chance |
+# | one of several | next category | one $z$ for each; softmax makes chances of them | $-\log$ of the right one's chance |
 # | amount | seconds on a page | $z$ | squared error $(z - s)^2$ |
-# | count | units in a week | $z$, log of the rate | $-\log$ of this count's chance |
+# | count | units in a week | $z$, the log of the rate | $-\log$ of this count's chance |
 #
-# Here $s$ is the standardised $\log(1 + \text{seconds})$, because some visits are very long. Each
-# loss of the table is $-\log$ of how likely the label was, up to constants.
+# Here $s$ is the standardised $\log(1 + \text{seconds})$.
 
 # %% [markdown] tags=["exercise"]
 # id: 1.2
 # level: fill in
 # minutes: 10
-# goal: derive the loss of a count and check its gradient
+# goal: derive the loss of a count
 # hints:
 # - The network gives the log of the rate. What is the rate?
 # - Take the logarithm of the chance. The product becomes a sum of three terms.
 # - "`log(r ** y)` is `y * log(r)`, and `log(r)` is what the network gave."
 # ---
-# If $r$ pieces are expected, the chance to sell $y$ is $r^y e^{-r} / y!$ (Poisson). Take $-\log$ of
-# it and drop the term without $r$. Return the mean over the rows, as a tensor. The network gives
+# If $r$ pieces are expected (the rate), the chance to sell $y$ is $r^y e^{-r} / y!$ (Poisson). Take
+# $-\log$ of it and drop the term without $r$. Return the mean over the rows. The network gives
 # `log_rate`, so that $r$ is never negative.
 
 
@@ -360,9 +360,10 @@ check("1.2", poisson_loss)
 # %% [markdown] tags=["compare"]
 # ## SGD or Adam?
 #
-# SGD, stochastic gradient descent, steps by (rate × gradient). Adam also divides by the gradient's
-# usual size. One rate for both would measure the rate, not the optimiser. So each gets its own
-# search with as many trials, on validation, over two seeds that are not used again. Change the rates.
+# The **optimiser** takes step 6. SGD, stochastic gradient descent, moves a weight by its gradient
+# times the learning rate. Adam also divides by the usual size of this gradient. One rate for both
+# would measure the rate, not the optimiser. So each gets three trials of its own on validation,
+# over two other seeds. On this shop SGD stays behind. Change the rates.
 
 # %%
 tuned = {}
@@ -381,14 +382,14 @@ plot.bars_with_intervals(race)
 # id: 1.3
 # level: write
 # minutes: 10
-# goal: write the AUC, the measure of a ranking, from its meaning
+# goal: write the AUC from its meaning
 # hints:
 # - Split the scores into those of the positives and those of the negatives.
 # - "`a[:, None] - b[None, :]` compares every `a` with every `b`."
 # - Count 1 where the positive has the higher score, 0.5 where they are equal. Then take the mean.
 # ---
-# Write the AUC: of all pairs of one positive and one negative, the share in which the positive has
-# the higher score. A tie counts one half. `label` (0 or 1) and `score` are arrays.
+# Write the AUC: of all pairs of one positive (label 1) and one negative (label 0), the share in
+# which the positive has the higher score. A tie counts one half. `label` and `score` are arrays.
 
 
 # %% tags=["exercise-code"]
@@ -413,8 +414,8 @@ check("1.3", auc_of_pairs)
 # ## A trap: too good to be true
 #
 # A colleague gives the encoder three more columns of the log: the day, the number of the session
-# and the seconds spent on the product's page. The encoder fills gaps with the median and marks them
-# in a column beside it. The result is better than the oracle, which is impossible. What happened?
+# (one visit) and the seconds spent on the product's page. The encoder fills gaps with the median
+# and marks them in another column. The result beats the oracle, which should be impossible.
 
 # %% tags=["quiz"]
 wider = log.with_columns(seconds=pl.col("dwell"))
@@ -431,18 +432,20 @@ quiz("1.trap")
 # %% [markdown] tags=["practice"]
 # ## Nine tasks, nine models
 #
-# Each task gets a network of its own, trained as practised, and trees. Both have three trials on
-# validation; then the test days are read, once.
+# Each task gets a network of its own, trained like the last step, and trees. Both have three trials
+# on validation; then the test days are read, once.
 #
 # - **purchase** and **dwell** are known for clicked products only. Dwell, the seconds on the page,
 #   is measured on logarithms: `r2_log` is the share of their variance that is explained.
-# - **units** are the pieces sold in a week. Where the shelf ran empty, demand was at least that: the
-#   loss of such a **censored** count takes the chance of "at least". Deviance is twice the loss in
-#   excess of a perfect forecast. `clip_norm` shortens the long gradients of large counts.
+# - **units** are the pieces sold in a week. Where the shelf ran empty, the demand was at least
+#   that: the loss of such a **censored** count takes the chance of "at least". The deviance is
+#   twice the loss in excess of a perfect forecast. `clip_norm` shortens the long gradients of large
+#   counts.
 # - **next_category** is what a visitor opens next, one of ten.
 #
-# The last four are of a real shop, **Complete Journey** ([data card](../datasets/README.md)): will a
-# household buy in a department next week, with a coupon, for how much, how many items?
+# The last four come from a real grocer, **Complete Journey** ([data card](../datasets/README.md)):
+# does a household buy in a department next week, does it use a coupon, how much does it spend, and
+# on how many items?
 
 
 # %%
@@ -509,22 +512,20 @@ Markdown(
 )
 
 # %% [markdown]
-# The gap that is left is the room for all that follows. It is widest for purchase and dwell, which
-# have the fewest rows and learned nothing from the clicks of the same visits. Trees win on
-# next_category because they read the three newest pages one by one; our network reads the mean of
-# all pages, which has no order.
+# The gap that is left is widest for purchase and dwell, which have the fewest rows and learned
+# nothing from the clicks of the same visits. Trees win on next_category because they read the three
+# newest pages one by one; our network reads only the mean of all pages.
+#
+# **On Monday:** start with trees, which are hard to beat on a log of this size. Before you compare
+# a network, give it a falling rate and a prior on its ids: together worth 0.014 of AUC on click, on
+# 5 of 5 shops.
 
 # %% [markdown] tags=["exit"]
 # ## Take-aways
 #
-# - Accuracy hides rare events; AUC sees the order, log-loss and calibration the chances.
-# - Validation chooses, test is read once. Above the best possible, look for a leak.
+# - Accuracy hides rare events. AUC judges the order; log-loss and calibration judge the chances.
+# - Validation chooses; test is read once. If a model beats the oracle, look for a leak.
 # - Ids with few rows are learned by heart; a prior holds them back.
-#
-# ### On Monday
-#
-# Start with trees: on a short log they are hard to beat. Before you compare a network, give it a
-# falling rate and a prior on its ids: worth 0.014 of AUC on click, on 5 of 5 shops.
 
 # %% [markdown] tags=["instructor"]
 # Ask before the table of measures: which one would you show your manager? Let the room defend

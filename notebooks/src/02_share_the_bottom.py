@@ -9,8 +9,8 @@
 # - Exercise 2.1 (6 minutes); count on the board.
 # ---
 # One network for several tasks: the oldest multi-task model. Four advantages are often claimed for
-# it: fewer parameters, less time, better learning, one model to serve. You count the first one and
-# measure the others: on the shop, and in the smallest case, product pictures.
+# it: fewer parameters, less time, better learning, one model to serve. You count the first and
+# measure the others, on the shop and on product pictures.
 
 # %% [markdown] tags=["goals"]
 # ## You will be able to
@@ -60,13 +60,13 @@ MODE, SHOP = mode(), shop()
 # %% [markdown] tags=["story"]
 # ## A rare event beside a common one
 #
-# The networks of notebook 01 learned nothing from one another. Yet purchases are rare: could a
-# purchase learn from the many clicks? The oldest way is to **share the bottom**: one network reads
-# the row, and only a small **tower** at its end belongs to one task.
+# Purchases are rare: could their network learn from the many clicks? The oldest way is to **share
+# the bottom**: one network reads the row, and only a small **tower** at its end belongs to one task
+# alone.
 #
 # The shop has a dial for how related two tasks are: the **correlation** of what makes people click
-# with what makes them buy. Here it stands at 0.95. Separate networks, each stopped at its own best
-# epoch, will meet a shared bottom in which the loss of purchase counts a tenth (see notebook 03).
+# with what makes them buy. Here it is set to 0.95. We compare separate networks, each stopped at
+# its own best epoch, with a shared bottom. In its total loss, purchase has the **weight** 0.1.
 
 # %%
 size = sizes("02", MODE)
@@ -99,8 +99,9 @@ live
 # ## The map of sharing
 #
 # One shop proves little. So the same contest was held on five shops, at three correlations and with
-# three numbers of rows, with five starts each; its results are stored, and
-# `mtlkit evidence 02` repeats it. Everyone had four trials of one knob, on a sixth shop.
+# three numbers of rows, from five starts each; its results are stored. On a sixth shop each had
+# four trials: separate networks of the learning rate, shared ones of the purchase weight. Read the
+# intervals as in notebook 01.
 
 # %% tags=["hide-input", "hide-output"]
 # The answer to your first guess: run this cell.
@@ -140,14 +141,15 @@ record("map", "\n".join(said))
 Markdown("Shared minus separate, mean over shops (interval):\n\n" + "\n".join(said))
 
 # %% [markdown]
-# How related the tasks are decides, not how many purchases there are. At 0.5 the gain is less than
-# half of that at 0.95; at 0 we see none. Click pays next to nothing. (MMoE, notebook 07, draws the
-# same map.)
+# How related the tasks are decides; between few and many purchases we see no clear difference. At
+# 0.5 the gain is less than half of that at 0.95, and clear on at most 2 of 5 shops; at 0 we see
+# none. Click pays little. On purchase, trees are level with the separate networks.
 #
 # ### What made the difference?
 #
-# The middle of the map, trained worse: one rate, no prior, one stop, equal weights. Each row mends one
-# thing more.
+# The table shows the middle of the map: correlation 0.5, 60,000 rows, mean AUC. Its first row trains
+# worse: at a constant rate, without a prior, with one stop for all and equal weights. Each further
+# row mends one thing more, with a starting rate of its own.
 
 # %% tags=["hide-input"]
 rungs = {
@@ -170,17 +172,17 @@ cost = [found.difference(*pair[::-1], task="click", **point).sentence() for pair
 Markdown(f"Click, shared minus separate: first row {cost[0]}; last row {cost[-1]}.")
 
 # %% [markdown]
-# As trained in the first row, click seems to pay dearly for sharing. It pays for equal weights: the
-# purchase loss, a mean over a few clicked rows, is as loud as the click loss, a mean over all rows.
-# Turned down to a tenth, it costs click next to nothing. The prior helps both kinds with click; that
-# each separate network stops by itself matters little here.
+# In the first row, click seems to pay dearly for sharing. It pays for equal weights: the purchase
+# loss, a mean over a few clicked rows, counts as much as the click loss, a mean over all rows. With
+# a tenth of its weight it costs click next to nothing. The prior helps both kinds with click, but
+# not with purchase: against separate networks without a prior, sharing shows no clear gain here.
 #
 # ## The smallest case: one picture, two questions
 #
 # The shop gets pictures of new products and asks two things about each. Is it **footwear** (sandal,
-# sneaker, boot)? Is it for **winter** (pullover, coat, boot)? A boot is both, a dress neither. The
-# pictures are drawn by code. With the sample of [Fashion-MNIST](../datasets/README.md) on your
-# machine, write `source = "real"`.
+# sneaker, boot)? Is it for **winter** (pullover, coat, boot)? A boot is both, a dress is neither.
+# The pictures are drawn by code. If you have the sample of [Fashion-MNIST](../datasets/README.md),
+# write `source = "real"`.
 
 # %%
 source = "drawn"
@@ -189,13 +191,13 @@ names = [CATEGORIES[int(number)] for number in shown.label("category")]
 plot.picture_grid(shown.dense, names, title=f"Products of the shop ({source} pictures)")
 
 # %% [markdown]
-# A network reads 28 × 28 = 784 numbers, from 0 (black) to 1 (white). Two separate networks have a
-# layer of 128 units and one output each. The shared network has that layer once, and two outputs.
-# What percentage of the parameters does it save?
+# A picture is 28 × 28 = 784 numbers. Each of two separate networks has a layer of 128 units and one
+# output. The shared network has that layer once, and two outputs. A **parameter** is a number that
+# training may change.
 #
-# Then learning. Only 100 training pictures carry a `winter` label, but each has its category: a
-# **helper** task. The shared part is *one layer* of 128 units or *two layers* (128, then 32). The
-# labels of a *shuffled* helper are dealt out at random, so it knows nothing. A *loud* one counts
+# Only 100 training pictures have a `winter` label, but all have a category: the **helper** task.
+# The shared part is *one layer* of 128 units or *two layers* (128, then 32). The labels of a
+# *shuffled* helper are dealt out at random, so it knows nothing. The loss of a *loud* helper counts
 # twenty times.
 
 # %% tags=["predict"]
@@ -210,10 +212,10 @@ predict("2.p3")
 # $$Z = \max(0,\; V x + c)$$
 #
 # $V$ is a table of weights, $c$ a list of 128 offsets (*biases*); setting negative values to 0 is
-# called *ReLU*. Each head then **decodes** $Z$: it weighs the 128 numbers and adds them up to a
-# *logit*, which the *sigmoid* squeezes into a chance between 0 and 1. The shared layer is the
-# **encoder**, the heads are two **decoders** that read the same $Z$. Six steps train them; `fit` does
-# the same later on.
+# called *ReLU*. A **head** is a tower of one layer. It **decodes** $Z$: it weighs the 128 numbers
+# and adds them up to a *logit*, which the sigmoid turns into a chance. The shared layer is also
+# called an **encoder** (not that of notebook 01), and the heads are two **decoders** that read the
+# same $Z$. Six steps train them.
 
 # %%
 pair = ["footwear", "winter"]
@@ -277,18 +279,19 @@ plot.points(
 # %% [markdown] tags=["observe"]
 # ## One layer, two messages
 #
-# The differences are rounding errors. The last row says how two heads train one layer: the gradient
-# of the total loss is the **sum** of what each head sends to $V$. Many frameworks print an evaluation
-# like the line above: total loss, then loss and accuracy of each head.
+# The differences are rounding errors. The last row shows how two heads train one layer: the
+# gradient of the total loss is the **sum** of what each head sends to $V$. Many frameworks print an
+# evaluation like the line below the table.
 #
 # The figure shows $Z$ in the two directions in which the pictures differ most (*principal
-# components*). Each head draws one straight border, but through all 128 directions.
+# components*).
 #
 # ### Does the poor task learn better?
 #
-# Each seed deals the pictures anew and trains `winter` alone and beside its helper, in the same number
-# of steps; validation pictures judge. In one case, copies of the pictures, a little turned and scaled,
-# join them (**augmentation**).
+# A **poor** task has few labels. Each seed splits the pictures anew and trains `winter` twice,
+# alone and beside its helper, for the same number of steps; validation pictures judge. In one case,
+# copies of the pictures, a little turned and scaled, join them (**augmentation**); `winter` alone
+# has no copies.
 
 
 # %%
@@ -366,11 +369,11 @@ for what, row in (("gain of two layers minus gain of one", second), ("turned cop
 Markdown(f"AUC of `winter`, {source} pictures, judged by the interval:\n\n" + "\n".join(said))
 
 # %% [markdown]
-# The true helper knows a coat from a dress, and `winter` needs just that; two layers pass on more of
-# it than one. The shuffled helper is the control: it has no knowledge to give, and it adds none. When it is loud,
-# it bends the shared layers towards its random labels, and `winter` pays: **negative transfer**. So
-# "sharing generalises better" is no law. It is a chance that a **poor** task has with a **related**
-# helper.
+# The true helper knows a coat from a dress, and `winter` needs just that; two layers pass on more
+# of it than one. Turned copies add a little. The shuffled helper, the control, even costs a little.
+# When it is loud, it bends the shared layers towards its random labels, and `winter` pays:
+# **negative transfer**. So "sharing generalises better" is no law. It is a chance that a poor task
+# has with a **related** helper.
 
 # %% [markdown] tags=["exercise"]
 # id: 2.1
@@ -382,8 +385,8 @@ Markdown(f"AUC of `winter`, {source} pictures, judged by the interval:\n\n" + "\
 # - "The other thing: one offset for each of its `b` outputs."
 # - Which of `layer` and `head` is needed once, and which once for each task?
 # ---
-# A **parameter** is a number that training may change. Fill in the three gaps. `layer` is the count
-# of the first layer, `head` of one head.
+# Fill in the three gaps. `layer` is the number of parameters of the first layer, `head` that of one
+# head.
 
 
 # %% tags=["exercise-code"]
@@ -403,14 +406,14 @@ def count_parameters(inputs, hidden, tasks):
 check("2.1", count_parameters)
 
 # %% [markdown] tags=["solution"]
-# Nearly all parameters sit in the first layer, so sharing it with $K$ tasks leaves about $1 / K$ of
-# them.
+# Nearly all parameters sit in the first layer, so sharing it among $K$ tasks leaves about $1 / K$
+# of them.
 
 # %% [markdown] tags=["compare"]
 # ## Modify and compare
 #
-# The figure shows what sharing saves. Nearly all work lies in the first layer. Times depend on the
-# machine.
+# Nearly all work lies in the first layer. Times depend on the machine. Write `two = (128, 128)`
+# above and run its cell and the next again: what does the shuffled helper do?
 
 
 # %% tags=["hide-input", "hide-output"]
@@ -458,11 +461,11 @@ picture
 # - "A unit that ReLU set to 0 passes nothing on: multiply by `(z > 0)`."
 # - "Last, each weight of V joins a unit to a pixel: `message.T @ x` has the shape (hidden, inputs)."
 # ---
-# Now without autograd. Each head sends a message back to $Z$; the messages are **added**, then they
-# go on to $V$. You get `x` (rows, inputs), `z` (rows, hidden) after ReLU, `heads` (task, hidden),
-# the heads' weights, and `error` (rows, task): chance minus label, the slope of the cross-entropy at
-# the logit, already divided by the number of rows. Return the gradient of the total loss for $V$,
-# with the shape (hidden, inputs).
+# Now without automatic differentiation (*autograd*): **add** the messages that the heads send back
+# to $Z$, and pass them on to $V$. You get `x` (rows, inputs), `z` (rows, hidden) after ReLU,
+# `heads` (task, hidden), the heads' weights, and `error` (rows, task): chance minus label, the
+# slope of the cross-entropy at the logit, already divided by the number of rows. Return the
+# gradient of the total loss for $V$: (hidden, inputs).
 
 
 # %% tags=["exercise-code"]
@@ -487,8 +490,8 @@ check("2.2", shared_gradient)
 # ## The trap: one tidy table
 #
 # Two suppliers send pictures. The first wrote down what is footwear, the second what is for winter.
-# A colleague stacks both files, makes the table tidy and trains on it. It runs, yet its chances of
-# winter are far too low. What went wrong?
+# A colleague stacks both files, makes the table tidy and trains a network on it. It runs, yet its
+# chances of winter are far too low. What went wrong?
 
 
 # %%
@@ -521,8 +524,8 @@ print(f"mean chance / true share: {np.mean([one['pcoc'] for one in tidied]):.2f}
 # - "`torch.stack([a, b], dim=1)` makes two columns from two lists of true and false."
 # ---
 # Find the cells that hold an answer. You get the tidy `labels` (rows, 2), footwear first and winter
-# second, and `supplier` (rows,): 0 for the first, 1 for the second. Return true (rows, 2) where a
-# supplier really wrote the label.
+# second, and `supplier` (rows,): 0 for the first, 1 for the second. Return a **mask**: a tensor
+# (rows, 2) that is true where a supplier really wrote the label.
 
 
 # %% tags=["exercise-code"]
@@ -555,10 +558,10 @@ record("missing labels", missing)
 missing.with_columns(pl.selectors.float().round(3))
 
 # %% [markdown]
-# 0 is an answer: half of the winter pictures claimed not to be for winter. The last line shows it
-# most plainly; with a mask it comes near 1. `concatenate` keeps
-# the mask of exercise 2.3 under the name `observed`, and a loss counts only the rows that have a
-# label. The mistake has a name, "all missing as negative" (Ma and others, 2018).
+# A 0 is an answer: half of the winter pictures were labelled as not for winter. The last line shows
+# it most plainly; with a mask it is near 1. `concatenate` keeps the mask of exercise 2.3 under the
+# name `observed`, and a loss counts only the rows that have a label. The mistake has a name, "all
+# missing as negative" (Ma and others, 2018).
 
 # %% [markdown] tags=["practice"]
 # ## In practice
@@ -567,22 +570,19 @@ missing.with_columns(pl.selectors.float().round(3))
 # - One network is one file to store, test and replace; but its tasks can no longer be changed one at
 #   a time.
 # - Test a helper that knows nothing. If it "helps" too, the gain is not knowledge.
-# - Keep a mask beside each label, from the raw file to the loss.
 #
-# **On Monday:** share where a poor task has a closely related rich one (about 0.03 of AUC, on 5 of 5
-# shops), and turn the poor task's loss down first: equal weights cost click 0.02. For unrelated tasks
-# expect no better AUC, only one network to run. Before you compare, train the separate networks as
-# well as you can.
+# **On Monday:** share where a poor task has a closely related rich one (worth 0.03 to 0.04 of AUC,
+# on 5 of 5 shops), and turn the poor task's loss down first: equal weights cost click 0.02. For
+# unrelated tasks expect no better AUC, only one network to run.
 
 # %% [markdown] tags=["exit"]
 # ## Take-aways
 #
 # - A poor task gains from a closely related rich one; from an unrelated one we saw no gain.
-# - What sharing costs the rich task depends on the weights, more than on sharing.
+# - What the rich task pays depends on the weights of the losses, more than on sharing.
 # - Two heads read one $Z$. The shared layer follows the sum of what they send back.
-# - Sharing the first layer saves nearly half of the parameters with two tasks. That is arithmetic.
-# - Better learning is not arithmetic: it needs a poor task and a related helper. A loud, unrelated
-#   helper hurts.
+# - Sharing the first layer saves nearly half of the parameters of two tasks. That is arithmetic;
+#   better learning is not.
 # - A missing label is not a zero.
 
 # %% tags=["quiz"]
@@ -603,6 +603,6 @@ quiz("2.exit")
 # %% [markdown] tags=["sources"]
 # ## Sources
 #
-# - Rich Caruana: *Multitask Learning*. Machine Learning 28, 1997. The shared hidden layer.
-# - Xiao Ma and others: *Entire Space Multi-Task Model*. SIGIR 2018. "All missing as negative".
-# - Han Xiao, Kashif Rasul, Roland Vollgraf: *Fashion-MNIST*. 2017. The real pictures.
+# - Rich Caruana: *Multitask Learning*. Machine Learning 28, 1997.
+# - Xiao Ma and others: *Entire Space Multi-Task Model*. SIGIR 2018.
+# - Han Xiao, Kashif Rasul, Roland Vollgraf: *Fashion-MNIST*. 2017.
