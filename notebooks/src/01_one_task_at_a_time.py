@@ -6,7 +6,7 @@
 # needs: [00]
 # cut:
 # - "\"SGD or Adam?\" (5 minutes); show its figure only."
-# - The real shop in the last table (5 minutes); keep it for discussion.
+# - The real grocer in the last table (5 minutes); keep it for discussion.
 # ---
 # Before tasks share anything, each gets a model of its own and the loss that fits it. These models
 # are the yardstick of the whole course.
@@ -239,9 +239,9 @@ pl.DataFrame(rows, schema=["hidden", "training days", "later days"], orient="row
 #
 # One shop proves little. We took the same steps on five shops, and one more: embeddings of 32
 # numbers. The rival is **trees**: hundreds of small decision trees, each of which corrects the
-# errors of those before it. A control sees no user ids. Each had four trials on a sixth shop, of
-# the learning rate or the size of a tree. Then each network was trained from five starts. Intervals
-# are over shops; "better on" counts shops whose own interval leaves out 0.
+# errors of those before it. A control sees no user ids. Each had four trials of its learning rate
+# or its tree size, on a sixth shop. Then each network was trained from five starts. Intervals are
+# over shops; "better on" counts shops whose own interval leaves out 0.
 
 # %%
 practice = {"epochs": size.epochs, "batch_size": 512, "schedule": "linear", "row_prior": 0.07}
@@ -312,7 +312,7 @@ plot.calibration(label, mtlkit.predict(kept, clicks.validation)["click"], outcom
 # Accuracy cannot tell the network from a model that always says no, because clicks are so rare. AUC
 # and log-loss see that it has learned something. AUC sees the order only. Whether a predicted 10 %
 # happens in 10 of 100 cases is **calibration**; ECE, the expected calibration error, is the mean
-# gap. By this measure the useless constant model is the best: no measure is enough alone.
+# gap. By this measure the useless constant model is best: no measure is enough alone.
 #
 # ## The right loss for each kind of label
 #
@@ -363,7 +363,7 @@ check("1.2", poisson_loss)
 # The **optimiser** takes step 6. SGD, stochastic gradient descent, moves a weight by its gradient
 # times the learning rate. Adam also divides by the usual size of this gradient. One rate for both
 # would measure the rate, not the optimiser. So each gets three trials of its own on validation,
-# over two other seeds. On this shop SGD stays behind. Change the rates.
+# over two other seeds. On this shop SGD stays behind. Change the rates: does it still?
 
 # %%
 tuned = {}

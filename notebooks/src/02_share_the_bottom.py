@@ -566,14 +566,14 @@ missing.with_columns(pl.selectors.float().round(3))
 # %% [markdown] tags=["practice"]
 # ## In practice
 #
-# - Keep the best single-task model that you can train as the reference.
+# - Keep the best single-task model as the reference.
 # - One network is one file to store, test and replace; but its tasks can no longer be changed one at
 #   a time.
 # - Test a helper that knows nothing. If it "helps" too, the gain is not knowledge.
 #
-# **On Monday:** share where a poor task has a closely related rich one (worth 0.03 to 0.04 of AUC,
-# on 5 of 5 shops), and turn the poor task's loss down first: equal weights cost click 0.02. For
-# unrelated tasks expect no better AUC, only one network to run.
+# **On Monday:** share where a poor task has a closely related rich one (0.03 to 0.04 of AUC on 5 of 5
+# shops, against networks trained alike), and turn the poor task's loss down first: equal weights
+# cost click 0.02. For unrelated tasks expect no better AUC, only one network to run.
 
 # %% [markdown] tags=["exit"]
 # ## Take-aways
