@@ -228,7 +228,8 @@ class Schema:
 
     Known scenarios are 0 .. num_scenarios - 1; a row of none of them has the number
     ``unknown_scenario``, one more, and meets shared weights only. Without ``scenarios`` there is
-    one scenario, and every row belongs to it.
+    one scenario, and every row belongs to it. ``encoding`` tells apart what ids and scales mean: a
+    short hash that an ``Encoder`` sets, "" where nobody encoded.
     Raises ``SchemaError`` for repeated names, a ``given`` that is unknown, not binary or circular,
     and a sequence that shares an unknown field.
     """
@@ -238,6 +239,7 @@ class Schema:
     dense: tuple[Dense, ...] = ()
     sequences: tuple[Sequence, ...] = ()
     scenarios: tuple[Scenario, ...] = ()
+    encoding: str = ""
     _task_index: dict[str, int] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -384,14 +386,19 @@ class Schema:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists, numbers and strings, ready for JSON."""
-        return {
+        parts: dict[str, Any] = {
             name: [asdict(part) for part in getattr(self, name)]
             for name in ("tasks", "categorical", "dense", "sequences", "scenarios")
         }
+        return parts | {"encoding": self.encoding} if self.encoding else parts
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Schema:
         """Rebuild a schema from ``to_dict``; an unknown or missing entry raises ``SchemaError``."""
+        data = dict(data)
+        encoding = data.pop("encoding", "")
+        if not isinstance(encoding, str):
+            raise SchemaError(f"Schema entry 'encoding' must be a text, not {encoding!r}.")
         parts = {
             "tasks": Task,
             "categorical": Categorical,
@@ -408,4 +415,4 @@ class Schema:
                 built[name] = tuple(kind(**entry) for entry in data.get(name, ()))
             except TypeError as error:
                 raise SchemaError(f"Schema entry {name!r}: {error}.") from error
-        return cls(**built)
+        return cls(**built, encoding=encoding)

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from mtlkit.data.batch import Ragged
+from mtlkit.data.keys import key_numbers
 from mtlkit.data.scenarios import scenario_numbers
-from mtlkit.schema import Schema, SchemaError
+from mtlkit.schema import Schema, SchemaError, Task
 from mtlkit.schema import Sequence as SequenceField
 
 
@@ -52,7 +53,11 @@ def whole_numbers(series: pl.Series) -> Tensor:
             f"Column {series.name!r} has type {series.dtype}; whole numbers are needed. "
             "Turn text into ids with an Encoder."
         )
-    return torch.from_numpy(np.array(series.cast(pl.Int64).to_numpy()))
+    cast = series.cast(pl.Int64, strict=False)
+    if cast.null_count():
+        row = int(cast.is_null().arg_max() or 0)
+        raise SchemaError(f"Column {series.name!r}, row {row}: {series[row]} needs over 64 bits.")
+    return torch.from_numpy(np.array(cast.to_numpy()))
 
 
 def numbers(series: pl.Series) -> Tensor:
@@ -61,6 +66,29 @@ def numbers(series: pl.Series) -> Tensor:
         raise SchemaError(f"Column {series.name!r} has type {series.dtype}; numbers are needed.")
     _no_nulls(series)
     return torch.from_numpy(np.array(series.cast(pl.Float32).to_numpy()))
+
+
+def label_numbers(series: pl.Series, task: Task) -> pl.Series:
+    """A label column as Float64, null where there is no label.
+
+    Raises ``SchemaError`` for a type without numbers, and for a number that a label (float32)
+    cannot hold: beyond 3.4e38, or a count or class that would be rounded.
+    """
+    if not (series.dtype.is_numeric() or series.dtype in (pl.Boolean, pl.Null)):
+        raise SchemaError(
+            f"Column {series.name!r} has type {series.dtype}; the label of a {task.kind} task is a "
+            "number. Turn it into numbers first."
+        )
+    values = series.cast(pl.Float64)
+    narrow = values.cast(pl.Float32)
+    bad, reason = narrow.is_infinite(), "a label holds numbers up to 3.4e38"
+    if not bad.any() and task.kind != "regression":
+        bad = (narrow.cast(pl.Float64) != values) & values.is_not_nan()
+        reason = f"the label of a {task.kind} task would be rounded (float32 is exact to 2**24)"
+    if bad.any():
+        row = int(bad.fill_null(False).arg_max() or 0)
+        raise SchemaError(f"Column {series.name!r}, row {row}: {series[row]}; {reason}.")
+    return values
 
 
 def _dense_block(columns: Any, name: str, width: int) -> Tensor:
@@ -120,8 +148,9 @@ def column_tensors(
 
     A label that is null (polars) or where ``observed[task]`` is False is not observed. ``scenario``
     names the scenario column: scenario names, or, where no name of the schema is itself a whole
-    number, the scenarios' numbers 0, 1, ...; ``keys`` names integer columns; ``censored`` {task:
-    bool (row,)}; ``truth`` {task: array (row,) or (row, k)}.
+    number, the scenarios' numbers 0, 1, ...; ``keys`` names columns of whole numbers, text, dates
+    or moments; ``censored`` {task: bool (row,)}; ``truth`` {task: array (row,) or (row, k)}.
+    Without any of the label columns no label is observed: rows to score.
     """
     rows = _row_count(columns)
     for what, entries in (("observed", observed), ("censored", censored), ("truth", truth)):
@@ -138,12 +167,15 @@ def column_tensors(
     labels = torch.zeros(rows, schema.num_tasks)
     seen = torch.zeros(rows, schema.num_tasks, dtype=torch.bool)
     flags = torch.zeros(rows, schema.num_tasks, dtype=torch.bool) if censored else None
-    for i, task in enumerate(schema.tasks):
+    given = columns.columns if isinstance(columns, pl.DataFrame) else list(columns)
+    labelled = any(task.name in given for task in schema.tasks)  # otherwise rows to score
+    for i, task in enumerate(schema.tasks if labelled else ()):
         series = _series(columns, task.name)
+        series = label_numbers(series, task)
         known = torch.from_numpy(np.array(series.is_not_null().to_numpy()))
         if task.name in observed:
             known &= _one_mask(observed[task.name], task.name, rows)
-        values = numbers(series.fill_null(False if series.dtype == pl.Boolean else 0))
+        values = numbers(series.fill_null(0))
         labels[:, i] = torch.where(known, values, torch.zeros(()))
         seen[:, i] = known
         if flags is not None and task.name in censored:
@@ -158,7 +190,7 @@ def column_tensors(
         "scenario": _scenario_column(schema, columns, scenario, rows),
         "censored": flags,
         "truth": {k: _array(v).to(torch.float32) for k, v in truth.items()},
-        "keys": {name: whole_numbers(_series(columns, name)) for name in keys},
+        "keys": {name: key_numbers(_series(columns, name)) for name in keys},
         "row_id": None if row_id is None else _array(row_id).to(torch.int64),
     }
 

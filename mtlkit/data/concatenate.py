@@ -25,11 +25,11 @@ def concatenate(*tables: Table) -> Table:
     tasks: dict[str, Task] = {}
     for number, table in enumerate(tables):
         schema = table.schema
-        for part in ("categorical", "dense", "sequences", "scenarios"):
+        for part in ("categorical", "dense", "sequences", "scenarios", "encoding"):
             if getattr(schema, part) != getattr(first, part):
                 raise SchemaError(
-                    f"Table {number} has other {part} fields than table 0; tables are stacked only "
-                    "when their inputs agree."
+                    f"Table {number} has other {part} than table 0; tables are stacked only when "
+                    "their inputs agree."
                 )
         for task in schema.tasks:
             if tasks.setdefault(task.name, task) != task:
@@ -40,6 +40,7 @@ def concatenate(*tables: Table) -> Table:
         first.dense,
         first.sequences,
         first.scenarios,
+        first.encoding,
     )
 
     def widen(table: Table, column: Tensor | None, dtype: torch.dtype) -> Tensor:

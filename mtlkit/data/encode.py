@@ -11,8 +11,10 @@ from typing import Any
 
 import polars as pl
 
+from mtlkit.data.columns import label_numbers
 from mtlkit.data.scenarios import read_as, scenario_names, scenario_numbers
 from mtlkit.data.table import Table
+from mtlkit.data.vocabulary import fingerprint, ids, learn
 from mtlkit.schema import Categorical, Dense, Scenario, Schema, SchemaError, Task
 from mtlkit.schema import Sequence as SequenceField
 
@@ -28,8 +30,10 @@ class Encoder:
     sequences: list columns, {name: categorical column whose ids it shares, or None for own ids}.
     scenario: the column of scenarios, of any type: each value of training is one, named
     ``str(value)``; an unseen or missing one is unknown (``Schema.unknown_scenario``).
-    tasks: the labels; regression tasks learn their location and scale here. keys: integer columns
-    kept for splits. min_count: rarer values become id 0.
+    tasks: the labels; regression tasks learn their location and scale here. keys: columns kept for
+    splits and groups (whole numbers, text, dates, moments). min_count: rarer values become id 0.
+    The schema carries a fingerprint of all that was learned (``Schema.encoding``): a table of
+    another encoder is refused by a model.
     """
 
     tasks: Sequence[Task]
@@ -64,10 +68,10 @@ class Encoder:
         """Learn ids, medians, means and deviations from training rows; returns the encoder."""
         self._vocabulary, self._scale = {}, {}
         for name in self.categorical:
-            self._vocabulary[name] = self._values(_column(frame, name))
+            self._vocabulary[name] = learn(_column(frame, name), self.min_count)
         for name, shares in self.sequences.items():
             if shares is None:
-                self._vocabulary[name] = self._values(_column(frame, name).explode())
+                self._vocabulary[name] = learn(_elements(_column(frame, name)), self.min_count)
         dense: list[Dense] = []
         for name in self.dense:
             series, gaps = self._numbers(frame, name)
@@ -86,7 +90,9 @@ class Encoder:
             if self._scale[name][3]:
                 dense.append(Dense(f"{name}_missing"))
         tasks = [
-            t.fitted(_column(frame, t.name).drop_nulls().to_list()) if t.kind == "regression" else t
+            t.fitted(label_numbers(_column(frame, t.name), t).drop_nulls().to_list())
+            if t.kind == "regression"
+            else t
             for t in self.tasks
         ]
         scenarios: Iterable[str] = ()
@@ -104,8 +110,15 @@ class Encoder:
             tuple(dense),
             tuple(self._sequence_field(n, s) for n, s in self.sequences.items()),
             tuple(Scenario(name) for name in scenarios),
+            self._fingerprint(scenarios),
         )
         return self
+
+    def _fingerprint(self, scenarios: Iterable[str]) -> str:
+        learned: dict[str, Any] = {f"ids of {n}": v for n, v in self._vocabulary.items()}
+        learned |= {f"ids of {n} are those of": [s] for n, s in self.sequences.items() if s}
+        learned |= {f"scale of {n}": list(map(float, v)) for n, v in self._scale.items()}
+        return fingerprint(learned | {"log1p": sorted(self.log1p), "scenarios": list(scenarios)})
 
     def transform(
         self,
@@ -115,11 +128,14 @@ class Encoder:
         censored: Mapping[str, Any] | None = None,
         row_id: Any | None = None,
     ) -> Table:
-        """Return the frame's rows as a table; null labels are not observed."""
+        """Return the frame's rows as a table; null labels are not observed.
+
+        A frame without any of the label columns is one to score: no label of it is observed.
+        """
         schema = self.schema
         columns: dict[str, Any] = {}
         for name in self.categorical:
-            columns[name] = self._ids(_column(frame, name), self._vocabulary[name])
+            columns[name] = ids(_column(frame, name), self._vocabulary[name])
         for name, shares in self.sequences.items():
             vocabulary = self._vocabulary[name if shares is None else shares]
             columns[name] = self._list_ids(_column(frame, name), vocabulary)
@@ -129,8 +145,8 @@ class Encoder:
             columns[name] = (series.fill_null(median) - mean) / deviation
             if marked:
                 columns[f"{name}_missing"] = gaps.cast(pl.Float64)
-        for task in schema.tasks:
-            columns[task.name] = _column(frame, task.name)
+        if any(task.name in frame.columns for task in schema.tasks):
+            columns |= {task.name: _column(frame, task.name) for task in schema.tasks}
         extra = {f"key:{name}": _column(frame, name) for name in self.keys}
         place: str | None = None
         if self.scenario is not None:  # under a name of its own: it may be a feature as well
@@ -163,15 +179,6 @@ class Encoder:
             known, default=None, return_dtype=pl.String
         )
 
-    def _values(self, series: pl.Series) -> pl.Series:
-        if series.dtype.is_float():
-            raise SchemaError(
-                f"Column {series.name!r} holds floats; ids must be whole numbers or text "
-                "(floats are exact only up to 2**24 in float32)."
-            )
-        counts = series.drop_nulls().value_counts(name="times")
-        return counts.filter(pl.col("times") >= self.min_count)[series.name].sort()
-
     def _numbers(self, frame: pl.DataFrame, name: str) -> tuple[pl.Series, pl.Series]:
         series = _column(frame, name)
         if not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
@@ -194,25 +201,11 @@ class Encoder:
             series = series.log1p()
         return series, series.is_null()
 
-    def _ids(self, series: pl.Series, vocabulary: pl.Series) -> pl.Series:
-        try:
-            series = series.cast(vocabulary.dtype, strict=True)
-        except pl.exceptions.PolarsError as error:
-            raise SchemaError(
-                f"Column {series.name!r} has type {series.dtype}; in training it was "
-                f"{vocabulary.dtype}."
-            ) from error
-        ids = pl.Series(range(1, len(vocabulary) + 1), dtype=pl.Int64)
-        if len(vocabulary) == 0:
-            return pl.Series(series.name, [0] * len(series), dtype=pl.Int64)
-        found = series.replace_strict(vocabulary, ids, default=0, return_dtype=pl.Int64)
-        return found.fill_null(0)
-
     def _list_ids(self, series: pl.Series, vocabulary: pl.Series) -> pl.Series:
+        if _elements(series).dtype == pl.Null:
+            series = series.cast(pl.List(pl.Int64))
         rows = pl.DataFrame({"row": range(len(series)), "value": series}).explode("value")
-        rows = rows.with_columns(
-            self._ids(rows["value"], vocabulary), series_gap=rows["value"].is_null()
-        )
+        rows = rows.with_columns(ids(rows["value"], vocabulary), series_gap=rows["value"].is_null())
         lists = (
             rows.filter(~pl.col("series_gap"))
             .group_by("row", maintain_order=True)
@@ -231,3 +224,12 @@ def _column(frame: pl.DataFrame, name: str) -> pl.Series:
     if name not in frame.columns:
         raise SchemaError(f"Column {name!r} is missing; the frame has {', '.join(frame.columns)}.")
     return frame[name]
+
+
+def _elements(series: pl.Series) -> pl.Series:
+    """The entries of a column of lists, one after the other."""
+    if not isinstance(series.dtype, (pl.List, pl.Array, pl.Null)):
+        raise SchemaError(
+            f"Column {series.name!r} has type {series.dtype}; a sequence is a list of values a row."
+        )
+    return series if series.dtype == pl.Null else series.explode().alias(series.name)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mtlkit.data.keys import moment
 from mtlkit.data.table import Table
 from mtlkit.schema import SchemaError
 
@@ -82,14 +84,18 @@ def split_random(
     return _finish(table, part.to(table.device), key=group)
 
 
-def split_time(table: Table, key: str, boundaries: tuple[int, int]) -> Split:
+def split_time(
+    table: Table, key: str, boundaries: tuple[int, int] | tuple[date, date] | tuple[str, str]
+) -> Split:
     """Split by a time key: training before ``boundaries[0]``, test from ``boundaries[1]`` on.
 
+    Boundaries are numbers where the key holds numbers (days, weeks), dates, moments or ISO texts
+    ("2026-11-29") where it was a column of dates or moments.
     Regression tasks are fitted (location and scale) on the training part.
     """
-    first, second = boundaries
+    first, second = map(moment, boundaries)
     if not first < second:
-        raise ValueError(f"boundaries must grow: {first} is not before {second}.")
+        raise ValueError(f"boundaries must grow: {boundaries[0]} is not before {boundaries[1]}.")
     time = _key(table, key)
     part = (time >= first).to(torch.int64) + (time >= second).to(torch.int64)
     return _finish(table, part)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mtlkit.data.agreement import require_inputs, require_tasks
 from mtlkit.data.batch import Batch
 from mtlkit.data.table import Table
 from mtlkit.losses.chain import chained, joint_labels, parents_first
@@ -49,8 +50,10 @@ def predict(
     """Predictions for every row in natural units: {task: (row,)}, or (row, classes) for multiclass.
 
     ``device`` "auto" is where the model is; another one moves the model there. The mode of the
-    model (training or evaluation) is left as it was.
+    model (training or evaluation) is left as it was. Labels are not read. Raises ``SchemaError``
+    for a table with other inputs than the model's, or of another encoder.
     """
+    require_inputs(model.schema, table.schema)
     predictions, _ = _predict(model, table, batch_size, device)
     return predictions
 
@@ -131,6 +134,8 @@ def evaluate(
     chain. That product is right if each factor is the chance *given that the parent happened*; a
     model whose factor is the chance on any row would need the events to be independent.
     """
+    require_inputs(model.schema, table.schema)
+    require_tasks(model.schema, table.schema)
     if table.schema.task_names != model.schema.task_names:
         table = table.select_tasks(model.schema.task_names)
     groups = None
@@ -144,6 +149,11 @@ def evaluate(
     predictions, columns = _predict(model, table, batch_size, "auto", joint)
     if not columns:
         raise ValueError("The table to evaluate on has no rows.")
+    if not columns["observed"].any():
+        raise ValueError(
+            "The table to evaluate on has no label of any task: predict(model, table) scores rows "
+            "without labels."
+        )
     everywhere = np.ones(len(columns["scenario"]), dtype=bool)
     if not by_scenario:
         return _metrics(model.schema, predictions, columns, groups, everywhere)

@@ -11,6 +11,7 @@ from torch import Tensor
 from mtlkit.balance.base import Balancer
 from mtlkit.balance.engine.gradient_step import GradientStep
 from mtlkit.balance.fixed import FixedWeights
+from mtlkit.data.agreement import require_inputs, require_tasks
 from mtlkit.data.table import Table
 from mtlkit.models.base import MultiTaskModel
 from mtlkit.models.trees import Trees
@@ -185,6 +186,7 @@ def _check(
     batch_size: int,
     clip_norm: float | None,
 ) -> None:
+    tasks = model.schema.task_names
     for what, table in (("train", train), ("validation", validation)):
         if table is None:
             continue
@@ -194,8 +196,12 @@ def _check(
                 f"{', '.join(model.schema.task_names)}: use "
                 "table.select_tasks(model.schema.task_names)."
             )
+        require_inputs(model.schema, table.schema, f"{what} table")
+        require_tasks(model.schema, table.schema, f"{what} table")
         if len(table) == 0:
             raise ValueError(f"The {what} table has no rows.")
+        if hasattr(table, "mask") and not any(bool(table.mask(t).any()) for t in tasks):
+            raise ValueError(f"The {what} table has no label of any task.")
     if clip_norm is not None and not clip_norm > 0:
         raise ValueError(f"clip_norm must be more than 0, not {clip_norm}.")
     if epochs < 0 or batch_size < 1:
