@@ -5,6 +5,7 @@ Everything an encoder knows it learned from training rows. A value it has not se
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -131,6 +132,9 @@ class Encoder:
         """Return the frame's rows as a table; null labels are not observed.
 
         A frame without any of the label columns is one to score: no label of it is observed.
+        ``row_id`` int64 (row,) names the rows. Without it they are numbered from a hash of what the
+        table holds: tables of different rows have different ids, so that training, validation and
+        test rows may be transformed one by one, and the same rows transformed twice have the same.
         """
         schema = self.schema
         columns: dict[str, Any] = {}
@@ -162,6 +166,8 @@ class Encoder:
             row_id=row_id,
         )
         table.keys = {name.removeprefix("key:"): value for name, value in table.keys.items()}
+        if row_id is None:
+            table.row_id = table.row_id + _first_row(table)
         return table
 
     def values(self, name: str) -> list[Any]:
@@ -224,6 +230,17 @@ def _column(frame: pl.DataFrame, name: str) -> pl.Series:
     if name not in frame.columns:
         raise SchemaError(f"Column {name!r} is missing; the frame has {', '.join(frame.columns)}.")
     return frame[name]
+
+
+def _first_row(table: Table) -> int:
+    """A row id from 24 bits of a hash of the table's columns: 2**32 rows fit before the next."""
+    digest = hashlib.blake2b(digest_size=3)
+    keys = [table.keys[name] for name in sorted(table.keys)]
+    ragged = [part for name in sorted(table.sequences) for part in table.sequences[name]]
+    for part in (table.categorical, table.dense, *ragged, table.labels, table.observed,
+                 table.scenario, *keys):  # fmt: skip
+        digest.update(part.contiguous().numpy().tobytes())
+    return int.from_bytes(digest.digest(), "big") << 32
 
 
 def _elements(series: pl.Series) -> pl.Series:

@@ -17,7 +17,7 @@ from mtlkit.data.splits import Split
 from mtlkit.data.table import Table
 from mtlkit.schema import SchemaError
 
-ROOM = 2**48  # row ids of one table
+ROOM = 2**56  # row ids of one table
 
 
 class Join:
@@ -69,7 +69,7 @@ class Join:
         for name, table in self.tables.items():
             if len(table) and not 0 <= int(table.row_id.min()) <= int(table.row_id.max()) < ROOM:
                 raise SchemaError(
-                    f"Table {name!r} has row ids outside 0 .. 2**48 - 1, which leave no room for "
+                    f"Table {name!r} has row ids outside 0 .. 2**56 - 1, which leave no room for "
                     "the table's own number: number its rows anew."
                 )
 
@@ -100,7 +100,7 @@ class Join:
 
     @property
     def row_id(self) -> Tensor:
-        """Row ids over all tables, int64 (row,): 2**48 x the table's number + its own row id."""
+        """Row ids over all tables, int64 (row,): 2**56 x the table's number + its own row id."""
         places = [name for name, _ in self.schema.parts]
         parts = [table.row_id + places.index(n) * ROOM for n, table in self.tables.items()]
         return torch.cat(parts)

@@ -179,7 +179,7 @@ def keyed(column):
 def test_time_is_split_by_dates(dtype, boundaries):
     days = pl.Series([date(2026, 1, d) for d in (1, 2, 3, 4, 5, 6)]).cast(dtype)
     split = split_time(keyed(days), "x", boundaries)
-    assert [table.row_id.tolist() for table in split] == [[0, 1], [2, 3], [4, 5]]
+    assert [table.categorical[:, 0].tolist() for table in split] == [[1, 2], [3, 4], [5, 6]]
 
 
 def test_text_keys_have_equal_numbers_where_they_are_equal_and_on_every_machine():
@@ -218,3 +218,21 @@ def test_rows_to_score_need_no_labels_and_half_of_them_is_refused():
     assert not table.observed.any() and table.labels.shape == (3, 2)
     with pytest.raises(SchemaError, match="Column 'buy' is missing"):
         fitted.transform(frame.drop("buy"))
+
+
+def test_rows_of_several_transforms_are_told_apart_and_the_same_rows_are_not():
+    from mtlkit import SharedBottom, Split, compare
+
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame({"a": rng.integers(0, 9, 600), "click": rng.integers(0, 2, 600)})
+    fitted = Encoder([Task("click")], categorical=["a"]).fit(frame[:200])
+    parts = [fitted.transform(frame[begin : begin + 200]) for begin in (0, 200, 400)]
+    assert parts[0].row_id.equal(fitted.transform(frame[:200]).row_id)
+
+    def build(seed):
+        return SharedBottom(fitted.schema, embedding_dim=4, hidden=(8,), tower=())
+
+    options = {"seeds": [0], "on": "test", "fit_options": {"epochs": 1}, "progress": False}
+    compare({"shared": build}, Split(*parts), **options)
+    with pytest.raises(SchemaError, match="share 200 row"):
+        compare({"shared": build}, Split(parts[0], parts[1], parts[0]), **options)
