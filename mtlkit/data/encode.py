@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from mtlkit.data.columns import label_numbers
+from mtlkit.data.frames import as_frame
 from mtlkit.data.scenarios import read_as, scenario_names, scenario_numbers
 from mtlkit.data.table import Table
 from mtlkit.data.vocabulary import fingerprint, ids, learn
@@ -65,8 +66,13 @@ class Encoder:
             raise SchemaError("This encoder has not been fitted: call fit(training_frame) first.")
         return self._schema
 
-    def fit(self, frame: pl.DataFrame) -> Encoder:
-        """Learn ids, medians, means and deviations from training rows; returns the encoder."""
+    def fit(self, frame: Any) -> Encoder:
+        """Learn ids, medians, means and deviations from training rows; returns the encoder.
+
+        ``frame`` is a polars frame or whatever ``as_frame`` reads: pandas, Arrow, a dictionary, a
+        path.
+        """
+        frame = as_frame(frame)
         self._vocabulary, self._scale = {}, {}
         for name in self.categorical:
             self._vocabulary[name] = learn(_column(frame, name), self.min_count)
@@ -123,7 +129,7 @@ class Encoder:
 
     def transform(
         self,
-        frame: pl.DataFrame,
+        frame: Any,
         *,
         truth: Mapping[str, Any] | None = None,
         censored: Mapping[str, Any] | None = None,
@@ -136,7 +142,7 @@ class Encoder:
         table holds: tables of different rows have different ids, so that training, validation and
         test rows may be transformed one by one, and the same rows transformed twice have the same.
         """
-        schema = self.schema
+        schema, frame = self.schema, as_frame(frame)
         columns: dict[str, Any] = {}
         for name in self.categorical:
             columns[name] = ids(_column(frame, name), self._vocabulary[name])

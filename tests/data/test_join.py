@@ -166,7 +166,7 @@ def test_shares_and_row_ids_that_do_not_fit_are_refused(tables):
         with pytest.raises(SchemaError, match="number above 0 for each of log, products, demand"):
             Join(tables, shares)
     odd = tiny.table(SMALL, 3)
-    odd.row_id = odd.row_id + 2**50
+    odd.row_id = odd.row_id + 2**58
     with pytest.raises(SchemaError, match="'odd' has row ids outside"):
         Join({"odd": odd})
     assert isinstance(SMALL, Schema)

@@ -1,0 +1,109 @@
+"""One door for what others call a table: everything becomes a polars DataFrame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from mtlkit.schema import SchemaError
+
+READERS = {
+    ".parquet": pl.read_parquet, ".csv": pl.read_csv, ".ipc": pl.read_ipc, ".arrow": pl.read_ipc,
+    ".feather": pl.read_ipc, ".ndjson": pl.read_ndjson,
+}  # fmt: skip
+KNOWN = (
+    "a polars DataFrame or LazyFrame, a pandas DataFrame, an Arrow table, a dictionary of columns, "
+    "a structured NumPy array, or the path of a Parquet, CSV, Arrow or ndjson file"
+)
+
+
+def as_frame(data: Any) -> pl.DataFrame:
+    """Rows from elsewhere as a polars DataFrame; their values and types stay as they are.
+
+    ``data`` may be a polars DataFrame or LazyFrame (which is collected), a pandas DataFrame (its
+    NaN become null, its index is left out), an Arrow table or whatever offers Arrow's stream, a
+    dictionary {column: values}, a structured NumPy array, or a path. Raises ``SchemaError`` for
+    anything else, columns without a text for a name, columns of unequal length, and a file that
+    cannot be read.
+    """
+    try:
+        return _frame(data)
+    except SchemaError:
+        raise
+    except (pl.exceptions.PolarsError, ValueError, TypeError, OSError, OverflowError) as error:
+        where = str(data) if isinstance(data, str | Path) else f"The {type(data).__name__}"
+        raise SchemaError(f"{where} cannot be read as a table: {error}.") from error
+
+
+def _frame(data: Any) -> pl.DataFrame:
+    if isinstance(data, pl.DataFrame):
+        return data
+    if isinstance(data, pl.LazyFrame):
+        return data.collect()
+    if isinstance(data, str | Path):
+        return _file(Path(data))
+    if isinstance(data, np.ndarray):
+        if data.dtype.names is None:
+            raise SchemaError(
+                f"An array of shape {data.shape} has no names of columns: give a dictionary, "
+                "{name: column}."
+            )
+        return pl.DataFrame({name: data[name] for name in data.dtype.names})
+    if isinstance(data, Mapping):
+        return _columns(data)
+    if type(data).__module__.partition(".")[0] == "pandas":
+        return _pandas(data)
+    if hasattr(data, "__arrow_c_stream__"):
+        return pl.DataFrame(data)
+    raise SchemaError(f"A {type(data).__name__} is no table: give {KNOWN}.")
+
+
+def _file(path: Path) -> pl.DataFrame:
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise SchemaError(f"{path}: files of the kind {path.suffix!r} are not read; give {KNOWN}.")
+    if not path.is_file():
+        raise SchemaError(f"{path} is no file.")
+    return reader(path)
+
+
+def _columns(data: Mapping[Any, Any]) -> pl.DataFrame:
+    for name in data:
+        if not isinstance(name, str):
+            raise SchemaError(f"Column {name!r}: a column's name is a text.")
+    columns = [_series(name, values) for name, values in data.items()]
+    for column in columns[1:]:
+        if len(column) != len(columns[0]):
+            raise SchemaError(
+                f"Column {column.name!r} has {len(column)} rows, column {columns[0].name!r} has "
+                f"{len(columns[0])}."
+            )
+    return pl.DataFrame(columns)
+
+
+def _series(name: str, values: Any) -> pl.Series:
+    if hasattr(values, "detach"):  # a tensor
+        values = values.detach().cpu().numpy()
+    try:
+        return pl.Series(name, values)
+    except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
+        raise SchemaError(f"Column {name!r} could not be read as one column: {error}") from error
+
+
+def _pandas(data: Any) -> pl.DataFrame:
+    """A pandas DataFrame by its own columns, so that pyarrow is not needed."""
+    if not hasattr(data, "columns"):
+        raise SchemaError(f"A pandas {type(data).__name__} is no table: give a DataFrame.")
+    try:
+        return pl.from_pandas(data)
+    except ModuleNotFoundError:  # pyarrow, which polars wants for some types
+        missing = data.isna()
+        return _columns({
+            name: [None if gap else value
+                   for value, gap in zip(data[name].tolist(), missing[name].tolist(), strict=True)]
+            for name in data.columns
+        })  # fmt: skip
