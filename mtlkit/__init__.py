@@ -45,6 +45,7 @@ _HOME = {
     "SharedBottom": "models",
     "SingleTask": "models",
     "Trees": "models",
+    "wrap": "models",
     "Curriculum": "balance",
     "EqualWeights": "balance",
     "FixedWeights": "balance",
@@ -88,6 +89,8 @@ if TYPE_CHECKING:
         MultiTaskModel,
         SharedBottom,
         SingleTask,
+        Trees,
+        wrap,
     )
     from mtlkit.schema import (
         Categorical,

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mtlkit.data.batch import Batch
 from mtlkit.losses.poisson import log_poisson_tail, poisson_loss
-from mtlkit.schema import Schema, Task
+from mtlkit.schema import Schema, SchemaError, Task
 
 _SERIES_TERMS = 32
 
@@ -48,7 +48,8 @@ def row_losses(schema: Schema, logits: Mapping[str, Tensor], batch: Batch) -> Te
 
     All are 0 or more. An unobserved row passes no gradient. Losses are computed in float32 at
     least, whatever precision the logits have. ``logits`` needs every task of ``schema`` ((batch,),
-    or (batch, classes) for multiclass); a missing one raises ``KeyError``.
+    or (batch, classes) for multiclass); a missing one raises ``KeyError``, one of other dimensions
+    ``SchemaError``.
     """
     losses: list[Tensor] = [torch.empty(0)] * schema.num_tasks
     for columns, rows in _by_kind(schema, logits, batch):
@@ -65,10 +66,12 @@ def _by_kind(
         columns = [i for i, task in enumerate(schema.tasks) if task.kind == kind]
         if kind == "multiclass":
             for i in columns:
-                rows = _multiclass(_logits(logits, schema.tasks[i]), batch, i)
+                rows = _multiclass(_logits(logits, schema.tasks[i], batch), batch, i)
                 yield [i], rows.unsqueeze(1)
             continue
-        z = torch.stack([_logits(logits, schema.tasks[i]) for i in columns], dim=1)  # (batch, k)
+        z = torch.stack(
+            [_logits(logits, schema.tasks[i], batch) for i in columns], dim=1
+        )  # (batch, k)
         labels, observed = _columns(batch.labels, columns), _columns(batch.observed, columns)
         z = torch.where(observed, _full_precision(z), 0.0)  # an unobserved row passes no gradient
         labels = labels.to(z.dtype)
@@ -91,14 +94,26 @@ def masked_mean(rows: Tensor, observed: Tensor) -> Tensor:
     return torch.where(observed, rows, 0.0).sum(0) / observed.sum(0).clamp(min=1)
 
 
-def _logits(logits: Mapping[str, Tensor], task: Task) -> Tensor:
+def _logits(logits: Mapping[str, Tensor], task: Task, batch: Batch) -> Tensor:
+    if not isinstance(logits, Mapping):
+        raise SchemaError(
+            f"The model returned a {type(logits).__name__}; forward must return {{task: logits}}, "
+            f"here with an entry for task {task.name!r} (mtlkit.wrap takes one tensor, too)."
+        )
     try:
-        return logits[task.name]
+        z = logits[task.name]
     except KeyError:
         raise KeyError(
             f"The model returned no logits for task {task.name!r}; it returned "
             f"{', '.join(logits) or 'nothing'}."
         ) from None
+    if z.dim() != (1 if task.outputs == 1 else 2):
+        wanted = "(batch,)" if task.outputs == 1 else f"(batch, {task.outputs})"
+        raise SchemaError(
+            f"The model returned logits of shape {tuple(z.shape)} for task {task.name!r}; they "
+            f"must have the shape {wanted}, here with {batch.rows} rows."
+        )
+    return z
 
 
 def _full_precision(z: Tensor) -> Tensor:

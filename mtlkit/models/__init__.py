@@ -10,5 +10,8 @@ from mtlkit.models.base import MultiTaskModel
 from mtlkit.models.link import *  # noqa: F403
 from mtlkit.models.share import *  # noqa: F403
 from mtlkit.models.trees import Trees
+from mtlkit.models.wrap import wrap
 
-__all__ = ["MultiTaskModel", "Trees", *adapt.__all__, *link.__all__, *share.__all__]  # noqa: PLE0604
+__all__ = [  # noqa: PLE0604
+    "MultiTaskModel", "Trees", "wrap", *adapt.__all__, *link.__all__, *share.__all__,
+]  # fmt: skip

@@ -94,12 +94,12 @@ class MultiTaskModel(nn.Module):
         return {task.name: natural_units(task, logits[task.name]) for task in self.schema.tasks}
 
     def task_modules(self, name: str) -> list[nn.Module]:
-        """Modules that serve task ``name`` alone; an unknown task raises ``SchemaError``."""
-        if not hasattr(self, "towers"):
-            raise NotImplementedError(
-                f"{type(self).__name__} must set self.towers or define task_modules(name)."
-            )
-        return [self.towers.of(name)]
+        """Modules that serve task ``name`` alone; an unknown task raises ``SchemaError``.
+
+        Here the task's tower, or none where the model has no ``towers``: then all is shared.
+        """
+        self.schema.task_index(name)
+        return [self.towers.of(name)] if hasattr(self, "towers") else []
 
     def scenario_modules(self, name: str) -> list[nn.Module]:
         """Modules that serve scenario ``name`` alone; an unknown one raises ``SchemaError``."""

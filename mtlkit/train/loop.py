@@ -15,6 +15,7 @@ from mtlkit.data.agreement import require_inputs, require_tasks
 from mtlkit.data.table import Table
 from mtlkit.models.base import MultiTaskModel
 from mtlkit.models.trees import Trees
+from mtlkit.models.wrap import unwrapped
 from mtlkit.schema import SchemaError
 from mtlkit.train.checkpoint import FALL
 from mtlkit.train.device import autocast, choose_device, choose_precision, place
@@ -102,6 +103,7 @@ def fit(
     ``SchemaError`` or ``ValueError`` for a table or option that does not fit, and
     ``CheckpointError`` for the checkpoint of another run.
     """
+    forward, model = unwrapped(model)  # two only where torch.compile made something of the model
     _check(model, train, validation, epochs=epochs, batch_size=batch_size, clip_norm=clip_norm)
     if isinstance(model, Trees):
         if checkpoint is not None:
@@ -151,7 +153,7 @@ def fit(
                 second_look.before_step()
                 if gradient_step is None:
                     with forward_block():
-                        logits = model(batch)  # 2. forward: {task: (batch,)}
+                        logits = forward(batch)  # 2. forward: {task: (batch,)}
                     losses = model.losses(logits, batch)  # 3. task losses: (task,)
                     weights = balancer.weights(losses.detach())
                     total = (weights * losses).sum()  # 4. combine
