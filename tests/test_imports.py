@@ -1,6 +1,7 @@
 """The rooms of the house: nothing in a lower one knows an upper one (see docs/decisions.md)."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,16 @@ def test_no_room_imports_one_above_it():
             continue
         for other in imported_rooms(path):
             assert FLOOR_OF[other] <= FLOOR_OF[room], f"{path} imports mtlkit.{other}"
+
+
+def test_no_name_that_is_loaded_when_first_used_is_also_a_file():
+    # whoever imports that file first would get the module in place of the name
+    lazy = [p for p in PACKAGE.rglob("__init__.py") if "_HOME" in p.read_text(encoding="utf-8")]
+    assert len(lazy) >= 3
+    for path in lazy:
+        names = importlib.import_module(module_of(path))._HOME
+        files = {p.stem for p in path.parent.glob("*.py")} | {p.name for p in path.parent.iterdir()}
+        assert not files & set(names), path
 
 
 def module_of(path: Path) -> str:

@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from mtlkit.comparison.search import RateSearch, search_rate
     from mtlkit.comparison.shops import AcrossShops, across_shops
     from mtlkit.comparison.table import Comparison
-    from mtlkit.comparison.tune import Tuned, tune
+    from mtlkit.comparison.tuning import Tuned, tune
 
 _HOME = {
     "AcrossShops": "shops",
     "Comparison": "table",
     "Interval": "interval",
     "RateSearch": "search",
-    "Tuned": "tune",
+    "Tuned": "tuning",
     "across_shops": "shops",
     "compare": "runs",
     "paired_interval": "interval",
     "search_rate": "search",
-    "tune": "tune",
+    "tune": "tuning",
     "verdict": "interval",
 }
 
