@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import polars as pl
 
 from mtlkit.schema import SchemaError
 
-READERS = {
+READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
     ".parquet": pl.read_parquet, ".csv": pl.read_csv, ".ipc": pl.read_ipc, ".arrow": pl.read_ipc,
     ".feather": pl.read_ipc, ".ndjson": pl.read_ndjson,
 }  # fmt: skip

@@ -68,7 +68,8 @@ def wrap(
     if not isinstance(module, nn.Module):
         raise SchemaError(f"wrap needs a torch.nn.Module, not a {type(module).__name__}.")
     wrapped = WrappedModule(module, schema, heads or {})
-    inside, seen = {id(p) for p in module.parameters()}, {}
+    inside = {id(p) for p in module.parameters()}
+    seen: dict[int, str] = {}
     for name, modules in wrapped.heads.items():
         schema.task_index(name)
         for parameter in (p for own in modules for p in own.parameters()):
