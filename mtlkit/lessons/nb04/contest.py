@@ -18,7 +18,7 @@ from mtlkit.models import AITM, DBMTL, ESCM2, ESM2, ESMM, SharedBottom, SingleTa
 from mtlkit.shop.oracle import best_predictions
 
 USES = (
-    "biased with a wish list", "SharedBottom", "SingleTask", "ESMM", "ESCM2", "ESM2",
+    "biased", "SharedBottom", "SingleTask", "ESMM", "ESCM2", "ESM2",
     "AITM", "DBMTL", "curriculum", "fixed",
 )  # fmt: skip
 CHAIN = ("click", "cart", "purchase")
@@ -30,7 +30,7 @@ SHAPES = {
 }
 RATES = {"line": (0.02, 0.04, 0.08, 0.16), "hidden layer": (0.005, 0.01, 0.02, 0.04)}
 CLIPS = (0.02, 0.1)  # of ESCM2, which gets the two middle rates
-LEAVES = (4, 8, 15, 31)
+LEAVES = (4, 6, 8, 15)
 WEIGHTED = ("ESCM2-IPW", "ESCM2-DR", "ESCM2-DR, label")
 LINE = ("separate", "naive", "ESMM", *WEIGHTED)
 BENT = ("separate", "naive", "ESMM", "ESCM2-IPW")  # at the middle dial with the relatives, too
@@ -104,7 +104,7 @@ def network(seed, kind, schema, shape, **options):
 
 def grown(seed, schema, leaves):
     """Trees with so many leaves each."""
-    return Trees(schema, learning_rate=0.1, leaves=leaves, rounds=300)
+    return Trees(schema, learning_rate=0.1, leaves=leaves, rounds=500)
 
 
 def trials(schema, shape, epochs):
