@@ -2,7 +2,7 @@
 # title: Link the tasks
 # question: What if one outcome needs another first?
 # read: 20
-# run: 2
+# run: 1
 # needs: [01, 02, 03]
 # cut:
 # - "\"A network that can bend\" (6 minutes); show its table only."
