@@ -112,6 +112,8 @@ def test_the_weights_lower_the_error_in_two_of_five_places_and_few_shops_show_it
     assert clear == {("line", 2.0), ("hidden layer", 1.0)}
     assert all(-0.7 < gaps[place].headline.mean < -0.4 for place in clear)
     assert all(gap.better_on <= 2 for gap in gaps.values())
+    esmm = stored.difference("ESMM", "naive", shape="line", dial=2.0, **ERROR)
+    assert esmm.better_on == 4 and esmm.headline.mean < gaps["line", 2.0].headline.mean
 
 
 def test_what_the_doubly_robust_head_guesses_adds_nothing_that_is_seen(stored):
