@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from mtlkit import Curriculum, FixedWeights, Market, Split, compare, evaluate, metrics, predict
-from mtlkit.comparison.tune import tune
+from mtlkit.comparison import tune
 from mtlkit.data.splits import split_time
 from mtlkit.models import AITM, DBMTL, ESCM2, ESM2, ESMM, SharedBottom, SingleTask, Trees
 from mtlkit.shop.oracle import best_predictions
