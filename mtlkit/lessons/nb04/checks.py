@@ -73,6 +73,13 @@ def wrong_sign(a, b, clicked, bought):
     return 2 * click - esmm(a, b, clicked, bought)
 
 
+def detached_click(a, b, clicked, bought):
+    """Lets no gradient of the joint loss reach the click."""
+    log_p = F.logsigmoid(a.detach()) + F.logsigmoid(b)
+    loss = -torch.where(bought == 1, log_p, log1mexp(log_p)).mean()
+    return F.binary_cross_entropy_with_logits(a, clicked) + loss
+
+
 def slow_esmm(a, b, clicked, bought):
     """Row by row with plain chances in double precision."""
     rows = []
@@ -107,6 +114,7 @@ def _log(rows, seed):
         (no_complement, "not bought"),
         (clamped, "stay in the logs"),
         (wrong_sign, "minus"),
+        (detached_click, "news about the click"),
     ],
     praise="Both losses look at all rows, and no logit is too large or too small for them.",
 )
@@ -133,6 +141,16 @@ def loss_in_logs(answer):
             require(not same, sentence)
         require_close(
             found, wanted, f"On {rows} rows the loss should be {{wanted}}, yours is {{found}}.",
+        )  # fmt: skip
+        a = log[0].clone().requires_grad_()
+        sent, whole = (
+            torch.autograd.grad(loss(a, *log[1:]), a, allow_unused=True)[0]
+            for loss in (answer, esmm)
+        )
+        require_close(
+            torch.zeros_like(a) if sent is None else sent, whole,
+            "A gradient is missing at a: both losses move the click, for a purchase is also news "
+            "about the click. Detach nothing here.",
         )  # fmt: skip
     for a, b, clicked, bought in ((-80.0, -80.0, 1.0, 1.0), (20.0, 20.0, 1.0, 0.0)):
         z = torch.tensor([[a], [b]], requires_grad=True)
@@ -308,6 +326,16 @@ def anything_useful(columns, label, limit=0.99):
     return giveaway(columns, label, 0.6)
 
 
+def correlated(columns, label, limit=0.99):
+    """Takes correlation for order."""
+    return [n for n, v in columns.items() if abs(np.corrcoef(v, label)[0, 1]) >= 0.9]
+
+
+def own_limit(columns, label, limit=0.99):
+    """Forgets the limit that it is given."""
+    return giveaway(columns, label)
+
+
 @checker(
     "4.3",
     solution=giveaway,
@@ -317,6 +345,8 @@ def anything_useful(columns, label, limit=0.99):
         (one_way_round, "sign turned"),
         (only_the_best, "honest log"),
         (anything_useful, "merely helps"),
+        (correlated, "order, not the values"),
+        (own_limit, "`limit`"),
     ],
     praise="Run it on every new log, before you train.",
 )
@@ -324,12 +354,16 @@ def leaking_column(answer):
     random = np.random.default_rng(4)
     label = (random.random(400) < 0.2).astype(float)
     honest = {"price": random.normal(size=400), "visits": random.normal(size=400) + 1.2 * label}
+    slip = label.copy()  # a copy with slips: its AUC is about 0.97
+    slip[np.flatnonzero(label == 1)[:2]] = 0
+    slip[np.flatnonzero(label == 0)[:8]] = 1
     cases: tuple[tuple[dict[str, Any], list[str], str | None], ...] = (
-        ({"coupon": 3 + 7 * label * (1 + random.random(400))}, ["coupon"],
+        ({"coupon": 3 + 7 * label * np.exp(3 * random.normal(size=400))}, ["coupon"],
          "You miss a copy of the label on another scale: compare the order, not the values."),
         ({"refund": -label - 0.1 * random.random(400)}, ["refund"],
          "You miss a copy with its sign turned: an AUC of 0 is as telling as one of 1."),
         ({}, [], None),
+        ({"slip": slip}, [], None),
         ({"paid": label.copy(), "left": 1 - label}, ["left", "paid"],
          "There may be more than one leaking column; return all their names."),
     )  # fmt: skip
@@ -345,3 +379,7 @@ def leaking_column(answer):
                 else f"You accuse {accused[0]!r} in an honest log: if nothing leaks, return []."
             )
         require(sorted(found) == wanted, sentence or "Return [] if nothing leaks.")
+    require(
+        list(answer({"slip": slip}, label.copy(), 0.9)) == ["slip"],
+        "With limit=0.9 a column of AUC 0.97 must be named, too: compare with `limit`.",
+    )
