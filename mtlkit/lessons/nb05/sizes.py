@@ -8,3 +8,14 @@ SIZES = {
     "tries": (2, 4),
     "seeds": (2, 5),
 }
+
+CONTEST_SIZES = {
+    "log": (40_000, 340_000),
+    "rows": (4_000, 24_000),
+    "validation_rows": (3_000, 8_000),
+    "epochs": (1, 5),
+    "watched": (5, 50),
+    "seeds": (2, 5),
+    "search_seeds": (2, 3),
+    "rounds": (40, 400),
+}
