@@ -17,5 +17,5 @@ CONTEST_SIZES = {
     "watched": (5, 50),
     "seeds": (2, 5),
     "search_seeds": (2, 3),
-    "rounds": (40, 400),
+    "rounds": (40, 600),
 }
