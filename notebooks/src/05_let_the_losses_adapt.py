@@ -612,8 +612,9 @@ quiz("5.exit")
 # others. A slip can look like an improvement.
 #
 # An earlier version of this contest had one shop and learning rates that were not tuned alike. There
-# most rules beat the dice on the four tasks; on five shops, tuned alike, none does on more than 3.
-# Let the room change `MTLKIT_SHOP` and look at the live table: the stored tables show what stays.
+# most rules beat the dice on the four tasks; on five shops, tuned alike, no rule that watches training
+# does on more than 3 (the schedule on 4). Let the room change `SHOP` and look at the live table: the
+# stored tables show what stays.
 #
 # If someone objects that the constant's knob was well chosen: it was. Its family, powers of the
 # label counts, is prior knowledge; let them replace it by four random draws as in notebook 03.

@@ -117,6 +117,7 @@ def test_where_a_rule_beats_the_tuned_constant_it_is_the_same_shop_and_a_constan
 def test_no_rule_that_watches_training_beats_the_dice_on_more_than_three_shops(contest):
     gaps = contest.against("random weights", **TOGETHER)
     assert max(gaps[name].better_on for name in WATCHING) == 3
+    assert gaps["schedule"].better_on == 4
     for name in ("DWA", "STCH"):
         assert contest.difference(name, "random weights", task="click").better_on <= 1
 
