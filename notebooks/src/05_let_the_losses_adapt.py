@@ -308,7 +308,7 @@ record("live", lived)
 display(lived.with_columns(pl.selectors.float().round(3)))
 
 # %% [markdown]
-# AUC, and `r2_log` for dwell. One shop is no verdict; that comes at the end.
+# AUC, and `r2_log` for dwell. One shop is no verdict.
 #
 # ## One forgotten division
 #
@@ -571,28 +571,28 @@ display(places.with_columns(pl.selectors.float().round(3)))
 #
 # **All four tasks.** No rule that watches training beats the tuned constant, 1 / base loss or 1 /
 # gradient norm on more than one of five shops, nor the dice on more than 3. (Where one beats the tuned
-# constant, it is always the same shop, and there 1 / base loss beats it too.) Xin and others (2022)
+# constant, it is the same shop, and there 1 / base loss beats it too.) Xin and others (2022)
 # saw no gain over tuned constants either. The schedule beats these constants on 2. It was told to fade
 # all tasks but click, which also leaves more to the prior on rows; we have not parted the two.
 #
-# **Click alone.** Weights matter: equal weights lose to the tuned constant on 5 of 5 shops; DWA and STCH
-# land near them. UW, IMTL-L and GLS **land near 1 / base loss**. The tuned constant makes return quiet,
-# and pays with it.
+# **Click alone.** Equal weights lose to the tuned constant on 5 of 5 shops; DWA and STCH land near them.
+# UW, IMTL-L and GLS **land near 1 / base loss**. The tuned constant makes return quiet, and pays.
 #
-# GradNorm costs a short backward pass a task; FAMO looks at each batch twice.
+# GradNorm adds a short backward pass a task; FAMO reads each batch twice.
 #
 # ### On Monday
 #
 # Standardise. Train trees and separate networks first: on click, trees lead the tuned constant by
-# 0.016, on 5 of 5 shops, and other shared networks by more. For one network, try two rates with a few
-# constants. Let a rule set the weights where you cannot standardise.
+# 0.016, on 5 of 5 shops, and other shared networks by more. For one network, try rates, then a few
+# constants: in the search, the rate moved the score more than the rule, on every shop. Let a rule set
+# the weights where you cannot standardise.
 
 # %% [markdown] tags=["exit"]
 # ## Take-aways
 #
 # - UW, IMTL-L and GLS lead to weights near 1 / loss. That undoes units; a constant can do it too.
 # - DWA is hardly more than equal weighting.
-# - With equal trials, learning rates included, no rule that watches training clearly beat a constant.
+# - With equal trials, no rule that watches training clearly beat a constant.
 # - A flipped sign in a balancer hides from every score. Test it on a case whose answer you know.
 
 # %% tags=["quiz"]

@@ -128,6 +128,21 @@ def test_equal_weights_and_the_dice_are_level(contest):
     assert gap.better_on + gap.worse_on <= 1
 
 
+@pytest.mark.parametrize("shop", range(5))
+def test_in_the_search_the_rate_moves_the_score_more_than_the_rule(contest, shop):
+    table = contest.table("chosen").filter(shop=shop).to_dicts()
+    trials = {
+        row["candidate"]: [row[f"trial {number}"] for number in range(1, 5)]
+        for row in table
+        if row["candidate"] not in ("separate", "trees")
+    }
+    rates_alone = [row["candidate"] for row in table if row["knob"] is None]
+    by_rate = [max(trials[n]) - min(trials[n]) for n in rates_alone if n in trials]
+    best = [max(scores) for scores in trials.values()]
+    assert len(by_rate) == 6
+    assert sum(by_rate) / 6 > 1.2 * (max(best) - min(best))
+
+
 def test_the_search_fades_the_schedule_on_every_shop(contest):
     assert contest.table("chosen").filter(candidate="schedule")["knob"].to_list() == [0.5] * 5
 
