@@ -1,10 +1,15 @@
-"""What notebook 05 says about weights that adapt, tested on the results of a full run."""
+"""What notebook 05 says about weights that adapt, on a full run and on five shops."""
 
 import pytest
 
+from mtlkit.course import evidence
+
 pytestmark = [pytest.mark.notebook, pytest.mark.slow]
 
-ADAPTIVE = ("UW", "IMTL-L", "GLS", "DWA", "GradNorm", "FAMO", "STCH", "schedule")
+WATCHING = ("UW", "IMTL-L", "GLS", "DWA", "GradNorm", "FAMO", "STCH")
+CONSTANTS = ("tuned constant", "1 / base loss", "1 / gradient norm", "equal")
+SHARED = (*WATCHING, "schedule", *CONSTANTS, "random weights")
+TOGETHER = {"task": "all", "metric": "explained", "sign": 1}
 
 
 @pytest.fixture(scope="module")
@@ -13,8 +18,8 @@ def found(recorded):
 
 
 @pytest.fixture(scope="module")
-def contest(found):
-    return {(row["base"], row["measure"], row["method"]): row for row in found["contest"]}
+def contest():
+    return evidence("05")
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +43,13 @@ def test_tasks_with_few_labels_are_learned_by_heart_and_the_weight_of_return_ris
     assert rows["return"]["loss on validation rows"] > 4 * rows["return"]["loss"]
     assert rows["return"]["weight"] > 1.5
     assert moved["UW"]["return"] > 1.5
+    assert moved["GLS"]["return"] > 1.5
+
+
+def test_a_falling_rate_and_a_prior_on_rows_hold_the_learning_by_heart_back(found, moved):
+    rows = {row["task"]: row for row in found["weights of UW at rest"]}
+    assert moved["UW"]["return"] < 0.8 * rows["return"]["weight"]
+    assert moved["UW"]["click"] == pytest.approx(rows["click"]["weight"], rel=0.15)
 
 
 def test_famo_does_the_opposite_of_uncertainty_weighting_with_return(found, moved):
@@ -48,69 +60,11 @@ def test_famo_does_the_opposite_of_uncertainty_weighting_with_return(found, move
     assert max(falls, key=falls.get) == "click" and min(falls, key=falls.get) == "return"
 
 
-def test_the_package_finds_the_weights_that_the_loop_by_hand_finds(found, moved):
-    for row in found["weights of UW at rest"]:
-        assert moved["UW"][row["task"]] == pytest.approx(row["weight"], rel=0.15)
-
-
 def test_dwa_stays_near_one_though_a_loss_falls_fast_and_the_dice_even_out(found, moved):
     assert moved["DWA"]["farthest from 1"] < 0.15
     assert found["DWA and the dice"]["least r"] < 0.85
     assert found["DWA and the dice"]["farthest"] > 0.5
     assert moved["RLW"]["farthest from 1"] < 0.6
-
-
-def test_everybody_had_four_trials(found):
-    assert len(found["search"]) == 13
-    for row in found["search"]:
-        assert all(isinstance(row[f"trial {number}"], float) for number in range(1, 5))
-
-
-@pytest.mark.parametrize("base", ["tuned constant", "1 / base loss"])
-def test_no_rule_that_adapts_beats_a_constant_on_the_four_tasks_together(contest, base):
-    for method in (*ADAPTIVE, "random weights", "equal"):
-        row = contest[base, "score", method]
-        assert row["together"] != "better", row
-        assert row["difference"] < 0.015, row
-
-
-def test_on_click_the_tuned_constant_leads_and_on_return_it_pays(contest):
-    for method in (*ADAPTIVE, "random weights", "equal", "1 / base loss"):
-        assert contest["tuned constant", "click", method]["difference"] < -0.004, method
-    for method in ("UW", "GLS", "1 / base loss"):
-        assert contest["tuned constant", "return", method]["from"] > 0, method
-
-
-@pytest.mark.parametrize("method", ["UW", "IMTL-L", "GLS"])
-@pytest.mark.parametrize("measure", ["click", "return"])
-def test_what_divides_by_the_loss_lands_where_one_over_the_base_loss_lands(
-    contest, method, measure
-):
-    row = contest["1 / base loss", measure, method]
-    assert abs(row["difference"]) < 0.03
-    assert row["together"] != "better"
-
-
-def test_equal_weights_lose_click_to_the_tuned_constant(contest):
-    row = contest["tuned constant", "click", "equal"]
-    assert row["to"] < 0
-    assert -0.08 < row["difference"] < -0.01
-
-
-def test_most_rules_beat_the_dice_on_the_four_tasks_together(contest):
-    told = [contest["random weights", "score", method]["verdict"] for method in ADAPTIVE]
-    assert told.count("better") > len(ADAPTIVE) / 2
-    assert "worse" not in told
-
-
-def test_on_click_uncertainty_weighting_beats_the_dice_and_dwa_and_stch_do_not(contest):
-    assert contest["random weights", "click", "UW"]["from"] > 0
-    for method in ("DWA", "STCH"):
-        assert contest["random weights", "click", method]["verdict"] == "no difference seen"
-
-
-def test_the_tuned_constant_keeps_up_with_single_task_networks_on_click(contest):
-    assert abs(contest["tuned constant", "click", "single task"]["difference"]) < 0.02
 
 
 def test_in_seconds_gls_saves_click_and_a_constant_does_too(found):
@@ -120,19 +74,120 @@ def test_in_seconds_gls_saves_click_and_a_constant_does_too(found):
         assert rows[name]["click AUC"] > rows["equal"]["click AUC"] + 0.04
         assert rows[name]["dwell R²"] < rows["equal"]["dwell R²"] - 0.02
     assert abs(rows["UW, speed 0.03"]["difference"]) < 0.03
-    assert rows["UW, speed 0.3"]["difference"] < rows["GLS"]["difference"]
-    assert abs(found["GLS against a constant, dwell in seconds"]["mean"]) < 0.015
+    fast = rows["UW, speed 0.3"]["difference"]
+    assert rows["GLS"]["difference"] / 2 < fast < rows["GLS"]["difference"]
+    against = found["GLS against a constant, dwell in seconds"]
+    assert against["high"] < 0.005 and against["mean"] > -0.015
 
 
 def test_the_score_does_not_fall_when_gradnorm_has_a_slip(found):
     assert found["GradNorm with a slip"]["high"] > 0
 
 
-def test_famo_looks_at_a_batch_twice_and_nobody_reaches_the_best_possible(found):
-    rows = {row["candidate"]: row for row in found["overview"]}
-    assert rows["FAMO"]["forward"] == 2
-    assert {row["backward"] for name, row in rows.items() if name != "best possible"} == {1}
-    best = rows.pop("best possible")
-    for row in rows.values():
-        assert row["click"] < best["click"] - 0.03
-    assert rows["single task"]["parameters"] > 3 * rows["equal"]["parameters"]
+def test_everybody_had_four_trials_and_the_table_is_the_stored_one(found, contest):
+    stored = contest.table("chosen").filter(shop=0)
+    assert len(found["search"]) == len(contest.candidates) == 17
+    for row, told in zip(stored.to_dicts(), found["search"], strict=True):
+        numbers = [row[f"trial {number}"] for number in range(1, 5)]
+        assert all(isinstance(number, float) for number in numbers)
+        assert told["candidate"] == row["candidate"] and told["rate"] == row["rate"]
+
+
+def test_the_contest_stands_on_five_shops_and_five_starts(contest):
+    assert len(contest.shops) == 5 and len(contest.seeds) == 5
+
+
+@pytest.mark.parametrize("base", ["tuned constant", "1 / base loss", "1 / gradient norm"])
+def test_no_rule_that_watches_training_beats_a_constant_on_more_than_one_shop(contest, base):
+    gaps = contest.against(base, **TOGETHER)
+    assert all(gaps[name].better_on <= 1 for name in WATCHING)
+    assert gaps["schedule"].better_on == 2 and gaps["schedule"].worse_on == 0
+
+
+def test_where_a_rule_beats_the_tuned_constant_it_is_the_same_shop_and_a_constant_does_too(contest):
+    gaps = contest.against("tuned constant", **TOGETHER)
+    where = {
+        name: {shop for shop, word in gaps[name].verdicts.items() if word == "better"}
+        for name in (*WATCHING, "1 / base loss")
+    }
+    assert set().union(*where.values()) == where["1 / base loss"]
+    assert len(where["1 / base loss"]) == 1
+
+
+def test_no_rule_that_watches_training_beats_the_dice_on_more_than_three_shops(contest):
+    gaps = contest.against("random weights", **TOGETHER)
+    assert max(gaps[name].better_on for name in WATCHING) == 3
+    assert gaps["schedule"].better_on == 4
+    for name in ("DWA", "STCH"):
+        assert contest.difference(name, "random weights", task="click").better_on <= 1
+
+
+def test_equal_weights_and_the_dice_are_level(contest):
+    gap = contest.difference("equal", "random weights", **TOGETHER)
+    assert gap.verdict == "no difference seen"
+    assert gap.better_on + gap.worse_on <= 1
+
+
+@pytest.mark.parametrize("shop", range(5))
+def test_in_the_search_the_rate_moves_the_score_more_than_the_rule(contest, shop):
+    table = contest.table("chosen").filter(shop=shop).to_dicts()
+    trials = {
+        row["candidate"]: [row[f"trial {number}"] for number in range(1, 5)]
+        for row in table
+        if row["candidate"] not in ("separate", "trees")
+    }
+    rates_alone = [row["candidate"] for row in table if row["knob"] is None]
+    by_rate = [max(trials[n]) - min(trials[n]) for n in rates_alone if n in trials]
+    best = [max(scores) for scores in trials.values()]
+    assert len(by_rate) == 6
+    assert sum(by_rate) / 6 > 1.2 * (max(best) - min(best))
+
+
+def test_the_search_fades_the_schedule_on_every_shop(contest):
+    assert contest.table("chosen").filter(candidate="schedule")["knob"].to_list() == [0.5] * 5
+
+
+def test_on_click_equal_weights_lose_to_the_tuned_constant_on_every_shop(contest):
+    gaps = contest.against("tuned constant", task="click")
+    assert gaps["equal"].worse_on == 5
+    for name in ("DWA", "STCH"):
+        near = contest.difference(name, "equal", task="click").headline
+        assert abs(near.mean) < 0.01
+
+
+@pytest.mark.parametrize("rule", ["UW", "IMTL-L", "GLS"])
+@pytest.mark.parametrize("task", ["click", "return"])
+def test_what_divides_by_the_loss_lands_where_one_over_the_base_loss_lands(contest, rule, task):
+    gap = contest.difference(rule, "1 / base loss", task=task)
+    assert abs(gap.headline.mean) < 0.006
+    assert gap.verdict == "no difference seen"
+
+
+def test_the_tuned_constant_pays_with_return(contest):
+    gaps = contest.against("tuned constant", task="return")
+    assert all(gaps[name].headline.mean > 0.01 for name in (*WATCHING, "equal", "1 / base loss"))
+
+
+def test_on_click_trees_lead_every_shared_network(contest):
+    for name in SHARED:
+        gap = contest.difference("trees", name, task="click")
+        assert gap.headline.mean > 0.0155 and gap.better_on == 5, name
+    gap = contest.difference("trees", "tuned constant", task="click")
+    assert gap.headline.mean == pytest.approx(0.016, abs=0.0006)
+    assert gap.better_on == 5
+    for name in (*WATCHING, *CONSTANTS, "random weights"):
+        assert contest.difference("separate", name, task="click").headline.mean > 0.005, name
+
+
+def test_the_slipped_gradnorm_is_ahead_on_click_on_every_shop(contest, found):
+    gap = contest.difference("GradNorm, slipped", "GradNorm", task="click")
+    assert gap.better_on == 5
+    assert gap.sentence() in found["the slip on the shops"]
+    whole = contest.difference("GradNorm, slipped", "GradNorm", **TOGETHER)
+    assert whole.better_on == whole.worse_on == 0
+
+
+def test_the_notebook_prints_the_stored_numbers(contest, found):
+    gap = contest.difference("UW", "tuned constant", **TOGETHER)
+    assert gap.sentence() in found["told"]
+    assert len(found["contest"]) == len(found["click and return"]) == 17
