@@ -8,3 +8,10 @@ SIZES = {
     "draws": (2, 12),
     "journey": (3_000, 30_000),
 }
+CONTEST_SIZES = {
+    "rows": (12_000, 60_000),
+    "test_rows": (20_000, 200_000),
+    "epochs": (1, 5),
+    "seeds": (2, 5),
+    "search_seeds": (1, 3),
+}
