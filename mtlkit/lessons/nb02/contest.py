@@ -3,28 +3,26 @@
 Two dials are turned: how related the two tasks are (``task_correlation`` of the shop) and how many
 rows there are to learn from, and so how many purchases. At every point separate networks, which
 each stop at their own best epoch, meet networks that share, at equal weights and at a weight of the
-purchase loss that was chosen; trees stand beside them. Everyone has four trials of rate and, where
-there is one, of a knob.
+purchase loss that was chosen; trees stand beside them.
 """
 
 from functools import partial
 from itertools import product
 
-import numpy as np
 import polars as pl
-import torch
 
 from mtlkit import FixedWeights, Market, MMoE, SharedBottom, SingleTask, Split, Trees, compare
-from mtlkit.comparison import tune
 from mtlkit.data.splits import split_time
 
 USES = ("small", "SharedBottom", "MMoE", "SingleTask", "fixed")
 TASKS = ["click", "purchase"]
+SEARCH_SHOP = 99  # settings are chosen on a shop that is not in the map
 FRESH = 300_000  # the first row of the test log: no training row comes from there
 NETWORK = {"embedding_dim": 32, "hidden": (64, 32), "tower": (16,)}
-RATES = (0.004, 0.008, 0.016, 0.03)
-WEIGHTS = (0.03, 0.1)  # of the purchase loss, beside 1 for the click loss
-FOREST = ((0.03, 4), (0.03, 8), (0.1, 4), (0.1, 8))  # learning rate, leaves
+PRACTICE = {"batch_size": 512, "schedule": "linear", "row_prior": 0.07}
+RATES = (0.002, 0.004, 0.008, 0.016)
+WEIGHTS = (0.03, 0.1, 0.3, 1.0)  # of the purchase loss, beside 1 for the click loss
+LEAVES = (4, 8, 15, 31)
 
 
 def tables(shop, correlation, rows, test_rows):
@@ -43,59 +41,60 @@ def network(seed, kind, schema, **options):
     return kind(schema, **NETWORK, **options)
 
 
-def grown(seed, schema, rate, leaves, rounds):
-    """Boosted trees for each task."""
-    return Trees(schema, learning_rate=rate, leaves=leaves, rounds=rounds)
+def grown(seed, schema, leaves):
+    """Trees with so many leaves each."""
+    return Trees(schema, leaves=leaves)
 
 
-def trials(schema, rounds):
-    """{candidate: {trial: (factory, options of fit)}}: four trials for everyone."""
+def trials(schema):
+    """{candidate: [(what is tried, factory, options of fit)]}: four trials for everyone."""
     apart = partial(SingleTask, own_stop=True)
     kinds = {"separate": apart, "shared": SharedBottom, "MMoE": MMoE}
     build = {name: partial(network, kind=kind, schema=schema) for name, kind in kinds.items()}
-
-    def by_rate(name):
-        return {f"rate {rate:g}": (build[name], {"learning_rate": rate}) for rate in RATES}
-
-    def by_weight(name):
-        return {
-            f"rate {rate:g}, weight {w:g}":
-                (build[name], {"learning_rate": rate, "balancer": FixedWeights({"purchase": w})})
-            for rate in RATES[1:3] for w in WEIGHTS
-        }  # fmt: skip
-
-    found = {"separate": by_rate("separate")}
+    by_rate = [(f"rate {rate:g}", {"learning_rate": rate}) for rate in RATES]
+    by_weight = [
+        (f"weight {w:g}", {"learning_rate": 0.008, "balancer": FixedWeights({"purchase": w})})
+        for w in WEIGHTS
+    ]
+    found = {"separate": [(what, build["separate"], options) for what, options in by_rate]}
     for name in ("shared", "MMoE"):
-        found[f"{name}, equal weights"] = by_rate(name)
-        found[f"{name}, chosen weight"] = by_weight(name)
-    forest = {
-        f"rate {rate:g}, {leaves} leaves":
-            (partial(grown, schema=schema, rate=rate, leaves=leaves, rounds=rounds), {})
-        for rate, leaves in FOREST
-    }  # fmt: skip
-    return found | {"trees": forest}
+        found[f"{name}, equal weights"] = [(what, build[name], o) for what, o in by_rate]
+        found[f"{name}, chosen weight"] = [(what, build[name], o) for what, o in by_weight]
+    leaves = [(f"{n} leaves", partial(grown, schema=schema, leaves=n), {}) for n in LEAVES]
+    return found | {"trees": leaves}
 
 
-def mean_auc(metrics):
-    """The mean AUC of both tasks."""
-    return float(np.mean([metrics[task]["auc"] for task in TASKS]))
-
-
-def options(size):
-    """What all trainings have in common: as practised."""
-    return {"epochs": size.epochs, "batch_size": size.batch_size}
-
-
-def choose(shop, size, store):
-    """Everyone's best trial in the middle of this shop's map, by the mean AUC on validation days.
-
-    The choice is used at every point of the map.
-    """
-    _, split = tables(shop, *size.middle, size.test_rows)
-    return tune(
-        trials(split.train.schema, size.rounds), split, score=mean_auc, store=store,
-        seeds=range(100, 100 + size.search_seeds), fit_options=options(size),
+def run(split, candidates, seeds, size, store):
+    """A comparison of {name: (factory, options)}: networks of as many steps, read on test rows."""
+    return compare(
+        {name: factory for name, (factory, _) in candidates.items()}, split, seeds=seeds,
+        on="test", by_scenario=False, progress=False, store=store,
+        fit_options=PRACTICE | {"epochs": size.map_epochs},
+        fit_options_for={name: options for name, (_, options) in candidates.items()},
     )  # fmt: skip
+
+
+def choose(size, store):
+    """The best trial of every candidate by the mean AUC of both tasks, over several starts.
+
+    They are chosen on one shop that the map does not show, with tasks of medium correlation: its
+    later days are many and none of them is read again.
+    """
+    _, split = tables(SEARCH_SHOP, 0.5, size.map_search_rows, size.map_test_rows)
+    entries = trials(split.train.schema)
+    tried = {
+        f"{name}: {what}": (factory, options)
+        for name, several in entries.items()
+        for what, factory, options in several
+    }
+    found = run(split, tried, range(100, 100 + size.map_search_seeds), size, store).runs
+    means = found.filter(pl.col("metric") == "auc").group_by("candidate").agg(pl.mean("value"))
+    score, rows = dict(means.rows()), []
+    for name, several in entries.items():
+        values = {what: score[f"{name}: {what}"] for what, _, _ in several}
+        numbered = {f"trial {i}": value for i, value in enumerate(values.values(), start=1)}
+        rows.append({"candidate": name, "chosen": max(values, key=values.get), **numbered})
+    return pl.DataFrame(rows)
 
 
 def ladder(schema):
@@ -118,40 +117,27 @@ def ladder(schema):
     }
 
 
-def measure(split, candidates, size, store):
-    """{name: (factory, options)} on test rows; trees are grown once: there is no luck in them."""
-    seeds, found = list(range(size.seeds)), []
-    for forest in (False, True):
-        these = {name: own for name, own in candidates.items() if (name == "trees") == forest}
-        made = compare(
-            {name: factory for name, (factory, _) in these.items()}, split,
-            seeds=seeds[:1] if forest else seeds, on="test", by_scenario=False, progress=False,
-            store=store, fit_options=options(size),
-            fit_options_for={name: own for name, (_, own) in these.items()},
-        )  # fmt: skip
-        kept = made.runs.filter(pl.col("metric").is_in(["auc", "normalized_entropy"]))
-        found.append(kept.select("candidate", "task", "metric", "seed", "value"))
-    often = found[1].drop("seed").join(pl.DataFrame({"seed": seeds}), how="cross")
-    return pl.concat([found[0], often.select(found[0].columns)])
-
-
 def contest(shop, size, store):
     """The map on one shop: {"runs", "chosen", "ceiling"}."""
-    torch.set_num_threads(1)  # quicker for networks as small as these
-    picked, runs, ceiling = choose(shop, size, store), [], []
-    for correlation, rows in product(size.correlations, size.rows):
-        market, split = tables(shop, correlation, rows, size.test_rows)
-        entries = trials(split.train.schema, size.rounds)
-        candidates = {name: several[picked.chosen[name]] for name, several in entries.items()}
-        if (correlation, rows) == size.middle:
+    picked = choose(size, store)
+    names = dict(picked.select("candidate", "chosen").rows())
+    runs, ceiling = [], []
+    for correlation, rows in product(size.map_correlations, size.map_rows):
+        market, split = tables(shop, correlation, rows, size.map_test_rows)
+        candidates = {
+            name: next((f, o) for what, f, o in several if what == names[name])
+            for name, several in trials(split.train.schema).items()
+        }
+        if (correlation, rows) == size.map_ladder:
             candidates |= ladder(split.train.schema)
-        found = measure(split, candidates, size, store)
+        found = run(split, candidates, range(size.map_seeds), size, store)
         place = [pl.lit(correlation).alias("correlation"), pl.lit(rows).alias("rows")]
-        runs.append(found.select(*place, pl.all()))
+        kept = found.runs.filter(pl.col("metric").is_in(["auc", "normalized_entropy"]))
+        runs.append(kept.select(*place, "candidate", "task", "metric", "seed", "value"))
         oracle = market.oracle(split.test, knows="features")
         bought = split.train.label("purchase")[split.train.mask("purchase")].sum()
         ceiling.append({
             "correlation": correlation, "rows": rows, "purchases": int(bought),
             **{task: oracle[task]["auc"] for task in TASKS},
         })  # fmt: skip
-    return {"runs": pl.concat(runs), "chosen": picked.frame(), "ceiling": pl.DataFrame(ceiling)}
+    return {"runs": pl.concat(runs), "chosen": picked, "ceiling": pl.DataFrame(ceiling)}
