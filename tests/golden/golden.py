@@ -74,6 +74,9 @@ def shops() -> dict[str, Market]:
         "tiny": Market("tiny"),
         "small, seed 1": Market("small", seed=1),
         "biased with a wish list": Market("biased", wish_rate=0.2),
+        "aligned": Market("aligned"),
+        "conflicting": Market("conflicting"),
+        "biased": Market("biased"),
         "many scenarios, personal": Market("many_scenarios", exposure="personal"),
     }
 

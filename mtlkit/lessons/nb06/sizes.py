@@ -14,3 +14,12 @@ SIZES = {
     "unit_steps": (100, 2_500),
     "timed": (2, 20),
 }
+
+CONTEST_SIZES = {
+    "rows": (6_000, 60_000),
+    "test_rows": (20_000, 200_000),
+    "epochs": (1, 5),
+    "search_seeds": (1, 3),
+    "seeds": (2, 5),
+    "rounds": (30, 1_000),
+}
