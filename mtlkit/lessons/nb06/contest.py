@@ -117,20 +117,38 @@ def with_score(runs):
     return pl.concat([kept, named.select(kept.columns)])
 
 
-def measure(split, tuned, size, store, options):
-    """The chosen trials on test rows; trees are grown once, for there is no luck in them."""
+def search(split, quiet, size, store, options):
+    """Everyone's best trial on validation days: (factories, options of fit, table).
+
+    Networks are tried from several starts, trees once, for there is no luck in them.
+    """
+    every, parts = trials(split.train, quiet, size.rounds), []
+    for forest, seeds in ((False, size.search_seeds), (True, 1)):
+        tried = {name: own for name, own in every.items() if (name == "trees") == forest}
+        parts.append(tune(
+            tried, split, score=mean_auc, store=store, fit_options=options,
+            seeds=range(100, 100 + seeds),
+        ))  # fmt: skip
+    networks, trees = parts
+    return (
+        networks.factories | trees.factories, networks.fit_options_for | trees.fit_options_for,
+        pl.concat([networks.frame(), trees.frame()]),
+    )  # fmt: skip
+
+
+def measure(split, factories, own, size, store, options):
+    """The chosen trials on test rows; trees are grown once and count for every seed."""
     seeds, found = list(range(size.seeds)), []
-    for forest in (True, False):
-        names = [name for name in tuned.factories if (name == "trees") == forest]
+    for forest in (False, True):
+        names = [name for name in factories if (name == "trees") == forest]
         made = compare(
-            {name: tuned.factories[name] for name in names}, split, on="test",
+            {name: factories[name] for name in names}, split, on="test",
             seeds=seeds[:1] if forest else seeds, by_scenario=False, progress=False, store=store,
-            fit_options=options,
-            fit_options_for={name: tuned.fit_options_for[name] for name in names},
+            fit_options=options, fit_options_for={name: own[name] for name in names},
         )  # fmt: skip
         found.append(with_score(made.runs))
-    often = found[0].drop("seed").join(pl.DataFrame({"seed": seeds}), how="cross")
-    return pl.concat([found[1], often.select(found[1].columns)])
+    often = found[1].drop("seed").join(pl.DataFrame({"seed": seeds}), how="cross")
+    return pl.concat([found[0], often.select(found[0].columns)])
 
 
 def contest(shop, size, store):
@@ -141,13 +159,11 @@ def contest(shop, size, store):
     for place in PLACES:
         market, split = tables(shop, place, size)
         quiet = quieted(split.train, options)
-        tuned = tune(
-            trials(split.train, quiet, size.rounds), split, score=mean_auc, store=store,
-            fit_options=options, seeds=range(100, 100 + size.search_seeds),
-        )  # fmt: skip
+        factories, own, picked = search(split, quiet, size, store, options)
         here = pl.lit(place).alias("place")
-        runs.append(measure(split, tuned, size, store, options).select(here, pl.all()))
-        chosen.append(tuned.frame().select(here, pl.all()))
+        found = measure(split, factories, own, size, store, options)
+        runs.append(found.select(here, pl.all()))
+        chosen.append(picked.select(here, pl.all()))
         rows = share_of_rows(split.train)
         weights += [
             {"place": place, "task": task, "share of rows": rows[task], "1 / norm": weight}
