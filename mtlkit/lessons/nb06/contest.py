@@ -2,9 +2,9 @@
 
 Three places: six tasks whose labels differ a hundredfold in number ("six tasks"), the same on a
 shop whose tasks want different things ("conflicting"), and two rich tasks that agree ("two rich
-tasks"). Everyone tries four settings of rate and, where there is one, of a knob. All train as
-practised, but in batches of 1,024: rules need a backward pass a task, and larger batches halve the
-time.
+tasks"). Everyone tries four settings of rate and, where there is one, of a knob; the conflicting
+shop takes over what was chosen for the first place. All train as practised, but in batches of
+1,024: rules need a backward pass a task, and larger batches halve the time.
 """
 
 from functools import partial
@@ -117,12 +117,12 @@ def with_score(runs):
     return pl.concat([kept, named.select(kept.columns)])
 
 
-def search(split, quiet, size, store, options):
-    """Everyone's best trial on validation days: (factories, options of fit, table).
+def search(split, every, size, store, options):
+    """Everyone's best trial on validation days: ({candidate: trial}, table).
 
     Networks are tried from several starts, trees once, for there is no luck in them.
     """
-    every, parts = trials(split.train, quiet, size.rounds), []
+    parts = []
     for forest, seeds in ((False, size.search_seeds), (True, 1)):
         tried = {name: own for name, own in every.items() if (name == "trees") == forest}
         parts.append(tune(
@@ -130,21 +130,18 @@ def search(split, quiet, size, store, options):
             seeds=range(100, 100 + seeds),
         ))  # fmt: skip
     networks, trees = parts
-    return (
-        networks.factories | trees.factories, networks.fit_options_for | trees.fit_options_for,
-        pl.concat([networks.frame(), trees.frame()]),
-    )  # fmt: skip
+    return networks.chosen | trees.chosen, pl.concat([networks.frame(), trees.frame()])
 
 
-def measure(split, factories, own, size, store, options):
+def measure(split, candidates, size, store, options):
     """The chosen trials on test rows; trees are grown once and count for every seed."""
     seeds, found = list(range(size.seeds)), []
     for forest in (False, True):
-        names = [name for name in factories if (name == "trees") == forest]
+        these = {name: own for name, own in candidates.items() if (name == "trees") == forest}
         made = compare(
-            {name: factories[name] for name in names}, split, on="test",
+            {name: factory for name, (factory, _) in these.items()}, split, on="test",
             seeds=seeds[:1] if forest else seeds, by_scenario=False, progress=False, store=store,
-            fit_options=options, fit_options_for={name: own[name] for name in names},
+            fit_options=options, fit_options_for={name: own for name, (_, own) in these.items()},
         )  # fmt: skip
         found.append(with_score(made.runs))
     often = found[1].drop("seed").join(pl.DataFrame({"seed": seeds}), how="cross")
@@ -154,16 +151,18 @@ def measure(split, factories, own, size, store, options):
 def contest(shop, size, store):
     """All three places on one shop: {"runs", "chosen", "weights", "ceiling"}."""
     torch.set_num_threads(1)  # quicker for networks as small as these
-    runs, chosen, weights, ceiling = [], [], [], []
+    runs, chosen, weights, ceiling, picked = [], [], [], [], {}
     options = {"epochs": size.epochs, "batch_size": 1_024}
     for place in PLACES:
         market, split = tables(shop, place, size)
         quiet = quieted(split.train, options)
-        factories, own, picked = search(split, quiet, size, store, options)
-        here = pl.lit(place).alias("place")
-        found = measure(split, factories, own, size, store, options)
+        every, here = trials(split.train, quiet, size.rounds), pl.lit(place).alias("place")
+        if place != "conflicting":
+            picked, table = search(split, every, size, store, options)
+            chosen.append(table.select(here, pl.all()))
+        candidates = {name: own[picked[name]] for name, own in every.items()}
+        found = measure(split, candidates, size, store, options)
         runs.append(found.select(here, pl.all()))
-        chosen.append(picked.select(here, pl.all()))
         rows = share_of_rows(split.train)
         weights += [
             {"place": place, "task": task, "share of rows": rows[task], "1 / norm": weight}
