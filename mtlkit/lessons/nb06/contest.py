@@ -14,7 +14,7 @@ import polars as pl
 import torch
 
 from mtlkit import Market, SharedBottom, SingleTask, Split, Trees, compare, fit
-from mtlkit.balance import BALANCERS, FixedWeights, GradientObserver
+from mtlkit.balance import BALANCERS, FixedWeights, GradientObserver, NashMTL
 from mtlkit.comparison import tune
 from mtlkit.data.splits import split_time
 from mtlkit.train import seeded
@@ -28,12 +28,27 @@ NETWORK = {"embedding_dim": 32, "hidden": (64, 32), "tower": (16,)}
 RATES = (0.004, 0.008, 0.016, 0.03)
 FOREST = ((0.03, 4), (0.03, 8), (0.1, 4), (0.1, 8))  # learning rate, leaves
 COUNTED = ("click", "cart", "purchase")  # the score is their mean AUC
-RULES = {"PCGrad": "pcgrad", "MGDA": "mgda", "Nash-MTL": "nash-mtl"}
 PLACES = {
     "six tasks": ("small", {}, None),
     "conflicting": ("conflicting", {}, None),
     "two rich tasks": ("aligned", {"click_rate": 0.4}, ["click", "cart"]),
 }  # {place: (preset, dials, tasks or all)}
+
+
+class Nash(NashMTL):
+    """Nash-MTL with weights that sum to the number of tasks, as equal weights and MGDA's do.
+
+    Its own sum to several times as much. Adam does not care, but the prior on embedding rows does:
+    beside such gradients it would hardly count.
+    """
+
+    def task_weights(self, losses, gramian):
+        """Weights (k,), positive."""
+        weights = super().task_weights(losses, gramian)
+        return len(weights) * weights / weights.sum()
+
+
+RULES = {"PCGrad": BALANCERS["pcgrad"], "MGDA": BALANCERS["mgda"], "Nash-MTL": Nash}
 
 
 def tables(shop, place, size):
@@ -80,7 +95,7 @@ def trials(train, quiet, rounds):
     by_rows = {p: FixedWeights({task: r**p for task, r in rows.items()}) for p in (0.5, 1)}
     rules = {"equal weights": BALANCERS["equal"](), "random weights": BALANCERS["rlw"]()}
     rules |= {"1 / gradient norm": FixedWeights(quiet)}
-    rules |= {name: BALANCERS[short]() for name, short in RULES.items()}
+    rules |= {name: rule() for name, rule in RULES.items()}
     separate = partial(network, schema=schema, kind=SingleTask)
     found = {
         "separate networks": {f"rate {r:g}": (separate, {"learning_rate": r}) for r in RATES},
