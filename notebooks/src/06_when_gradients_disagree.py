@@ -2,15 +2,15 @@
 # title: When gradients disagree
 # question: Is conflict real, and does surgery help?
 # read: 20
-# run: 1
+# run: 2
 # needs: [02, 03]
 # cut:
 # - "\"What a step costs\" (4 minutes); show its table only."
 # - Exercise 6.3 (8 minutes); ask for a test matrix in the group instead.
 # ---
-# Each task pulls the shared layers its own way. Many rules promise to settle the quarrel by **surgery**:
-# they change the gradients. You measure the quarrel, build two rules, and see on five shops what such
-# rules gain.
+# Each task pulls the shared layers its own way. Many rules promise to settle the quarrel by
+# **surgery**: they change the gradients. You measure the quarrel, build two rules, and see on five
+# shops what they gain.
 
 # %% [markdown] tags=["goals"]
 # ## You will be able to
@@ -97,7 +97,7 @@ predict("6.p2")
 #
 # Its diagonal holds the squared norms, the rest the angles: $T \times T$ numbers, however large the
 # network. The loop changes a little, since each task walks back alone. This one follows **MGDA**, the
-# shortest mixture (exercise 6.1), at a rate that stays as it is.
+# shortest mixture (exercise 6.1), at a constant rate.
 
 # %%
 market = Market("small", seed=SHOP)
@@ -125,8 +125,8 @@ for batch in pair.batches(512, shuffle=True):  # batch
 print(f"cosine of click and dwell: {np.mean(cosines):+.2f} on average over {len(cosines)} steps")
 
 # %% [markdown]
-# `fit(..., balancer=...)` does the same for every rule, with a falling rate and a prior on ids (notebook
-# 01). An **observer** trains with equal weights and notes $K$ at each step. Below: one batch's $K$ of six
+# `fit(..., balancer=...)` does the same for every rule, with a falling rate and a prior on ids. An
+# **observer** trains with equal weights and notes $K$ at each step. Below: one batch's $K$ of six
 # tasks, as norms and cosines, then what each rule asks for and the weights it makes of $K$.
 #
 # MGDA gives most of the weight to the shortest gradient; IMTL-G and Nash-MTL turn long ones down. PCGrad
@@ -181,9 +181,9 @@ Markdown("\n".join(table) + "\n\n–: needs $G$ itself or its past, not only $K$
 # %% [markdown] tags=["observe"]
 # ## Is it conflict, or is it noise?
 #
-# Another batch gives another gradient, so a negative cosine may be mere luck. Hence a **control**: split
-# each batch into random halves and compare $g_i$ of the first with $g_j$ of the second. For $i = j$
-# there is no second task: each conflict is noise. A second control: `purchase` gets random labels.
+# Another batch gives another gradient: a negative cosine may be luck. Hence a **control**: split each
+# batch into random halves and compare $g_i$ of the first with $g_j$ of the second. For $i = j$ there
+# is no second task: each conflict is noise. A second control: `purchase` gets random labels.
 
 
 # %%
@@ -274,7 +274,7 @@ Markdown(
 # %% [markdown]
 # On this shop, up to 512 rows, `cart` conflicts with *itself* about as often as with click or random
 # labels. Larger batches make click, which has a label on each row, agree with itself. The sizes,
-# however, differ at every step: rating, with few labels, is the loudest, and click is the quietest.
+# however, differ at every step: rating, with few labels, is the loudest, click the quietest.
 
 # %% [markdown] tags=["exercise"]
 # id: 6.1
@@ -287,8 +287,8 @@ Markdown(
 # - "And if the lowest point lies outside of 0 to 1? A mixture has no negative share: use `clamp`."
 # ---
 # **MGDA** takes the *shortest* mixture $d = a\,g_1 + (1 - a)\,g_2$ with $a$ between 0 and 1. To first
-# order, as far as the slopes tell, a step against it raises neither loss; if it is zero, no direction
-# lowers both. Return the share $a$ of task 1, for two gradients (number,).
+# order, a step against it raises neither loss; if it is zero, no direction lowers both. Return the
+# share $a$ of task 1, for two gradients (number,).
 
 
 # %% tags=["exercise-code"]
@@ -318,8 +318,8 @@ check("6.1", share_of_first)
 # ### Eight walks
 #
 # Equal weights and seven rules from the five starts, with Adam as in the papers: rate 0.001, 35,000
-# steps. Then other rates, and loss 1 in another **unit**, times 0.1 (from the middle start, at rate
-# 0.01). Let another rule walk: which paths change?
+# steps. Then other rates, and loss 1 in another **unit**, times 0.1 (middle start, rate 0.01). Let
+# another rule walk: which paths change?
 
 # %%
 walkers = ["equal", "mgda", "pcgrad", "cagrad", "imtl-g", "nash-mtl", "aligned-mtl", "graddrop"]
@@ -359,18 +359,17 @@ Markdown(
 
 # %% [markdown]
 # With equal weights the two upper walks stay in a valley. Its sides are so steep that Adam jumps from
-# one to the other, and the gentle slope along it, which both tasks share, is not heard. The four rules
-# that get through turn the steep task down. But with longer steps equal weights can jump out, too (first
-# table). So a rule *can* help, if your network has such valleys.
+# one to the other, and the gentle slope along it is not heard. The four rules that get through turn the
+# steep task down. But with longer steps equal weights can jump out, too (first table). So a rule *can*
+# help, if your network has such valleys.
 #
-# Second table: with equal weights and PCGrad the louder task 2 pulls the end to its side, to a negative
-# $x_1$; with MGDA the quieter task 1 does. Only **Nash-MTL** stays: its direction has no unit.
+# Second table: with equal weights and PCGrad the louder task 2 pulls the end to its side, with MGDA
+# the quieter task 1. Only **Nash-MTL** stays: its direction has no unit.
 #
 # ### What a step costs
 #
 # Each rule needs a backward pass a task. Gradients at the **representation**, the output of the shared
-# layers, are cheaper: each task walks back through its head only, and one pass goes on. Times depend on
-# the machine.
+# layers, are cheaper: each task walks back through its head only, and one pass goes on.
 
 # %% tags=["hide-input"]
 timed = ["equal", "pcgrad", "mgda", "cagrad", "nash-mtl", "upgrad"]
@@ -387,7 +386,7 @@ def timing(name, shared):
 
 
 places = ("parameters", "representation")
-rounds = [{(n, p): timing(n, p) for n in timed for p in places} for _ in range(3)]
+rounds = [{(n, p): timing(n, p) for n in timed for p in places} for _ in range(2)]
 typical = {key: min(r[key][0] for r in rounds) for key in rounds[0]}  # the least disturbed
 costs = pl.DataFrame([
     {
@@ -449,9 +448,9 @@ check("6.2", surgery)
 # %% [markdown] tags=["trap"]
 # ## The trap: a rule that is not there
 #
-# Nash-MTL needs weights $a > 0$ with $K a = 1 / a$, number by number. A published implementation leaves this to a
-# solver of another package and goes on if that fails, like the code below. It trains without a
-# complaint. What does it compute on a machine without the package?
+# Nash-MTL needs weights $a > 0$ with $K a = 1 / a$, number by number. A published implementation
+# leaves this to a solver of another package and goes on if that fails, like the code below. It trains
+# without complaint. What does it compute on a machine without the package?
 
 
 # %%
@@ -511,9 +510,9 @@ check("6.3", unsolved)
 # Everyone has four trials a shop (four rates, or two rates and two powers), judged on validation days
 # over three starts. Five others are tested once, on later days. Controls:
 #
-# - **equal weights**, where only the rate is chosen, and **random weights**, drawn anew at each step,
+# - **equal weights**, where only the rate is chosen, and **random weights**, drawn at each step,
 # - a **tuned constant**: a task's share of labelled rows to the power 0.5 or 1 (notebook 03),
-# - **1 / gradient norm**, a constant that mends the sizes and knows no angle,
+# - **1 / gradient norm**, a constant that mends sizes only,
 # - **separate networks** and **trees**.
 #
 # Nash-MTL's weights sum to several times the number of tasks. Adam does not mind, but beside such
@@ -565,7 +564,7 @@ for place in places:
 row = stored.runs.filter(task="all", **here).with_columns(auc=pl.mean_horizontal(r"^seed .*$"))
 usual = dict(row.select("candidate", "auc").rows())
 shown = pl.DataFrame([
-    {"candidate": name, "chosen": picked.get(name), "mean AUC, live": once[name],
+    {"candidate": name, "chosen": picked.get(name, "as Nash-MTL"), "mean AUC, live": once[name],
      f"stored for shop {here['shop']}": usual.get(name)}
     for name in own
 ])  # fmt: skip
@@ -606,25 +605,27 @@ with pl.Config(float_precision=3):
     display(by_base, by_task, of_rate)
 Markdown(
     "Means over five shops, \\* where the interval over shops leaves out 0; in brackets the shops "
-    "on which it is better : worse. Last table: mean AUC on validation days; the rate alone "
-    "explains little of the leads."
+    "on which it is better : worse. Last table: mean AUC on validation days."
 )
 
 # %% [markdown]
-# **Six tasks:** equal weights, even at their best rate, are level with the dice. PCGrad repairs angles
-# and stays below the tuned constant. MGDA and Nash-MTL turn long gradients down, anew in each batch, and
-# beat it on 5 of 5 shops. MGDA pays in dwell; nobody ranks returns well. **Conflicting** shows the same
-# order. For **two rich tasks** no rule gains more than 0.002 over equal weights.
+# **Six tasks:** equal weights, even at their best rate, are level with the dice. PCGrad repairs
+# angles; it stays below the tuned constant on 5 of 5 shops, beside 1 / gradient norm. MGDA and
+# Nash-MTL turn long gradients down, anew in each batch. Each beats the constant on 3 of 5 shops; over
+# all shops that is not clear. **Conflicting:** MGDA beats it by 0.018, on 4 of 5. In both places it
+# lies a little above separate networks, and pays in dwell; nobody ranks returns well. **Two rich
+# tasks:** no rule gains more than 0.002 over equal weights; their best rate gains 0.013.
 #
-# **On Monday:** give uneven tasks no equal weights. First try a constant by labelled rows: one backward
-# pass, 0.06 of AUC. MGDA adds 0.018 for a pass a task; the network is then about level with separate ones
-# and with trees. Rich, related tasks share well with equal weights.
+# **On Monday:** do not train uneven tasks with equal weights. First try a constant by labelled rows:
+# one backward pass, 0.05 of AUC. MGDA may add 0.01 to 0.02 for a pass a task. Separate networks and
+# trees are about as good. Rich, related tasks share well with equal weights at a tuned rate.
 
 # %% [markdown] tags=["exit"]
 # ## Take-aways
 #
 # - A negative cosine in a batch may be noise. Show the same task's own halves beside it.
-# - Here rules that mend the sizes beat a tuned constant; a rule for angles alone did not.
+# - Here mending sizes helped more than mending angles. Only MGDA beat a tuned constant, and clearly only
+#   where tasks conflict.
 # - Most rules cost a backward pass a task.
 # - Compare with a tuned constant and separate networks, not with equal weights alone.
 
@@ -656,4 +657,4 @@ quiz("6.exit")
 # - Aviv Navon and others: *Multi-Task Learning as a Bargaining Game* (Nash-MTL). ICML 2022.
 # - Derrick Xin and others: *Do Current Multi-Task Optimization Methods in Deep Learning Even Help?*
 #   NeurIPS 2022. Vitaly Kurin and others: *In Defense of the Unitary Scalarization*. NeurIPS 2022.
-# - Cathrin Elich and others: *Examining Common Paradigms in Multi-Task Learning*. 2024. The control.
+# - Cathrin Elich and others: *Examining Common Paradigms in Multi-Task Learning*. 2024.
