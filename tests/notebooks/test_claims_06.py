@@ -1,7 +1,9 @@
 """The claims of notebook 06 hold on what a full run records and on the stored contest."""
 
 import pytest
+import torch
 
+from mtlkit.balance import BALANCERS
 from mtlkit.course import evidence
 
 pytestmark = pytest.mark.notebook
@@ -71,6 +73,14 @@ def test_at_the_papers_rate_equal_weights_stay_in_the_valleys_and_four_rules_lea
     left = {name for name, number in through.items() if number == 5}
     assert left == {"mgda", "imtl-g", "nash-mtl", "aligned-mtl"}
     assert all(through[name] == 3 for name in ("equal", "pcgrad", "cagrad", "graddrop"))
+
+
+@pytest.mark.parametrize("rule", ["mgda", "imtl-g", "nash-mtl", "aligned-mtl"])
+def test_the_rules_that_leave_the_valley_turn_the_steep_task_down(rule):
+    steep, flat = torch.tensor([100.0, 10.0]), torch.tensor([-0.1, 1.0])
+    G = torch.stack([steep, flat]).double()
+    first, second = BALANCERS[rule]().weights(torch.ones(2), G @ G.T).tolist()
+    assert first < second / 10
 
 
 def test_longer_steps_jump_out_of_the_valley(found):
