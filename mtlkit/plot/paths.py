@@ -13,6 +13,9 @@ from matplotlib.ticker import MaxNLocator
 from mtlkit.plot.style import COLOURS, GREY, INK, MARKERS, Picture, canvas, say, sentence, style
 
 Landscape = Callable[[Any], Any]
+SHADES = 12
+CONTOUR = {"colors": "0.6", "linewidths": 0.4, "linestyles": "solid", "zorder": 0.5}
+CONTOUR |= {"antialiased": False}  # halves the size of the picture
 
 
 def paths(
@@ -29,11 +32,11 @@ def paths(
 ) -> Picture:
     """Routes {name: (walk, step, 2)} over the contours of ``landscape``, one panel a name.
 
-    ``landscape`` gives heights (point,) for points (point, 2); a mapping has one a name. Eight
-    shades of grey, the darkest on top, part the plane into pieces of equal area. A route begins at
-    a hollow mark and ends at a filled one; a route of one step is its start. ``goal``: the two ends
-    of a line. Both axes go over ``limits``. The description says where every route ends. At most 7
-    walks a panel.
+    ``landscape`` gives heights (point,) for points (point, 2); a mapping has one a name. Twelve
+    shades of grey, the darkest on top, with contour lines between them, part the plane into pieces
+    of equal area. A route begins at a hollow mark and ends at a filled one; a route of one step is
+    its start. ``goal``: the two ends of a line. Both axes go over ``limits``. The description says
+    where every route ends. At most 7 walks a panel.
     """
     given = {name: np.asarray(route, dtype=float) for name, route in routes.items()}
     if not given:
@@ -50,7 +53,7 @@ def paths(
     figure, grid = canvas(
         title, rows, columns, height=0.85 + rows * (side + 0.1), sharex=True, sharey=True
     )
-    ticks = np.linspace(*limits, 90)
+    ticks = np.linspace(*limits, 201)
     across, along = np.meshgrid(ticks, ticks)
     plane = np.stack([across.ravel(), along.ravel()], axis=1)
     middles = MaxNLocator(2).tick_values(*limits)
@@ -61,9 +64,10 @@ def paths(
             axes.grid(False)
             height = landscape[name] if isinstance(landscape, Mapping) else landscape
             heights = np.asarray(height(plane)).reshape(across.shape)
-            levels = np.unique(np.quantile(heights, np.linspace(0, 1, 9)))
-            shades = [to_hex((1 - 0.22 * i / len(levels),) * 3) for i in range(len(levels) - 1)]
-            axes.contourf(across, along, heights, levels=levels, colors=shades)
+            levels = np.unique(np.quantile(heights, np.linspace(0, 1, SHADES + 1)))
+            shades = [to_hex((1 - 0.4 * i / len(levels),) * 3) for i in range(len(levels) - 1)]
+            axes.contourf(across, along, heights, levels=levels, colors=shades, zorder=0)
+            axes.contour(across, along, heights, levels=levels, **CONTOUR)
             if goal is not None:
                 axes.plot(*zip(*goal, strict=True), color=GREY, linewidth=3.5, marker="", zorder=1)
             for i, walk in enumerate(route):
@@ -83,7 +87,7 @@ def paths(
             told.append(f"{name}: {', '.join(ends)}")
         for axes in list(grid.flat)[len(given) :]:
             axes.set_visible(False)
-        notes = ["darker: higher"]
+        notes = ["lines join equal heights, darker: higher"]
         if max(route.shape[1] for route in given.values()) > 1:
             notes.append("hollow: start, filled: end")
         if goal is not None:

@@ -2,15 +2,23 @@
 
 SIZES = {
     "rows": (12_000, 60_000),
-    "rich_rows": (8_000, 40_000),
-    "epochs": (1, 3),
-    "seeds": (2, 5),
+    "test_rows": (20_000, 200_000),
+    "epochs": (1, 5),
+    "live": (2, 3),
     "tries": (2, 4),
-    "search": (1, 2),
     "batches": (3, 40),
     "batch_sizes": ((64, 512, 2_048), (64, 512, 4_096)),
-    "toy_steps": (100, 2_800),
-    "reach": (2, 20),
+    "toy_steps": (100, 35_000),
+    "reach": (0.1, 20),
     "unit_steps": (100, 2_500),
     "timed": (2, 20),
+}
+
+CONTEST_SIZES = {
+    "rows": (6_000, 60_000),
+    "test_rows": (20_000, 200_000),
+    "epochs": (1, 5),
+    "search_seeds": (1, 3),
+    "seeds": (2, 5),
+    "rounds": (30, 1_000),
 }
