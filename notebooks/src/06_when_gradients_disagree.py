@@ -628,8 +628,8 @@ Markdown(
 # ## Take-aways
 #
 # - A negative cosine in a batch may be noise. Show the same task's own halves beside it.
-# - Here mending sizes helped more than mending angles. MGDA alone clearly beat a tuned constant, and
-#   only where tasks conflict.
+# - Mending sizes helped more than mending angles. Of three rules only MGDA clearly beat a tuned
+#   constant, where tasks conflict.
 # - Compare with a tuned constant and separate networks, not with equal weights alone.
 
 # %% tags=["quiz"]
