@@ -113,6 +113,12 @@ def test_an_unseen_number_of_any_width_is_id_zero(old, new):
     assert ids(series, vocabulary).to_list() == [1, 0, 0, 3, 2]
 
 
+def test_numbers_beyond_64_signed_bits_keep_ids_of_their_own():
+    values = pl.Series("x", [2**63, 2**64 - 1, 5], dtype=pl.UInt64)
+    assert ids(values, learn(values)).to_list() == [2, 3, 1]
+    assert ids(pl.Series("x", [2**100, 2**63], dtype=pl.Int128), learn(values)).to_list() == [0, 2]
+
+
 @pytest.mark.parametrize("new", [pl.String, pl.Categorical, pl.Enum(["z", "b", "a"])])
 @pytest.mark.parametrize("old", [pl.String, pl.Categorical, pl.Enum(["b", "a", "c"])])
 def test_text_is_text_whatever_its_form(old, new):

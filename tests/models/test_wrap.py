@@ -98,6 +98,21 @@ def test_what_torch_compiles_trains_as_the_model_inside(rule, own):
     assert torch.allclose(*ends, atol=1e-6)
 
 
+def test_fit_computes_logits_with_what_torch_compiled_where_weights_allow():
+    calls = []
+
+    def counting(graph, inputs):  # a backend of torch.compile
+        def run(*arguments):
+            calls.append(1)
+            return graph.forward(*arguments)
+
+        return run
+
+    model = torch.compile(wrap(Plain(), TABLE.schema), backend=counting)
+    fit(model, TABLE, epochs=2, batch_size=40, progress=False)
+    assert len(calls) >= 8  # steps
+
+
 def test_data_parallel_is_taken_apart_with_a_word_on_torchrun():
     model = mtlkit.SharedBottom(TABLE.schema)
     before = model.towers.of("click")[-1].weight.detach().clone()
