@@ -7,7 +7,6 @@ from mtlkit.course import evidence
 pytestmark = pytest.mark.notebook
 
 LAMBDAS = ("λ 0.01", "λ 0.1", "λ 1", "λ 10")
-RULES = ("by rows", "by loudness", "1 / base loss", "1 / gradient norm", "searched")
 METRIC = {"click": "auc", "cart": "auc", "purchase": "auc", "dwell": "r2_log"}
 
 
@@ -63,6 +62,89 @@ def test_click_drowns_when_dwell_is_measured_in_seconds(found):
     assert units["seconds"]["high"] < -0.1
     assert units["seconds"]["difference"] < units["minutes"]["difference"] - 0.05
     assert units["standardised"]["high"] < -0.01  # weight 1 is not neutral even so
+
+
+def test_a_tenth_for_dwell_gains_and_click_loses_nothing_that_we_see(contest):
+    click, dwell = (pair(contest, "λ 0.1", task) for task in ("click", "dwell"))
+    assert click.verdict == "no difference seen" and click.worse_on == 0
+    assert f"{dwell.headline.mean:.3f}" == "0.012"
+    assert dwell.verdict == "better" and dwell.better_on == 2
+
+
+def test_weight_one_costs_click_on_every_shop_and_dwell_gains_nothing(contest):
+    click, dwell = (pair(contest, "λ 1", task) for task in ("click", "dwell"))
+    assert f"{click.headline.mean:.3f}" == "-0.025" and click.worse_on == 5
+    assert dwell.verdict == "no difference seen"
+
+
+def test_more_weight_harms_dwell_too_and_less_starves_it(contest):
+    assert pair(contest, "λ 10", "dwell", "λ 1").verdict == "worse"
+    assert pair(contest, "λ 10", "click").worse_on == 5
+    assert pair(contest, "λ 0.01", "dwell").verdict == "worse"
+
+
+def test_only_a_tenth_is_worse_in_neither_aim(contest):
+    fine = [
+        name
+        for name in LAMBDAS
+        if all(pair(contest, name, task).verdict != "worse" for task in ("click", "dwell"))
+    ]
+    assert fine == ["λ 0.1"]
+
+
+def test_the_front_holds_the_trees_and_a_tenth(contest):
+    points = {
+        name: [contest.mean(name, task=t, metric=METRIC[t], tasks="two") for t in ("click", "dwell")]
+        for name in ("separate", *LAMBDAS, "trees")
+    }
+    front = [
+        name
+        for name, own in points.items()
+        if not any(r != own and all(a >= b for a, b in zip(r, own)) for r in points.values())
+    ]
+    assert front == ["λ 0.1", "trees"]
+    assert all(a > b for a, b in zip(points["separate"], points["λ 1"]))
+
+
+def test_a_tenth_is_about_the_share_of_rows_with_a_dwell(contest):
+    weights = contest.table("chosen").filter(candidate="by rows")["weight dwell"]
+    assert all(0.07 < weight < 0.09 for weight in weights)
+
+
+def test_weights_by_rows_reach_separate_networks_and_beat_equal_ones(contest):
+    alone, equal = six(contest, "by rows", "separate"), six(contest, "by rows", "equal")
+    assert alone.verdict == "no difference seen" and abs(alone.headline.mean) < 0.0005
+    assert f"{equal.headline.mean:.3f}" == "0.036" and equal.better_on == 4
+    assert six(contest, "by rows", "random weights").better_on == 4
+
+
+def test_no_weighting_beats_separate_networks_and_only_by_rows_reaches_them(contest):
+    others = set(contest.runs.filter(tasks="six")["candidate"]) - {"separate", "trees"}
+    reached = [name for name in others if six(contest, name, "separate").verdict != "worse"]
+    assert reached == ["by rows"]
+    assert six(contest, "by rows", "separate").better_on == 0
+
+
+def test_of_the_rules_by_size_only_the_gradient_norm_beats_equal_weights(contest):
+    sizes = ("by loudness", "1 / base loss", "1 / gradient norm")
+    clear = [name for name in sizes if six(contest, name, "equal").verdict == "better"]
+    assert clear == ["1 / gradient norm"]
+    assert six(contest, "1 / gradient norm", "equal").better_on == 4
+    assert six(contest, "1 / gradient norm", "separate").worse_on == 4
+
+
+@pytest.mark.parametrize("name", ["searched", "equal, usual rate", "random weights"])
+def test_search_usual_rate_and_dice_are_level_with_equal_weights(contest, name):
+    assert six(contest, name, "equal").verdict == "no difference seen"
+
+
+def test_trees_and_weights_by_rows_are_level(contest):
+    assert six(contest, "trees", "by rows").verdict == "no difference seen"
+
+
+def test_the_notebook_prints_the_stored_sentences(contest, found):
+    assert pair(contest, "λ 0.1", "dwell").sentence() in found["sweep"]
+    assert six(contest, "by rows", "separate").sentence() in found["six tasks"]
 
 
 def test_under_adam_only_the_ratio_counts_and_under_sgd_a_weight_is_a_rate(found):
