@@ -58,7 +58,7 @@ def shops(
         names.sort(key=lambda name: _rank(turned * found[name].headline.mean))
     line = reference + MARK * (reference == marked)
     shown = {name: name + MARK * (name == marked) for name in names}
-    figure, ((axes,),) = canvas(title, height=1.75 + 0.4 * len(names))
+    figure, ((axes,),) = canvas(title, height=1.5 + 0.31 * len(names))
     with style():
         for y, name in enumerate(names):
             _draw_row(axes, y, found[name])
