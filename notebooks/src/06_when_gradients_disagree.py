@@ -633,10 +633,10 @@ Markdown(
 )
 
 # %% [markdown]
-# **Six tasks:** equal weights, even at their best rate, are level with random ones. PCGrad repairs
+# **Six tasks:** equal weights at their best rate are level with random ones. PCGrad repairs
 # angles; it stays below the tuned constant on 5 of 5 shops, level with 1 / gradient norm. MGDA and
 # Nash-MTL turn long gradients down, anew in each batch. Each beats the constant on 3 of 5 shops; over
-# all that is not clear. **Conflicting:** MGDA beats it by 0.018, on 4 of 5. Both times it lies
+# all that is not clear. **Conflicting:** MGDA beats it by 0.018, on 4 of 5. In both places it lies
 # slightly above separate networks, but 0.03 or more below them in dwell (R²). **Two rich tasks:** no
 # rule's mean gain over equal weights is above 0.002; their best rate gains 0.013 over rate 0.004, on
 # validation days.
@@ -660,8 +660,9 @@ quiz("6.exit")
 # %% [markdown] tags=["instructor"]
 # Collect the guesses for 6.p1 before anything else: few expect a coin. Ask what the figure would look
 # like for a task whose two halves hardly ever conflict (click at large batches), and what a batch size
-# of one would do. In 6.1 let the group draw two vectors of very different length at a right angle: the foot of
-# the perpendicular lies near the short one. In 6.2 the usual slips are a changed partner and the mean.
+# of one would do. In 6.1 let the group draw two vectors of very different length at a right angle: the
+# foot of the perpendicular lies near the short one. In 6.2 the usual slips are a changed partner and
+# the mean.
 #
 # For 6.p2, many choose the newest rule. When the figures are on the screen, ask which number in them
 # would have made a good abstract, and which line a reviewer should ask for. The constants by counts of
