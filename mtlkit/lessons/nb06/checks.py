@@ -47,7 +47,7 @@ def always_half(g1, g2):
         (ratio_of_norms, "angle"),
         (always_half, "equal weighting"),
     ],
-    praise="The shortest mixture: no step against it raises either loss.",
+    praise="The shortest mixture: no small step against it raises either loss.",
 )
 def shortest_mixture(answer):
     def vector(*numbers):
@@ -272,7 +272,7 @@ def exactly(nash):
 
 
 def two_tasks_by_norm(nash):
-    """Expects 1 / norm, which is right only where gradients are orthogonal or two."""
+    """Expects 1 / norm, which is right only where all gradients are at right angles."""
     K = np.array([[1.0, 0.5, 0.2], [0.5, 4.0, -1.0], [0.2, -1.0, 9.0]])
     return not np.allclose(nash(K), 1 / np.sqrt(np.diagonal(K)), rtol=1e-2)
 
