@@ -600,10 +600,9 @@ display(places.with_columns(pl.selectors.float().round(3)))
 # ### On Monday
 #
 # Standardise, or divide each loss by its base loss: above, on click, that did no worse than a rule.
-# Train trees and separate networks first: on click, trees lead every shared network on every shop; over
-# the four tasks no shared network beats separate ones on any. For one network, try rates, then a few
-# constants: in the search, four rates moved the score more (without a knob, on average) than the choice
-# of rule.
+# Train trees and separate networks first: on click, trees lead every shared network on 4 or 5 shops; over
+# the four tasks none beats separate ones on any. For one network, try rates, then a few constants: in
+# the search, four rates moved the score more (without a knob, on average) than the choice of rule.
 
 # %% [markdown] tags=["exit"]
 # ## Take-aways
