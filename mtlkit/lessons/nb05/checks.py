@@ -1,4 +1,4 @@
-"""Checkers of notebook 05: a step of uncertainty weighting, a step of GradNorm, a test of it."""
+"""Checkers of notebook 05: a step of uncertainty weighting, GradNorm's slope, a test of it."""
 
 import numpy as np
 import torch
@@ -291,7 +291,7 @@ def trusts_everybody(slope):
         (only_falls, "does not move"),
         (trusts_everybody, "the flipped version"),
     ],
-    praise="Two numbers and no training: a case with a known answer finds what no score shows.",
+    praise="Two numbers and no training: a case with a known answer finds what the score rewards.",
 )
 def catches_the_slip(answer):
     seen = []
