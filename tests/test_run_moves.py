@@ -124,7 +124,7 @@ def test_a_moved_folder_works_without_a_network(home, monkeypatch, tmp_path, nam
     assert "Nothing is fetched" in capsys.readouterr().out
     assert where(setup, folder) == (new / "mtlkit").resolve()
     assert setup.is_ours(folder) and setup.read_stamp(folder) == setup.wanted_stamp(folder)
-    kernel = folder / kernel.relative_to(old / ".venv")
+    kernel, tool = (folder / path.relative_to(old / ".venv") for path in (kernel, tool))
     assert json.loads(kernel.read_text(encoding="utf-8"))["argv"][0].startswith(str(new))
     left = [path for path, text in texts(folder).items() if os.fsencode(str(old)) in text]
     left = [path for path in left if path.name not in ("RECORD", "SOURCES.txt")]
