@@ -218,7 +218,7 @@ def test_a_pip_that_fails_loses_what_was_there_only_if_it_began(home, monkeypatc
     def fail(folder, used=False):
         assert used or begun
         if begun:
-            (packages(folder) / "torch-2.14.0.dist-info").mkdir()
+            (packages(folder) / "torch-2.14.0.dist-info").mkdir(exist_ok=True)
         raise home.SetupError("no network")
 
     monkeypatch.setattr(home, "install", fail)
