@@ -4,21 +4,35 @@
 Needs nothing but Python. Makes a virtual environment in ``.venv`` beside this file, installs
 requirements.txt into it once per change, then runs ``python -m mtlkit`` there with your arguments
 and returns its exit code. The environment variable MTLKIT_VENV puts the environment elsewhere.
-An environment that you made yourself is used if it works, and is never deleted.
+An environment that you made yourself, or that belongs to another copy of mtlkit, is used if it
+works, and is never deleted. Where this folder moved, its environment is linked anew, without a
+network. Of several starts at once one sets up and the others wait.
 """
 
 # A Python too old to read this file prints the next line as it gives up, so it says what to do.
 NEEDS: str = "run.py needs Python 3.10 to 3.13: python3 run.py, or on Windows: py -3.13 run.py"
 
+import ast
+import contextlib
+import errno
 import hashlib
+import json
 import os
 import platform
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any, BinaryIO, Iterator
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+    import msvcrt
 
 ROOT = Path(__file__).resolve().parent
 OLDEST, NEWEST = (3, 10), (3, 13)
@@ -59,66 +73,139 @@ def check_python(version: tuple, system: str, machine: str, bits: int) -> None:
         )
 
 
+def chosen_place() -> Path:
+    """Where the environment is asked for: MTLKIT_VENV, otherwise ``.venv`` beside this file."""
+    chosen = os.environ.get("MTLKIT_VENV")
+    return Path(chosen).expanduser() if chosen else ROOT / ".venv"
+
+
 def venv_folder() -> Path:
-    """The folder of the virtual environment: MTLKIT_VENV, otherwise ``.venv`` beside this file.
+    """The folder of the virtual environment.
 
     A link is followed, so that what is looked at, made and emptied is always one real folder.
     """
-    chosen = os.environ.get("MTLKIT_VENV")
-    return (Path(chosen).expanduser() if chosen else ROOT / ".venv").resolve()
+    place = chosen_place()
+    folder = place.resolve()
+    if folder.is_symlink():
+        raise SetupError(f"{place} is a link that leads back to itself: remove it.")
+    if place.is_symlink() and not folder.parent.is_dir():
+        raise SetupError(
+            f"{place} is a link to {folder}, and {folder.parent} is not there.\n"
+            "Bring it back (is it on a disk that is not connected?), or remove the link."
+        )
+    return folder
+
+
+def called(folder: Path) -> str:
+    """The folder in words: with the link that leads to it, where there is one."""
+    place = chosen_place()
+    linked = place.is_symlink() and place.resolve() == folder
+    return f"{folder} (where the link {place} leads)" if linked else str(folder)
 
 
 def venv_python(folder: Path) -> Path:
     return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def wanted_stamp() -> str:
-    """One hash over everything that the installation depends on."""
+def wanted_stamp(folder: Path) -> dict:
+    """What must be installed (a hash of all that decides it), and for which folders."""
     digest = hashlib.sha256()
     for name in ("requirements.txt", "pyproject.toml"):
         # Text mode, so that a checkout with Windows line ends has the same hash.
         digest.update((ROOT / name).read_text(encoding="utf-8").encode())
         digest.update(b"\0")
-    digest.update(f"{ROOT}\0{sys.version_info[0]}.{sys.version_info[1]}".encode())
-    return digest.hexdigest()
+    digest.update(f"{sys.version_info[0]}.{sys.version_info[1]}".encode())
+    needs = digest.hexdigest()
+    return {"requirements": needs, "checkout": str(ROOT), "environment": str(folder)}
 
 
-def stamp_matches(folder: Path, stamp: str) -> bool:
+def read_stamp(folder: Path) -> dict:
+    """What was installed, as ``wanted_stamp``; empty where nobody knows."""
     try:
-        return (folder / STAMP).read_text(encoding="utf-8").strip() == stamp
-    except (OSError, UnicodeDecodeError):
-        return False
+        found = json.loads((folder / STAMP).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    known = isinstance(found, dict) and all(isinstance(value, str) for value in found.values())
+    return found if known else {}
 
 
-def write_stamp(folder: Path, stamp: str) -> None:
-    """Written after success only, and by a rename: a half-written stamp cannot exist."""
-    temporary = folder / (STAMP + ".new")
-    temporary.write_text(stamp + "\n", encoding="utf-8")
-    temporary.replace(folder / STAMP)
+def write_stamp(folder: Path, stamp: dict) -> None:
+    """Written after success only."""
+    replace_file(folder / STAMP, json.dumps(stamp, indent=1).encode("utf-8"))
 
 
-def venv_works(folder: Path) -> bool:
-    """True if the environment's own Python starts, is of this version and has pip."""
-    program = "import sys, pip; print('%d.%d' % sys.version_info[:2])"
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file by a rename, so that no half-written one can exist."""
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_bytes(content)
+    if path.exists():
+        shutil.copymode(str(path), str(temporary))
+    temporary.replace(path)
+
+
+def ask(python: Path, program: str) -> tuple:
+    """(exit code, first line) of a program in the environment's Python.
+
+    OSError where it cannot be started, SetupError where it gives no answer.
+    """
     try:
         answer = subprocess.run(
-            [str(venv_python(folder)), "-I", "-c", program],
+            [str(python), "-I", "-c", program],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            timeout=120,
+            timeout=300,
+            cwd=str(python.parent),
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    expected = "%d.%d" % sys.version_info[:2]
-    return answer.returncode == 0 and answer.stdout.decode().strip() == expected
+    except subprocess.TimeoutExpired:
+        raise SetupError(
+            f"{python} gave no answer within five minutes. The machine or its disk is very busy:\n"
+            "wait a little and run the same command again. Nothing was changed."
+        ) from None
+    lines = os.fsdecode(answer.stdout).splitlines()
+    return answer.returncode, lines[0].strip() if lines else ""
+
+
+def what_is_wrong(folder: Path) -> str:
+    """Why the environment cannot be used, as the end of a sentence about it; "" if it can."""
+    python, have = venv_python(folder), "%d.%d" % sys.version_info[:2]
+    if not folder.is_dir():
+        return "is a file, and no folder of an environment"
+    if not python.exists():
+        if python.is_symlink():
+            maker = python.readlink()
+            return f"is broken: the Python that it was made with ({maker}) is gone"
+        return "is no environment, or a half-made one: it holds no Python"
+    program = "import sys; print('%d.%d' % sys.version_info[:2], flush=True); import pip"
+    try:
+        code, version = ask(python, program)
+    except OSError as problem:
+        return f"is broken: its Python does not start ({problem.strerror or problem})"
+    if not version:
+        return "is broken: its Python does not start"
+    if version != have:
+        return f"is an environment of Python {version}, and this is Python {have}"
+    return "" if code == 0 else "is half-made or broken: it has no pip that works"
 
 
 def is_ours(folder: Path) -> bool:
-    """True if run.py made the environment in this folder: its mark says so.
+    """True if this very run.py made the environment: its mark says so.
 
-    What version 0.1 left is no mark: it wrote its file into environments of other people too.
+    The mark names the checkout and the folder. In the usual place, beside run.py and no link, any
+    mark will do: both were moved or copied together. What version 0.1 left is no mark: it wrote its
+    file into environments of other people too.
     """
-    return (folder / MARK).is_file()
+    mark = folder / MARK
+    if mark.is_symlink() or not mark.is_file():
+        return False
+    return folder == ROOT / ".venv" or marked_by(folder) == [str(ROOT), str(folder)]
+
+
+def marked_by(folder: Path) -> list:
+    """[checkout, folder] that the mark names; empty for no mark, or one of an older version."""
+    try:
+        return os.fsdecode((folder / MARK).read_bytes()).splitlines()[1:3]
+    except OSError:
+        return []
 
 
 def is_empty(folder: Path) -> bool:
@@ -127,40 +214,90 @@ def is_empty(folder: Path) -> bool:
 
 def write_mark(folder: Path) -> None:
     text = "run.py of mtlkit made this folder and may empty it and make it anew.\n"
-    (folder / MARK).write_text(text, encoding="utf-8")
+    replace_file(folder / MARK, os.fsencode(f"{text}{ROOT}\n{folder}\n"))
 
 
-def empty_venv(folder: Path) -> None:
+def empty_venv(folder: Path, wrong: str) -> None:
     """Delete what is in a broken environment of ours, and refuse anything else.
 
-    The mark stays, so that after a stop half-way the rest is still known as ours.
+    The mark stays, so that after a stop half-way the rest is still known as ours. The stamp goes
+    first: what is being deleted is not ready.
     """
     if not is_ours(folder):
-        have = "%d.%d" % sys.version_info[:2]
+        marked = marked_by(folder)
+        maker = f"The run.py in {marked[0]} made it" if marked else "run.py did not make it"
         raise SetupError(
-            f"{folder} is not an environment of Python {have} with pip, and run.py did not make\n"
-            "it, so it is left alone: move it away, or name another place in the environment\n"
-            "variable MTLKIT_VENV."
+            f"{called(folder)} {wrong}.\n"
+            f"{maker}, so it is left alone: move it away, or name another place in the\n"
+            "environment variable MTLKIT_VENV."
         )
-    if folder in (Path(sys.prefix).resolve(), ROOT) or folder in ROOT.parents:
+    inside = (Path(sys.prefix).resolve(), ROOT, Path.home().resolve())
+    if folder in inside or any(folder in path.parents for path in inside):
         raise SetupError(
-            f"The environment in {folder} is broken, and this Python or run.py lies in it.\n"
-            "Leave it (deactivate) and run run.py with the Python of your system, or name another\n"
-            "place in the environment variable MTLKIT_VENV."
+            f"{called(folder)} {wrong}, and\n"
+            "this Python, run.py or your home folder lies in it, so it is not emptied. Leave it\n"
+            "(deactivate) and run run.py with the Python of your system, or name another place in\n"
+            "the environment variable MTLKIT_VENV."
         )
-    say(f"The environment in {folder} is half-made, broken or of another Python: made anew.")
+    say(f"{called(folder)} {wrong}. It is made anew.")
     try:
         write_mark(folder)
-        for path in sorted(folder.iterdir()):
+        for path in sorted(folder.iterdir(), key=lambda path: (path.name != STAMP, path.name)):
             if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
+                shutil.rmtree(str(path))
             elif path.name != MARK:
                 path.unlink()
     except OSError as error:
         raise SetupError(
-            f"The environment in {folder} is broken and could not be deleted: {error}.\n"
+            f"The environment in {folder} is broken and could not be emptied: {error}.\n"
             "Close the programs that use it (JupyterLab, an editor) and run the same command again."
         ) from None
+
+
+def try_lock(file: BinaryIO) -> bool:
+    """Lock an open file unless somebody has; the system lets go when a process ends, in any way."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    except OSError as problem:
+        # Anything else is a file system without locks: go on as if alone.
+        return problem.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+    return True
+
+
+def is_at(file: BinaryIO, path: Path) -> bool:
+    """Whether the open file is still the one at ``path``: the last holder deletes it."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+@contextlib.contextmanager
+def only_one(folder: Path) -> Iterator:
+    """The block in which one process at a time sets up the environment; others wait here."""
+    path = folder.with_name(folder.name + ".lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    told = False
+    while True:
+        file = path.open("ab")
+        locked = try_lock(file)
+        if locked and is_at(file, path):
+            break
+        file.close()
+        if not (locked or told):
+            say(f"Another run.py is setting up {folder}: waiting until it is done ...")
+            told = True
+        time.sleep(0.2)
+    try:
+        yield
+    finally:
+        if fcntl is not None:  # Windows deletes no open file: there it stays, empty
+            with contextlib.suppress(OSError):
+                path.unlink()
+        file.close()
 
 
 def make_venv(folder: Path) -> None:
@@ -175,7 +312,8 @@ def make_venv(folder: Path) -> None:
         )
 
 
-def install(folder: Path) -> None:
+def install(folder: Path, used: bool = False) -> None:
+    """Run pip; ``used`` says that the environment was in use before."""
     say("[2/2] Installing PyTorch, JupyterLab and the rest of requirements.txt.")
     say("      1 to 5 minutes, once; later starts take a second. About 2 GB on disk.")
     chosen_index = os.environ.get("PIP_EXTRA_INDEX_URL") or os.environ.get("PIP_INDEX_URL")
@@ -188,7 +326,7 @@ def install(folder: Path) -> None:
     started = time.monotonic()
     code = subprocess.call(command, cwd=str(ROOT))
     if code != 0:
-        remedy = "Delete" if is_ours(folder) else "Move away"
+        remedy = "Rename" if used or not is_ours(folder) else "Delete"
         raise SetupError(
             f"pip ended with exit code {code}; its own message stands above. Nothing is lost:\n"
             "  - no network, or a proxy? Mend it and run the same command again.\n"
@@ -198,22 +336,153 @@ def install(folder: Path) -> None:
     say(f"      Installed in {time.monotonic() - started:.0f} seconds.\n")
 
 
-def prepare(folder: Path) -> Path:
-    """Bring the environment up to date and return its Python."""
-    stamp = wanted_stamp()
-    current = stamp_matches(folder, stamp)
+def packages_of(folder: Path) -> Path:
+    """The folder of the environment's packages."""
+    program = "import sysconfig; print(sysconfig.get_path('purelib'), flush=True)"
+    code, found = ask(venv_python(folder), program)
+    if code != 0 or not found:
+        raise SetupError(f"{called(folder)} does not say where its packages are.")
+    return Path(found)
+
+
+def installed(folder: Path) -> list:
+    """What pip says of what is there: names and versions."""
+    return sorted(path.name for path in packages_of(folder).glob("*.dist-info"))
+
+
+def moved(value: Any, old: Path, new: Path) -> Any:
+    """A text, or a literal of lists and dictionaries, with every path in ``old`` now in ``new``."""
+    if isinstance(value, dict):
+        return {key: moved(inside, old, new) for key, inside in value.items()}
+    if isinstance(value, list):
+        return [moved(inside, old, new) for inside in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        return str(new / Path(value).relative_to(old))
+    except ValueError:
+        return value
+
+
+def link_package(packages: Path, old: Path, new: Path) -> None:
+    """Let the editable installation that pip made for the checkout ``old`` read ``new``."""
+    for path in sorted(packages.glob("__editable__*mtlkit*")):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines):
+            table = re.match(r"(MAPPING|NAMESPACES)\b[^=]*= ", line)
+            if table:
+                value = ast.literal_eval(line[table.end() :])
+                lines[number] = table.group() + repr(moved(value, old, new))
+            elif path.suffix == ".pth":
+                lines[number] = moved(line, old, new)
+        replace_file(path, ("\n".join(lines) + "\n").encode("utf-8"))
+    for path in (packages / "__pycache__").glob("__editable__*mtlkit*"):
+        path.unlink()  # within one second it could pass as that of the new file
+    for path in packages.glob("mtlkit-*.dist-info/direct_url.json"):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found.get("url") == old.as_uri():
+            found["url"] = new.as_uri()
+            replace_file(path, json.dumps(found).encode("utf-8"))
+
+
+def link_programs(folder: Path, old: Path) -> None:
+    """Let the programs of an environment that was in ``old`` (pip, pytest, activate) start here."""
+    before, after = os.fsencode(str(old)), os.fsencode(str(folder))
+    whole = re.compile(rb"(?<![\w.-])" + re.escape(before) + rb"(?![\w.-])")
+    places = [folder / "pyvenv.cfg"] + list(folder.glob("share/jupyter/kernels/*/kernel.json"))
+    for path in places + sorted(venv_python(folder).parent.iterdir()):
+        if path.is_symlink() or not path.is_file():
+            continue
+        content = path.read_bytes()
+        if b"\0" in content or not whole.search(content):
+            continue  # a program in machine language, or nothing to do
+        if path.suffix == ".json":
+            found = moved(json.loads(content.decode("utf-8")), old, folder)
+            replace_file(path, json.dumps(found, indent=1).encode("utf-8"))
+        else:
+            replace_file(path, any_path(whole.sub(lambda _: after, content)))
+
+
+def any_path(script: bytes) -> bytes:
+    """A script whose first line names its Python, in the form that any path fits in.
+
+    The system cuts such a line at a blank and at some 127 characters; pip writes this form then.
+    """
+    line, _, rest = script.partition(b"\n")
+    if not line.startswith(b"#!") or line == b"#!/bin/sh" or (len(line) < 127 and b" " not in line):
+        return script
+    quotes = b"'" * 3  # a text for Python, a command for the shell
+    start = b"#!/bin/sh\n" + quotes + b"exec' \"" + line[2:] + b'" "$0" "$@"\n' + b"' " + quotes
+    return start + b"\n" + rest
+
+
+def relink(folder: Path, stamp: dict) -> bool:
+    """Link an environment anew after it, or the checkout, moved: nothing is fetched, no pip runs.
+
+    Returns whether the environment's Python now finds mtlkit here.
+    """
+    old_root, old_folder = Path(stamp.get("checkout", "")), Path(stamp.get("environment", ""))
+    if not (old_root.is_absolute() and old_folder.is_absolute()):
+        return False
+    say(f"{called(folder)} is linked to mtlkit in {ROOT},")
+    say(f"which was in {old_root} when it was last used. Nothing is fetched.")
+    try:
+        link_package(packages_of(folder), old_root, ROOT)
+        if old_folder != folder and (folder / MARK).is_file():
+            link_programs(folder, old_folder)
+            if os.name == "nt":
+                say(r"Programs in Scripts still name the old place: use python -m NAME instead.")
+        program = "import mtlkit; print(mtlkit.__file__, flush=True)"
+        code, found = ask(venv_python(folder), program)
+    except (ValueError, SyntaxError):  # other people's files by these names
+        return False
+    if code != 0 or Path(found).resolve().parent.parent != ROOT:
+        return False
+    if is_ours(folder):
+        write_mark(folder)
+    return True
+
+
+def fill(folder: Path, stamp: dict) -> None:
+    """Install; what was there is not known any more, unless pip stopped before it began."""
+    if not stamp:
+        install(folder)
+        return
+    before = installed(folder)
+    (folder / STAMP).unlink()
+    try:
+        install(folder, used=True)
+    except SetupError:
+        if installed(folder) == before:
+            write_stamp(folder, stamp)
+        raise
+
+
+def set_up(folder: Path) -> None:
+    """Make, mend, link or fill the environment, whatever it lacks; alone (``only_one``)."""
+    wanted = wanted_stamp(folder)
     if not folder.exists() or is_empty(folder):
         make_venv(folder)
-        current = False
-    elif not venv_works(folder):
-        empty_venv(folder)
-        make_venv(folder)
-        current = False
-    if not current:
+    else:
+        wrong = what_is_wrong(folder)
+        if wrong:
+            empty_venv(folder, wrong)
+            make_venv(folder)
+    stamp = read_stamp(folder)
+    if stamp == wanted:
+        return  # somebody else did it while we waited
+    if stamp.get("requirements") != wanted["requirements"] or not relink(folder, stamp):
         if not is_ours(folder):
-            say(f"{folder} is an environment of your own: mtlkit is installed into it.")
-        install(folder)
-        write_stamp(folder, stamp)
+            say(f"{called(folder)} is an environment of your own: mtlkit is installed into it.")
+        fill(folder, stamp)
+    write_stamp(folder, wanted)
+
+
+def prepare(folder: Path) -> Path:
+    """Bring the environment up to date and return its Python."""
+    if read_stamp(folder) != wanted_stamp(folder) or what_is_wrong(folder):
+        with only_one(folder):
+            set_up(folder)
     return venv_python(folder)
 
 

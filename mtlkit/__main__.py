@@ -5,6 +5,7 @@ Heavy packages are imported by the command that needs them, so that help comes a
 """
 
 import argparse
+import importlib.util
 import os
 import signal
 import subprocess
@@ -42,6 +43,8 @@ def lab(argv: Sequence[str]) -> int:
     arguments.add_argument("--no-browser", action="store_true", help="only print the address")
     own, extra = split_arguments(argv)
     options = arguments.parse_args(own)
+    if importlib.util.find_spec("jupyterlab") is None:  # it is of the extra `course`
+        raise ModuleNotFoundError("No module named 'jupyterlab'", name="jupyterlab")
     return call(lab_command(options.no_browser, extra), lab_environment())
 
 
@@ -250,7 +253,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(
             f"The package {missing.name!r} is not installed in this Python ({sys.executable}).\n"
             "Start mtlkit with `python3 run.py` (Windows: `py run.py`), which installs what is "
-            "missing,\nor run: pip install -r requirements.txt",
+            "missing,\nor run: pip install -r requirements.txt  (your own versions: "
+            'pip install -e ".[course]")',
             file=sys.stderr,
         )
         return 1

@@ -384,6 +384,21 @@ class Schema:
         """Return a schema with the same inputs and scenarios and other tasks."""
         return replace(self, tasks=tuple(tasks))
 
+    def extend(self, *, scenario: str) -> Schema:
+        """Return a schema with one scenario more, the last one; the known ones keep their numbers.
+
+        ``encoding`` stays: ids and scales mean what they did. Raises ``SchemaError`` for a scenario
+        that is there already, and where there are none.
+        """
+        if not self.scenarios:
+            raise SchemaError(
+                f"The schema has no scenarios, so {scenario!r} cannot be one more: fit an Encoder "
+                "with scenario=column, and a model on its tables."
+            )
+        if scenario in self.scenario_names:
+            raise SchemaError(f"Scenario {scenario!r} is known already.")
+        return replace(self, scenarios=(*self.scenarios, Scenario(scenario)))
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists, numbers and strings, ready for JSON."""
         parts: dict[str, Any] = {

@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "mtlkit").rglob("*.py"))
-TOOLING = ("course", "test")  # extras; only the course's own machine may import from them
+PLUGIN = ROOT / "mtlkit" / "course" / "runner" / "strict_solutions.py"  # pytest loads it
+JUPYTER = {"jupyterlab", "ipykernel", "ipywidgets", "ipython", "jupyter-client", "notebook"}
 
 
 def imported(path: Path) -> set[str]:
@@ -65,8 +66,15 @@ def homes() -> dict[str, set[str]]:
 def undeclared(path: Path, declared: dict[str, set[str]]) -> list[str]:
     """Sentences about imports of a file that no declared distribution answers for."""
     allowed = set(declared[""])
-    if "course" in path.relative_to(ROOT / "mtlkit").parts:
-        allowed = allowed.union(*(declared[extra] for extra in TOOLING))
+    text = path.read_text(encoding="utf-8")
+    for extra, distributions in declared.items():
+        if extra == "course":  # the course's own machine
+            may = "course" in path.relative_to(ROOT / "mtlkit").parts
+        elif extra == "test":
+            may = path == PLUGIN
+        else:  # a file that says which extra to install
+            may = extra != "" and f"[{extra}]" in text
+        allowed |= distributions if may else set()
     return [
         f"{path.relative_to(ROOT)} imports {name}, of {homes().get(name, 'nothing installed')}"
         for name in sorted(imported(path))
@@ -83,6 +91,38 @@ def test_an_undeclared_import_is_found(declared):
     path = ROOT / "mtlkit" / "plot" / "style.py"
     fewer = {**declared, "": declared[""] - {"pillow"}}
     assert [line for line in undeclared(path, fewer) if "imports PIL" in line]
+
+
+def test_an_extra_is_for_the_files_that_name_it_and_tests_are_for_none(declared, monkeypatch):
+    places = {name: ROOT / "mtlkit" / name / "x.py" for name in ("course", "train")}
+    monkeypatch.setitem(homes(), "captum", {"captum"})
+    for imported_name, where, text, fine in (
+        ("nbformat", "course", "", True), ("nbformat", "train", "[course]", False),
+        ("captum", "train", '"mtlkit[explain]"', True), ("captum", "train", "", False),
+        ("captum", "train", "[export]", False), ("pytest", "course", "[test]", False),
+    ):  # fmt: skip
+        content = f"def f():\n    import {imported_name}\n# {text}\n"
+        monkeypatch.setattr(Path, "read_text", lambda self, encoding=None, c=content: c)
+        assert (undeclared(places[where], declared) == []) is fine, (imported_name, where, text)
+
+
+def test_the_package_without_the_course_brings_no_jupyter(declared):
+    assert JUPYTER & declared[""] == set()
+    assert {"jupyterlab", "ipykernel"} <= declared["course"]
+    users: dict[str, list[Path]] = {}
+    for path in FILES:
+        for name in imported(path):
+            users.setdefault(name, []).append(path)
+    for name, paths in users.items():
+        of_the_course = all("course" in path.relative_to(ROOT / "mtlkit").parts for path in paths)
+        if of_the_course and name != "filelock":  # torch brings it anyway
+            assert not homes().get(name, set()) & declared[""], f"{name} serves the course alone"
+
+
+def test_torch_stands_first_among_the_exact_requirements():
+    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    assert lines[0] == "torch==2.13.0"
 
 
 def test_run_py_imports_the_standard_library_alone():

@@ -53,6 +53,14 @@ def test_a_missing_package_is_named_with_what_to_do():
     assert "Traceback" not in found.stderr
 
 
+def test_the_lab_without_jupyterlab_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(command, "call", lambda *_: pytest.fail("started"))
+    assert command.main(["lab"]) == 1
+    message = capsys.readouterr().err
+    assert "'jupyterlab' is not installed" in message and '".[course]"' in message
+
+
 def test_an_unknown_command_is_an_error_that_lists_the_known_ones(capsys):
     assert command.main(["cours"]) == 2
     message = capsys.readouterr().err

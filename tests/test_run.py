@@ -28,7 +28,7 @@ def setup(tmp_path, monkeypatch):
     spec.loader.exec_module(module)
     monkeypatch.delenv("MTLKIT_VENV", raising=False)
     module.installs = []
-    monkeypatch.setattr(module, "install", lambda folder: module.installs.append(folder))
+    monkeypatch.setattr(module, "install", lambda folder, **_: module.installs.append(folder))
     return module
 
 
@@ -67,11 +67,11 @@ def test_the_environment_is_made_once_and_again_after_a_change(setup):
         shutil.rmtree(found)
     setup.prepare(folder)
     assert len(setup.installs) == 3
-    assert setup.venv_works(folder)
+    assert setup.what_is_wrong(folder) == ""
 
 
 def test_a_failed_installation_leaves_no_stamp(setup, monkeypatch):
-    def fail(folder):
+    def fail(folder, **_):
         raise setup.SetupError("no network")
 
     monkeypatch.setattr(setup, "install", fail)
@@ -83,11 +83,11 @@ def test_a_failed_installation_leaves_no_stamp(setup, monkeypatch):
 
 def test_the_stamp_does_not_depend_on_line_ends(setup):
     path = setup.ROOT / "requirements.txt"
-    before = setup.wanted_stamp()
+    before = setup.wanted_stamp(Path("/venv"))
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
-    assert setup.wanted_stamp() == before
+    assert setup.wanted_stamp(Path("/venv")) == before
     path.write_bytes(b"torch==2.13.1\r\n")
-    assert setup.wanted_stamp() != before
+    assert setup.wanted_stamp(Path("/venv"))["requirements"] != before["requirements"]
 
 
 def test_a_folder_that_is_no_environment_is_never_deleted(setup, monkeypatch, tmp_path):
@@ -243,7 +243,7 @@ def test_what_version_0_1_left_is_no_mark(setup, tmp_path):
 
 def test_an_environment_of_ours_is_made_anew_for_another_python(setup, monkeypatch, tmp_path):
     folder = without_pip(tmp_path / "venv")
-    (folder / setup.MARK).write_text("x", encoding="utf-8")
+    setup.write_mark(folder)
     made = []
     monkeypatch.setattr(setup, "make_venv", made.append)
     pretend_another_python(setup, monkeypatch)
@@ -263,15 +263,15 @@ def test_a_link_inside_an_environment_of_ours_is_unlinked_and_not_followed(
         (folder / "data").symlink_to(tmp_path / "data", target_is_directory=True)
     except OSError:
         pytest.skip("this machine makes no links")
-    setup.empty_venv(folder)
+    setup.empty_venv(folder, "is broken")
     assert note.exists() and not (folder / "data").exists()
 
 
 def test_an_environment_that_holds_the_checkout_is_never_emptied(setup):
     folder = setup.ROOT.parent
     setup.write_mark(folder)
-    with pytest.raises(setup.SetupError, match=r"run\.py lies in it"):
-        setup.empty_venv(folder)
+    with pytest.raises(setup.SetupError, match=r"run\.py or your home folder lies in it"):
+        setup.empty_venv(folder, "is broken")
     assert (setup.ROOT / "requirements.txt").exists()
 
 

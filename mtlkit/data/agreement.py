@@ -68,11 +68,13 @@ def _require_scenarios(model: Schema, table: Schema, what: str) -> None:
     ours, theirs = model.scenario_names, table.scenario_names
     if ours == theirs:
         return
-    grown = theirs[: len(ours)] == ours
-    remedy = (
-        f"Let the model grow first: model.extend(scenario={theirs[len(ours)]!r})." if grown
-        else ENCODE
-    )  # fmt: skip
+    remedy = ENCODE
+    if theirs[: len(ours)] == ours:
+        new = theirs[len(ours)]
+        remedy = f"Let the model grow first: model = model.extend(scenario={new!r})."
+    elif ours[: len(theirs)] == theirs:
+        new = ours[len(theirs)]
+        remedy = f"The model has grown: make the table by encoder.extend(scenario={new!r})."
     raise SchemaError(
         f"The {what} has the scenarios {', '.join(theirs)}, the model {', '.join(ours)}. {remedy}"
     )

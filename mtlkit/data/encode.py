@@ -5,6 +5,7 @@ Everything an encoder knows it learned from training rows. A value it has not se
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -126,6 +127,17 @@ class Encoder:
         learned |= {f"ids of {n} are those of": [s] for n, s in self.sequences.items() if s}
         learned |= {f"scale of {n}": list(map(float, v)) for n, v in self._scale.items()}
         return fingerprint(learned | {"log1p": sorted(self.log1p), "scenarios": list(scenarios)})
+
+    def extend(self, *, scenario: str) -> Encoder:
+        """Return an encoder that knows one scenario more; this one stays as it is.
+
+        All else means what it did, the fingerprint too: tables of the new encoder fit a model after
+        ``model.extend(scenario=...)``, which knows the scenario by the same number. Raises
+        ``SchemaError`` for a scenario that is known, and where no scenario column was learned.
+        """
+        grown = copy.copy(self)
+        grown._schema = self.schema.extend(scenario=scenario)
+        return grown
 
     def transform(
         self,

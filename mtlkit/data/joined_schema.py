@@ -31,6 +31,23 @@ class JoinedSchema(Schema):
             f"Unknown table {table!r}; joined are {', '.join(name for name, _ in self.parts)}."
         )
 
+    def extend(self, *, scenario: str) -> JoinedSchema:
+        """Return a schema whose table has one scenario more: ``scenario`` is "table/scenario".
+
+        Scenarios of later tables move on by one, as in a ``Join`` of the extended tables. Raises
+        ``SchemaError`` for a name of another form, an unknown table and a scenario that is there.
+        """
+        table, slash, name = str(scenario).partition("/")
+        if not slash:
+            raise SchemaError(
+                f"In a join a scenario belongs to a table: name it as table/scenario, such as "
+                f"{self.parts[0][0]}/{scenario}."
+            )
+        larger = self.part(table).extend(scenario=name)
+        parts = {other: larger if other == table else part for other, part in self.parts}
+        joined = join_schemas(parts, dict(self.shared))
+        return replace(self, scenarios=joined.scenarios, parts=joined.parts)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists, numbers and strings, ready for JSON."""
         parts = [{"table": name, "schema": schema.to_dict()} for name, schema in self.parts]

@@ -14,6 +14,14 @@ from mtlkit.layers.table import EmbeddingTable
 from mtlkit.schema import Schema, SchemaError
 
 
+def only_one_scenario(schema: Schema, scenario: str) -> SchemaError:
+    """What to say where a second scenario comes to a model that never read the first."""
+    return SchemaError(
+        f"The model was made for the one scenario {schema.scenario_names[0]!r}, so it does not "
+        f"read scenarios and cannot tell {scenario!r} apart. Train a new one on tables with both."
+    )
+
+
 class FieldEmbedding(EmbeddingTable):
     """All inputs of a row as one vector: embedded ids, pooled sequences and dense columns.
 
@@ -56,12 +64,28 @@ class FieldEmbedding(EmbeddingTable):
         with_scenario = scenario_field and has_scenario_field(schema)
         sizes = id_sizes(schema, with_scenario)
         super().__init__(sum(sizes.values()), embedding_dim)
+        self.schema, self.scenario_field = schema, scenario_field
         starts = id_starts(sizes)
         self.layout = FieldLayout(schema, embedding_dim, starts, pooling=pooling, encoders=encoders)
         self.width = self.layout.width
         if with_scenario:
             with torch.no_grad():
                 self.table[starts[""] + schema.unknown_scenario].zero_()
+
+    def add_scenario(self, scenario: str) -> None:
+        """Give one scenario more its row, equal to that of the unknown scenario, where it was read.
+
+        Raises ``SchemaError`` where the scenario becomes an input only now: the width would change.
+        """
+        known, self.schema = self.schema, self.schema.extend(scenario=scenario)
+        if self.layout.with_scenario:
+            start = id_starts(id_sizes(known, True))[""]
+            self.insert_row(
+                start + self.schema.scenario_index(scenario), start + known.unknown_scenario
+            )
+            self.layout.place(id_starts(id_sizes(self.schema, True)))
+        elif self.scenario_field and has_scenario_field(self.schema):
+            raise only_one_scenario(known, scenario)
 
     def ids(self, batch: Batch) -> Tensor:
         """Rows of the table that the batch reads, (n,): fields row by row, then each sequence."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mtlkit.data.batch import Batch
 from mtlkit.data.joined_schema import JoinedSchema
-from mtlkit.layers.embedding import FieldEmbedding
+from mtlkit.layers.embedding import FieldEmbedding, only_one_scenario
 from mtlkit.layers.layout import FieldLayout, has_scenario_field, id_sizes, id_starts
 from mtlkit.layers.table import EmbeddingTable
 from mtlkit.schema import Schema
@@ -36,6 +36,7 @@ class JoinedEmbedding(EmbeddingTable):
         if with_scenario:
             sizes[""] = schema.num_scenarios + 1
         super().__init__(sum(sizes.values()), embedding_dim)
+        self.schema = schema
         starts = id_starts(sizes)
         self.tables = tuple(table for table, _ in schema.parts)
         layouts = []
@@ -47,6 +48,7 @@ class JoinedEmbedding(EmbeddingTable):
         self.layouts = nn.ModuleList(layouts)
         self.entrances = nn.ModuleList(nn.Linear(layout.width, width) for layout in layouts)
         self.width = width
+        self.scenario_start = starts.get("", 0)
         if with_scenario:
             with torch.no_grad():
                 self.table[starts[""] + schema.unknown_scenario].zero_()
@@ -62,6 +64,21 @@ class JoinedEmbedding(EmbeddingTable):
     def layout(self, batch: Batch) -> Any:
         """The layout of the batch's table."""
         return self.layouts[self._place(batch)]
+
+    def add_scenario(self, scenario: str) -> None:
+        """Give the scenario "table/scenario" its row, equal to that of the unknown scenario.
+
+        Raises ``SchemaError`` where the scenario becomes an input of its table only now.
+        """
+        known, self.schema = self.schema, self.schema.extend(scenario=scenario)
+        table, _, name = scenario.partition("/")
+        if has_scenario_field(known.part(table)) != has_scenario_field(self.schema.part(table)):
+            raise only_one_scenario(known.part(table), name)
+        if any(has_scenario_field(part) for _, part in known.parts):
+            start = self.scenario_start  # after all ids, so nothing else moves
+            self.insert_row(
+                start + self.schema.scenario_index(scenario), start + known.unknown_scenario
+            )
 
     def ids(self, batch: Batch) -> Tensor:
         """Rows of the table that the batch reads, (n,)."""

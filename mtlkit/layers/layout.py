@@ -59,14 +59,12 @@ class FieldLayout(nn.Module):
         self.sequence_names = tuple(s.name for s in schema.sequences)
         self.poolings = poolings(pooling, self.sequence_names)
         names = list(schema.categorical_names)
-        fields = names + [""] * self.with_scenario
-        self.num_fields = len(fields)  # ids that every row has exactly once
-        self.field_starts = {name: starts[name] for name in names}
-        self.sequence_starts = tuple(
-            starts[s.name if s.shares is None else s.shares] for s in schema.sequences
-        )
-        offsets = torch.tensor([starts[name] for name in fields], dtype=torch.int64)
+        self.fields = names + [""] * self.with_scenario
+        self.num_fields = len(self.fields)  # ids that every row has exactly once
+        self.sequence_sources = tuple(s.shares or s.name for s in schema.sequences)
+        offsets = torch.zeros(self.num_fields, dtype=torch.int64)
         self.register_buffer("offsets", offsets, persistent=False)  # (field,)
+        self.place(starts)
         widths = [getattr(pool, "width", embedding_dim) for pool in self.poolings]
         self.width = self.num_fields * embedding_dim + sum(widths) + schema.dense_width
 
@@ -88,6 +86,14 @@ class FieldLayout(nn.Module):
         self.encoded_columns = tuple(names.index(name) for name in encoders)
         place = {name: number for number, name in enumerate(encoders)}  # field -> its encoder
         self.encoded_sequences = tuple(place.get(str(s.shares)) for s in schema.sequences)
+
+    def place(self, starts: Mapping[str, int]) -> None:
+        """Say where the rows of fields and sequences begin: ``starts`` as at the start."""
+        self.field_starts = {name: starts[name] for name in self.fields if name}
+        self.sequence_starts = tuple(starts[name] for name in self.sequence_sources)
+        self.offsets = torch.tensor(
+            [starts[name] for name in self.fields], dtype=torch.int64, device=self.offsets.device
+        )
 
     def ids(self, batch: Batch) -> Tensor:
         """Rows of the table that the batch reads, (n,): fields row by row, then each sequence."""

@@ -56,5 +56,17 @@ class EmbeddingTable(nn.Module):
         """Arrange looked-up rows (n, dim) and the dense columns as (batch, width)."""
         raise NotImplementedError(f"{type(self).__name__} must define assemble(rows, batch).")
 
+    def add_scenario(self, scenario: str) -> None:
+        """Know one scenario more (``MultiTaskModel.extend``); a subclass that can writes it."""
+        raise NotImplementedError(
+            f"{type(self).__name__} must define add_scenario(scenario) to know scenario "
+            f"{scenario!r}: make room for its row with insert_row, or do nothing if it reads none."
+        )
+
+    def insert_row(self, place: int, like: int) -> None:
+        """Put one row more at ``place``, equal to row ``like``; later rows move on by one."""
+        rows = [*range(place), like, *range(place, len(self.table))]
+        self.table = nn.Parameter(self.table.detach()[rows], self.table.requires_grad)
+
     def forward(self, batch: Batch) -> Tensor:
         return self.assemble(self.lookup(self.ids(batch)), batch)

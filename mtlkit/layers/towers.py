@@ -41,6 +41,10 @@ class Towers(nn.ModuleList):
         """The tower of one task."""
         return self[self.schema.task_index(name)]
 
+    def add_scenario(self, scenario: str) -> None:
+        """Know one scenario more (``MultiTaskModel.extend``): towers belong to tasks alone."""
+        self.schema = self.schema.extend(scenario=scenario)
+
     def forward(self, x: Tensor | Mapping[str, Tensor]) -> dict[str, Tensor]:
         logits = {}
         for task, tower in zip(self.schema.tasks, self, strict=True):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +13,9 @@ from mtlkit.data.batch import Batch
 from mtlkit.layers.table import EmbeddingTable
 from mtlkit.layers.towers import Towers
 from mtlkit.losses.tasks import masked_mean, row_losses, task_losses
-from mtlkit.schema import Schema, Task
+from mtlkit.schema import Schema, SchemaError, Task
 
+Model = TypeVar("Model", bound="MultiTaskModel")
 Inputs = Callable[[Schema, int], Any]  # (schema, embedding_dim) -> a module with ``width``
 
 
@@ -105,6 +107,39 @@ class MultiTaskModel(nn.Module):
         """Modules that serve scenario ``name`` alone; an unknown one raises ``SchemaError``."""
         self.schema.scenario_index(name)
         return []
+
+    def extend(self: Model, *, scenario: str) -> Model:
+        """Return a copy that knows one scenario more; this model stays as it is.
+
+        Nothing that was learned moves: predictions for the known scenarios and the unknown one are
+        the same, and rows of the new one get those of the unknown one until they are trained. The
+        copy takes the tables of ``encoder.extend(scenario=...)``. In a join the scenario is
+        "table/scenario". Raises ``SchemaError`` for a scenario that is known, and for a model that
+        cannot grow.
+        """
+        grown = copy.deepcopy(self)
+        for module in list(grown.modules()):
+            add: Any = getattr(module, "add_scenario", None)
+            if add is not None:
+                add(scenario)
+        return grown
+
+    def add_scenario(self, scenario: str) -> None:
+        """Know one scenario more, in place; ``extend`` calls it, and that of every module inside.
+
+        A model with modules of single scenarios, or with inputs of another kind, writes its own and
+        calls this one as well. Raises ``SchemaError`` where it does not.
+        """
+        inputs = getattr(self, "embedding", self)
+        own = any(self.scenario_modules(name) for name in self.schema.scenario_names)
+        written = type(self).add_scenario is not MultiTaskModel.add_scenario
+        for part, lacks in ((inputs, not hasattr(inputs, "add_scenario")), (self, own)):
+            if lacks and not written:
+                raise SchemaError(
+                    f"{type(part).__name__} cannot tell how to know scenario {scenario!r}: it must "
+                    "define add_scenario(scenario)."
+                )
+        self.schema = self.schema.extend(scenario=scenario)
 
     def task_parameters(self, name: str) -> list[nn.Parameter]:
         """Parameters that serve task ``name`` alone."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mtlkit.data.batch import Batch
 from mtlkit.data.joined_schema import JoinedSchema
 from mtlkit.data.table import Table
+from mtlkit.layers.layout import has_scenario_field
 from mtlkit.metrics import auc, poisson_deviance
 from mtlkit.models.base import MultiTaskModel
 from mtlkit.models.tree_rows import Array, Rows, WholeTable, categories, inputs
@@ -133,6 +134,15 @@ class Trees(MultiTaskModel):
             .to(self.place.device)
             for task in self.schema.tasks
         }
+
+    def add_scenario(self, scenario: str) -> None:
+        """Know one scenario more, where trees do not read it; else ``SchemaError``: grow anew."""
+        super().add_scenario(scenario)
+        if has_scenario_field(self.schema):
+            raise SchemaError(
+                f"Trees split by the numbers of scenarios, so they cannot know {scenario!r} "
+                "later: grow new ones on tables that have it."
+            )
 
     def task_modules(self, name: str) -> list[nn.Module]:
         """None: trees are no modules."""

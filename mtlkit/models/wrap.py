@@ -39,6 +39,16 @@ class WrappedModule(MultiTaskModel):
             _warn_of_chances(self.schema, found)
         return found
 
+    def add_scenario(self, scenario: str) -> None:
+        """Know one scenario more; the module inside must have ``add_scenario(scenario)`` itself."""
+        if not hasattr(self.module, "add_scenario"):
+            raise SchemaError(
+                f"{type(self.module).__name__} cannot tell how to know scenario {scenario!r}: it "
+                "must define add_scenario(scenario), which does nothing where the module does not "
+                "read batch.scenario itself."
+            )
+        super().add_scenario(scenario)
+
     def task_modules(self, name: str) -> list[nn.Module]:
         """The modules that ``wrap`` was told to be one task's heads."""
         self.schema.task_index(name)

@@ -7,8 +7,9 @@ A file of a set is looked for, in this order, as ``<folder>/<set>/<file>`` in
 3. the user's cache, ``pooch.os_cache("mtlkit")``,
 4. ``../shared/data`` beside the checkout.
 
-If none has it and the owner publishes it under a plain address, it is downloaded into the cache.
-Otherwise one message says what to fetch where. A file whose checksum is wrong is never read.
+If none has it and the owner publishes it under a plain address, it is downloaded into the cache, by
+https alone. Otherwise one message says what to fetch where. A file whose SHA-256 is wrong is never
+read, whether it was downloaded or lay there.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ import gzip
 import hashlib
 import lzma
 import os
-import shutil
 import tarfile
 import zipfile
 import zlib
@@ -25,7 +25,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+from urllib.parse import urljoin, urlsplit
 
 import pooch
 
@@ -155,16 +156,13 @@ def refusal(name: str, file: str) -> str:
 
 def verify(path: Path, entry: DataFile) -> None:
     """Raise ``DataCorruptError`` unless the file, or what is compressed in it, has its checksum."""
-    if entry.sha256 is None and entry.md5 is None:
-        return
-    kind, expected = ("sha256", entry.sha256) if entry.sha256 else ("md5", entry.md5)
     with path.open("rb") as stream:
-        found = _digest(stream, kind)
-    if found == expected or (entry.content_sha256 and _content_matches(path, entry)):
+        found = _digest(stream)
+    if found == entry.sha256 or (entry.content_sha256 and _content_matches(path, entry)):
         return
     raise DataCorruptError(
-        f"{path} is not the expected file: {kind} {found}, expected {expected}. It may be cut off "
-        f"or edited. Delete it and fetch it again from {_page_of(entry)}."
+        f"{path} is not the expected file: SHA-256 {found}, expected {entry.sha256}. It may be cut "
+        f"off or edited. Delete it and fetch it again from {_page_of(entry)}."
     )
 
 
@@ -172,8 +170,8 @@ def _page_of(entry: DataFile) -> str:
     return next(s.page for s in SETS.values() if entry in s.files)
 
 
-def _digest(stream: IO[bytes] | gzip.GzipFile | lzma.LZMAFile, kind: str) -> str:
-    digest = hashlib.new(kind, usedforsecurity=False)
+def _digest(stream: IO[bytes] | gzip.GzipFile | lzma.LZMAFile) -> str:
+    digest = hashlib.sha256()
     for block in iter(lambda: stream.read(1 << 20), b""):
         digest.update(block)
     return digest.hexdigest()
@@ -183,7 +181,7 @@ def _content_matches(path: Path, entry: DataFile) -> bool:
     """True if the file, compressed by someone else, holds the same bytes inside."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else lzma.open(path) as stream:
-            return _digest(stream, "sha256") == entry.content_sha256
+            return _digest(stream) == entry.content_sha256
     except (OSError, EOFError, lzma.LZMAError, zlib.error):
         return False
 
@@ -192,45 +190,76 @@ def _download(name: str, entry: DataFile) -> Path:
     """Download a file, or the archive that holds it, into the cache; return the file's path."""
     assert entry.url is not None
     folder = Path(pooch.os_cache("mtlkit")) / name
-    known = entry.archive_hash if entry.member else _known_hash(entry)
     try:
+        _require_https(entry.url)
         got = pooch.retrieve(
             entry.url,
-            known_hash=known,
+            known_hash=entry.archive_sha256 if entry.member else entry.sha256,
             fname=entry.url.rsplit("/", 1)[-1].replace("+", "_") if entry.member else entry.name,
             path=folder,
-            progressbar=True,
+            downloader=pooch.HTTPDownloader(progressbar=True, hooks={"response": _stay_on_https}),
         )
     except Exception as error:  # pooch passes on whatever the network library raises
         raise DataMissingError(
             f"Downloading {entry.url} failed ({error}). {refusal(name, entry.name)}"
         ) from error
     path = folder / entry.name
-    if entry.member:
-        _extract(Path(got), entry.member, path)
     try:
+        if entry.member:
+            _extract(Path(got), entry, path)
         verify(path, entry)
-    except DataCorruptError:
-        path.unlink()  # or the next search would find it
+    except (DataCorruptError, DataMissingError):
+        path.unlink(missing_ok=True)  # or the next search would find it
+        if entry.member and entry.archive_sha256 is None:
+            Path(got).unlink(missing_ok=True)  # nothing vouches for it: fetch it anew next time
         raise
     return path
 
 
-def _known_hash(entry: DataFile) -> str | None:
-    if entry.sha256:
-        return f"sha256:{entry.sha256}"
-    return f"md5:{entry.md5}" if entry.md5 else None
+SCHEMES = ("https",)  # ways by which a file may come
 
 
-def _extract(archive: Path, member: str, target: Path) -> None:
-    """Copy one member of a zip or tar archive to ``target``, whole or not at all."""
-    for name, stream in _members(archive):
-        if name == member or name.endswith("/" + member):
-            with atomically(target) as out:
-                shutil.copyfileobj(stream, out)
-            return
-    names = ", ".join(name for name, _ in _members(archive))
-    raise DataMissingError(f"{archive} holds no {member!r}; it holds {names}.")
+def _require_https(url: str) -> None:
+    if urlsplit(url).scheme not in SCHEMES:
+        raise ValueError(f"{url} is no https address, and files come by https alone")
+
+
+def _stay_on_https(response: Any, **_: Any) -> None:
+    """Refuse to be sent on to an address that is not https; ``requests`` asks at every stop."""
+    if response.is_redirect:
+        _require_https(urljoin(response.url, response.headers["location"]))
+
+
+def _extract(archive: Path, entry: DataFile, target: Path) -> None:
+    """Copy one member of a zip or tar archive to ``target``, whole or not at all.
+
+    Raises ``DataMissingError`` where it is not in there, ``DataCorruptError`` for an archive that
+    cannot be read or a member that is longer than it should be.
+    """
+    try:
+        for name, stream in _members(archive):
+            if name == entry.member or name.endswith(f"/{entry.member}"):
+                with atomically(target) as out:
+                    _copy(stream, out, entry, archive)
+                return
+        names = ", ".join(name for name, _ in _members(archive))
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataCorruptError(
+            f"{archive} is no archive that can be read ({error}). Delete it and fetch it again."
+        ) from error
+    raise DataMissingError(f"{archive} holds no {entry.member!r}; it holds {names}.")
+
+
+def _copy(stream: IO[bytes], out: IO[bytes], entry: DataFile, archive: Path) -> None:
+    left = entry.size * (2 if entry.content_sha256 else 1)  # room for another compression
+    for block in iter(lambda: stream.read(1 << 20), b""):
+        left -= len(block)
+        if left < 0:  # a few bytes may unpack to more than a disk holds
+            raise DataCorruptError(
+                f"{entry.name} in {archive} is longer than its {entry.size:,} bytes, so it is not "
+                f"the expected file. Fetch it again from {_page_of(entry)}."
+            )
+        out.write(block)
 
 
 def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:

@@ -1,8 +1,9 @@
 """What is known of each real data set: title, licence, page, files with size and checksum.
 
 ``url`` is set only where the owner publishes a file, or the archive that holds it (``member``),
-under a plain address that needs no login. ``content_sha256`` is the checksum of what is inside a
-compressed file, so that a copy compressed by someone else is accepted.
+under a plain https address that needs no login. Every file has a SHA-256, whoever puts it there.
+``content_sha256`` is the checksum of what is inside a compressed file, so that a copy compressed by
+someone else is accepted; ``archive_sha256`` that of the archive, where it is known.
 """
 
 from __future__ import annotations
@@ -12,16 +13,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file of a set; ``size`` in bytes, 0 where it is not known."""
+    """One file of a set; ``size`` in bytes."""
 
     name: str
     size: int
-    sha256: str | None = None
+    sha256: str
     content_sha256: str | None = None
-    md5: str | None = None
     url: str | None = None
     member: str | None = None
-    archive_hash: str | None = None
+    archive_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,17 @@ class DataSet:
 
 
 _UCI = "https://archive.ics.uci.edu/static/public"
-_FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
+_FASHION = "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion"
 _KUAIRAND = "https://zenodo.org/records/10439422/files/KuaiRand-Pure.tar.gz"
-_KUAIRAND_MD5 = "md5:0820331067a3784d9691136f772b35a7"
+_KUAIRAND_SHA256 = "c814bf6f3624c0cfae83c57de3df26b2ed206e5c57bab4c4dcbfabbabe20cbf0"
 
 
-def _kuairand(name: str) -> DataFile:
-    return DataFile(name, 0, url=_KUAIRAND, member=name, archive_hash=_KUAIRAND_MD5)
+def _kuairand(name: str, size: int, sha256: str) -> DataFile:
+    return DataFile(name, size, sha256, url=_KUAIRAND, member=name, archive_sha256=_KUAIRAND_SHA256)
 
 
-def _idx(name: str, size: int, md5: str) -> DataFile:
-    return DataFile(name, size, md5=md5, url=f"{_FASHION}/{name}")
+def _idx(name: str, size: int, sha256: str) -> DataFile:
+    return DataFile(name, size, sha256, url=f"{_FASHION}/{name}")
 
 
 _ALL = (
@@ -120,10 +120,26 @@ _ALL = (
                 382_068,
                 "c73430ca9d6fbd9b73b8a3b081c8653615bf32b32725d5c7862989133e9d8d15",
             ),
-            _idx("t10k-images-idx3-ubyte.gz", 4_422_102, "bef4ecab320f06d8554ea6380940ec79"),
-            _idx("t10k-labels-idx1-ubyte.gz", 5_148, "bb300cfdad3c16e7a12a480ee83cd310"),
-            _idx("train-images-idx3-ubyte.gz", 26_421_880, "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
-            _idx("train-labels-idx1-ubyte.gz", 29_515, "25c81989df183df01b3e8a0aad5dffbe"),
+            _idx(
+                "t10k-images-idx3-ubyte.gz",
+                4_422_102,
+                "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+            ),
+            _idx(
+                "t10k-labels-idx1-ubyte.gz",
+                5_148,
+                "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+            ),
+            _idx(
+                "train-images-idx3-ubyte.gz",
+                26_421_880,
+                "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+            ),
+            _idx(
+                "train-labels-idx1-ubyte.gz",
+                29_515,
+                "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+            ),
         ),
     ),
     DataSet(
@@ -173,11 +189,31 @@ _ALL = (
                 "08878ff4ec0e27a71defac4428c8075d99a47f5be5d3be0e3c6790bd3a0edf2e",
                 "5b0739ad1626dd34a9d3180b8bc84785391803872fc7e65960bc5bff9de1caa0",
             ),
-            _kuairand("log_standard_4_08_to_4_21_pure.csv"),
-            _kuairand("log_standard_4_22_to_5_08_pure.csv"),
-            _kuairand("log_random_4_22_to_5_08_pure.csv"),
-            _kuairand("user_features_pure.csv"),
-            _kuairand("video_features_basic_pure.csv"),
+            _kuairand(
+                "log_standard_4_08_to_4_21_pure.csv",
+                83_961_282,
+                "5bb6eb0b3d9f47e5436cb5dc82ee1899b845ebf9750a5560b801e929e18bd41c",
+            ),
+            _kuairand(
+                "log_standard_4_22_to_5_08_pure.csv",
+                21_765_075,
+                "429e3b948828942e572f2c3a5be5a25799ffe75591d22d18cf417b9b534d31fd",
+            ),
+            _kuairand(
+                "log_random_4_22_to_5_08_pure.csv",
+                87_086_116,
+                "60b80994da969cd53da4d50c37ba3dafd6fb185df804c92c8410df34845a9d2c",
+            ),
+            _kuairand(
+                "user_features_pure.csv",
+                3_519_028,
+                "dc729a656301b4c6d07f713fe41d05ec9bfaab670b90e531c70037caf033c011",
+            ),
+            _kuairand(
+                "video_features_basic_pure.csv",
+                626_669,
+                "a6f7ee02684c5777422306cdc416e170302288aa89aca9dfea995edbd625bcc2",
+            ),
         ),
     ),
     DataSet(
