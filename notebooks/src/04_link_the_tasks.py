@@ -300,7 +300,7 @@ clips = {"none: all weights 1": 1.0, "clip 0.1": 0.1, "clip 0.02": 0.02, "no cli
 weighted = {name: [stand_for(clip, s) for s in stored.shops] for name, clip in clips.items()}
 record("weighted", weighted)
 weighted = {name: f"{mtlkit.paired_interval(v):.2f}" for name, v in weighted.items()}
-display(Markdown("The same with no training: clicked rows weighted by the *true* pCTR."))
+display(Markdown("Dial at 0, no training: what clicked rows, weighted by the *true* pCTR, say."))
 display(shown([{"weights": "mean true pCVR / that of all rows"} | weighted]))
 heights = {name: [level(name, "all", dial)[0] for dial in dials] for name in ways[1:5]}
 perfect = [ceiling.filter(dial=dial)["all"].mean() for dial in dials]
