@@ -220,11 +220,13 @@ def rates_by(
     overall: float | None = None,
     overall_label: str = "all",
     ordered: bool = True,
+    limits: tuple[float, float] | None = None,
 ) -> Picture:
     """One mark a category, with its interval: rates, means or amounts, the largest on top.
 
     ``intervals``: (low, high) a category. ``overall`` draws a dotted line, named by
-    ``overall_label``. ``ordered=False`` keeps the given order (first on top).
+    ``overall_label``. ``ordered=False`` keeps the given order (first on top). ``limits``: the axis
+    covers at least these, say (0, 100) for per cent.
     """
     if len(categories) != len(rates) or (intervals is not None and len(intervals) != len(rates)):
         raise ValueError("categories, rates and intervals must have one entry each a category.")
@@ -249,7 +251,9 @@ def rates_by(
         axes.xaxis.set_major_locator(MaxNLocator(6))
         if max(abs(float(rate)) for rate in rates) >= 1000:
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: say(value)))
-        axes.margins(x=0.12)
+        axes.margins(x=0.12 if intervals is None else 0.17)
+        if limits is not None:
+            axes.plot(limits, [0, 0], linestyle="", marker="")  # the axis covers both
         axes.grid(axis="y", visible=False)
         if overall is not None:
             axes.axvline(overall, color=INK, linestyle=":", linewidth=1.4)

@@ -93,7 +93,7 @@ def _heads(
     """Towers at height y with an output above each; the caller draws the arrows that lead in."""
     for name, x in zip(tasks, places, strict=True):
         board.box(x, y, f"{name}\n{tower}", "task", width)
-        board.arrow((x, y + 0.055), (x, 0.885))
+        board.arrow((x, y + 0.055), (x, 0.893))
         board.box(x, 0.94, f"ŷ {name}", "output", width, 0.09)
 
 
@@ -143,7 +143,7 @@ def _mmoe(
             board.arrow((x, 0.325), (place + (x - 0.5) * width * 0.6, 0.495))
     for name, x in zip(tasks, places, strict=True):
         board.box(x, 0.54, f"{name} gate\nmixes experts", "gate", width, 0.09)
-        board.arrow((x, 0.585), (x, 0.675))
+        board.arrow((x, 0.585), (x, 0.663))
     _heads(board, tasks, places, 0.72, tower, width)
     side = 0.985
     board.axes.plot([0.75, side, side], [0.06, 0.06, 0.54], color=COLOURS[2], linestyle="--",

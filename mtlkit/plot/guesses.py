@@ -128,7 +128,7 @@ def _amounts(guess: Any, truth: Mapping[str, float], label: str, unit: str, titl
 
 
 def _names(axes: Any, y: int, mine: float | None, value: float) -> None:
-    entries = [(value, f"truth {say(value)}", COLOURS[0])]
+    entries = [(value, say(value) if mine is None else f"truth {say(value)}", COLOURS[0])]
     if mine is not None:
         entries.append((float(mine), f"guess {say(float(mine))}", COLOURS[1]))
     entries.sort()

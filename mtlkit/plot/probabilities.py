@@ -33,7 +33,7 @@ def calibration(
     """
     models = _named(prediction, "model")
     figure, ((axes,),) = canvas(title, height=4.4, width=6.0)
-    entries, told = [], []
+    entries, told, ends = [], [], []
     with style():
         highest = 0.0
         for i, (name, p) in enumerate(models.items()):
@@ -44,6 +44,7 @@ def calibration(
             axes.errorbar(curve.prediction, curve.rate, yerr=np.maximum(off, 0), color=COLOURS[i],
                           marker=MARKERS[i], elinewidth=1, linewidth=1.4)  # fmt: skip
             highest = max(highest, curve.high.max(), curve.prediction.max())
+            ends.append((curve.prediction[-1], curve.rate[-1]))
             error, ratio = metrics.ece(label, p, bins), metrics.pcoc(label, p)
             facts = f"ECE {say(error)}, predicted / observed {say(ratio)}"
             entries.append(facts if len(models) == 1 else f"{name}: {facts}")
@@ -53,7 +54,9 @@ def calibration(
             )
         top = min(1.0, 1.05 * highest)
         axes.plot([0, top], [0, top], color=INK, linestyle=":", linewidth=1.2, marker="")
-        axes.text(0.985 * top, 0.86 * top, "perfect", fontsize=8.5, ha="right", va="top")
+        below = sum(y < x for x, y in ends) * 2 >= len(ends)  # name the line where no curve ends
+        at = (0.82 * top, 0.985 * top) if below else (0.985 * top, 0.86 * top)
+        axes.text(*at, "perfect", fontsize=8.5, ha="right", va="top")
         axes.set(xlim=(0, top), ylim=(0, top))
         axes.set(
             xlabel=f"predicted probability of {outcome}", ylabel=f"observed share of {outcome}"
