@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from mtlkit.course.learner import home
 from mtlkit.files import write_text
 
 FOLDER_VARIABLE = "MTLKIT_RECORD"
@@ -39,13 +40,13 @@ def record(name: str, value: Any, *, source: str = "", note: str = "") -> Path:
 
 
 def record_folder() -> Path:
-    """The folder of the records: MTLKIT_RECORD, otherwise ``.mtlkit/records`` of the checkout."""
+    """The folder of the records: MTLKIT_RECORD, otherwise ``records`` in the learner's own folder.
+
+    That is ``.mtlkit`` of the checkout, or of the folder that MTLKIT_HOME names; where the checkout
+    is shared or read-only, the user's data folder.
+    """
     chosen = os.environ.get(FOLDER_VARIABLE)
-    if chosen:
-        return Path(chosen)
-    checkout = Path(__file__).resolve().parents[3]
-    home = checkout if (checkout / "notebooks").is_dir() else Path.cwd()
-    return home / ".mtlkit" / "records"
+    return Path(chosen) if chosen else home.folder() / "records"
 
 
 def read_records(folder: Path | str) -> list[dict[str, Any]]:
