@@ -134,9 +134,13 @@ def write_bytes(path: Path | str, content: bytes) -> None:
         file.write(content)
 
 
-def write_text(path: Path | str, text: str) -> None:
-    """Write a text file atomically, utf-8 with the line ends of ``text`` (LF on every system)."""
-    write_bytes(path, text.encode("utf-8"))
+def write_text(path: Path | str, text: str, errors: str = "strict") -> None:
+    """Write a text file atomically, utf-8 with the line ends of ``text`` (LF on every system).
+
+    ``errors`` is that of ``str.encode``: "replace" writes ? for what utf-8 has no code for, half a
+    character in the output of strange code.
+    """
+    write_bytes(path, text.encode("utf-8", errors))
 
 
 def write_if_new(path: Path | str, content: bytes | str) -> bool:
