@@ -64,6 +64,12 @@ PLAIN += " tfoot caption b strong em sub sup br small dt dd pre details summary"
 PICTURE = re.compile(r"data:image/(png|jpeg|svg\+xml);base64,[A-Za-z0-9+/]*={0,2}")
 
 
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch):
+    """Thousands of pages are written here; that each reaches the disk is tested elsewhere."""
+    monkeypatch.setattr("mtlkit.files.os.fsync", lambda handle: None)
+
+
 class Page(HTMLParser):
     """Fails at the first tag or attribute that is not the report's own."""
 
@@ -96,8 +102,8 @@ def safe(page):
 def report_of(cells, folder, **more):
     """The page about one notebook whose code cells have these outputs."""
     notebook = nbformat.v4.new_notebook()
-    cell = {"cell_type": "code", "metadata": {}, "source": "", "execution_count": None, "id": "a"}
-    notebook.cells = [{**cell, "outputs": found} for found in cells]
+    cell = {"cell_type": "code", "metadata": {}, "source": "", "execution_count": None}
+    notebook.cells = [{**cell, "id": f"c{n}", "outputs": found} for n, found in enumerate(cells)]
     run = NotebookRun(Path("01_x.ipynb"), "learner", more.pop("title", "X"), "failed", 1.0, **more)
     run.executed = folder / "notebooks" / "01_x.ipynb"
     run.executed.parent.mkdir(exist_ok=True)
