@@ -102,7 +102,8 @@ def fit(
 
     Raises ``FloatingPointError`` naming task, epoch and batch when a loss is not finite,
     ``SchemaError`` or ``ValueError`` for a table or option that does not fit, and
-    ``CheckpointError`` for the checkpoint of another run.
+    ``CheckpointError`` for a checkpoint that is damaged, cannot be written, or is of a run of other
+    rows, model or options (``mtlkit.train.identity`` says what may change).
     """
     given = dict(locals())  # every argument: a checkpoint tells by them which run it is of
     forward, model = unwrapped(model)  # two only where torch.compile made something of the model
