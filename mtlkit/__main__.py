@@ -51,10 +51,13 @@ def lab(argv: Sequence[str]) -> int:
 def lab_environment(checkout: Path = CHECKOUT) -> dict[str, str]:
     """Additions to JupyterLab's environment, which its kernels inherit.
 
-    All notebooks, solutions too, share one record of progress in the checkout, and find this
-    ``mtlkit`` even where it was not installed. A setting of our own keeps JupyterLab from asking
+    All notebooks, solutions too, share one record of progress in the checkout (where that is shared
+    or read-only, in the user's data folder), and find this ``mtlkit`` even where it was not
+    installed. A setting of our own keeps JupyterLab from asking
     whether it may fetch news.
     """
+
+    from mtlkit.course.learner.home import is_own
 
     def first(folder: Path, variable: str) -> str:
         return os.pathsep.join(part for part in (str(folder), os.environ.get(variable, "")) if part)
@@ -62,7 +65,8 @@ def lab_environment(checkout: Path = CHECKOUT) -> dict[str, str]:
     settings = Path(__file__).resolve().parent / "course" / "jupyter"
     found = {"JUPYTER_CONFIG_PATH": first(settings, "JUPYTER_CONFIG_PATH")}
     if (checkout / "notebooks").is_dir():
-        found["MTLKIT_HOME"] = os.environ.get("MTLKIT_HOME") or str(checkout)
+        named = os.environ.get("MTLKIT_HOME") or (str(checkout) if is_own(checkout) else "")
+        found |= {"MTLKIT_HOME": named} if named else {}
         found["PYTHONPATH"] = first(checkout, "PYTHONPATH")
     return found
 

@@ -1,5 +1,6 @@
 """Files are written whole or not at all, and nothing is left beside them."""
 
+import errno
 import os
 import stat
 import subprocess
@@ -9,7 +10,14 @@ from pathlib import Path
 import pytest
 
 import mtlkit
-from mtlkit.files import atomically, write_bytes, write_if_new, write_text
+from mtlkit.files import (
+    atomically,
+    require_writable,
+    why,
+    write_bytes,
+    write_if_new,
+    write_text,
+)
 
 
 def names(folder):
@@ -98,6 +106,63 @@ def test_a_link_stays_a_link_and_its_target_is_written(tmp_path):
     link.symlink_to(target)
     write_text(link, "new")
     assert link.is_symlink() and target.read_text(encoding="utf-8") == "new"
+
+
+def left_behind(folder, name, seconds=60):
+    """A temporary file as a killed writer of ``name`` leaves it, last written so long ago."""
+    path = folder / f".{name}.0123abcd.part"
+    path.write_bytes(b"half")
+    os.utime(path, (path.stat().st_atime, path.stat().st_mtime - seconds))
+    return path
+
+
+def test_what_a_killed_writer_left_goes_and_what_looks_alike_stays(tmp_path):
+    left_behind(tmp_path, "run.pt")
+    stays = [left_behind(tmp_path, name) for name in ("run.p", "run.pt.x", "other")]
+    for name in (".run.pt.part", ".run.pt.0123abcg.part", "run.pt.0123abcd.part"):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (1, 1))
+        stays.append(tmp_path / name)
+    write_bytes(tmp_path / "run.pt", b"new")
+    assert names(tmp_path) == sorted(["run.pt", *(path.name for path in stays)])
+
+
+def test_a_file_that_is_just_begun_or_still_written_stays(tmp_path):
+    young = left_behind(tmp_path, "run.pt", seconds=0)
+    with atomically(tmp_path / "run.pt") as file:
+        file.write(b"slow")
+        file.flush()
+        [own] = set(tmp_path.iterdir()) - {young}
+        os.utime(own, (1, 1))
+        write_bytes(tmp_path / "run.pt", b"quick")
+        assert own.exists() and young.exists()
+    assert (tmp_path / "run.pt").read_bytes() == b"slow"
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, Path.touch])
+def test_whether_a_file_could_be_written_is_found_without_writing(tmp_path, make):
+    place = tmp_path / "place"
+    make(place)
+    require_writable(tmp_path / "new" / "file")
+    assert names(tmp_path) == ["new", "place"] and names(tmp_path / "new") == []
+    with pytest.raises(OSError) as caught:
+        require_writable(place if place.is_dir() else place / "below")
+    assert "stands" in why(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EROFS, "the disk is read-only"),
+        (errno.EACCES, "you have no right to do so there"),
+        (errno.EIO, os.strerror(errno.EIO)),
+        (None, "odd"),
+    ],
+)
+def test_the_reason_of_an_error_is_said_in_words(number, words):
+    assert why(OSError(number, os.strerror(number)) if number else OSError("odd")) == words
+    assert why(OSError()) == "OSError"
 
 
 def test_what_is_already_there_is_not_written_again(tmp_path):

@@ -14,7 +14,7 @@ import torch
 from mtlkit.comparison.fingerprint import Fingerprints
 from mtlkit.comparison.plan import Plan, Run
 from mtlkit.comparison.reads import NoFingerprint, version_of
-from mtlkit.files import write_text
+from mtlkit.files import why, write_text
 from mtlkit.train.device import choose_device
 
 FORMAT = 3  # one more whenever the same options come to mean another training
@@ -111,16 +111,20 @@ def read_run(path: Path) -> Run | None:
         return Run(run["candidate"], run["seed"], tasks, values, tuple(run["cost"]))
     except FileNotFoundError:
         return None
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
         warnings.warn(f"{path} is damaged ({error}): this run is done again.", stacklevel=2)
         return None
 
 
 def write_run(path: Path, run: Run) -> None:
-    """Write a run, whole or not at all."""
+    """Write a run, whole or not at all. A file that cannot be written is told; the run stands."""
     plain = json.loads(json.dumps(run._asdict()))  # tuples become lists, as they come back
     content = {"name": path.name, "checksum": _checksum(plain), "run": plain}
-    write_text(path, json.dumps(content, indent=1) + "\n")
+    try:
+        write_text(path, json.dumps(content, indent=1) + "\n")
+    except OSError as error:
+        told = f"{path} cannot be written ({why(error)}): this run counts now and is not kept."
+        warnings.warn(told, stacklevel=2)
 
 
 def _checksum(run: Any) -> str:

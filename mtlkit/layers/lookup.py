@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +18,7 @@ class Lookup(nn.Module):
     """
 
     features: Tensor
+    constant_buffers: ClassVar[tuple[str, ...]] = ("features",)  # data: a resume compares them
 
     def __init__(self, features: Tensor, encoder: nn.Module) -> None:
         super().__init__()

@@ -22,6 +22,7 @@ from mtlkit.train.device import autocast, choose_device, choose_precision, place
 from mtlkit.train.evaluation import evaluate, selection_score
 from mtlkit.train.grow import grow
 from mtlkit.train.history import History
+from mtlkit.train.identity import describe_run
 from mtlkit.train.optim import Optimizers, clip_gradients
 from mtlkit.train.randomness import SecondLook, seeded
 from mtlkit.train.state import Budget, RunState, saved_option
@@ -101,8 +102,10 @@ def fit(
 
     Raises ``FloatingPointError`` naming task, epoch and batch when a loss is not finite,
     ``SchemaError`` or ``ValueError`` for a table or option that does not fit, and
-    ``CheckpointError`` for the checkpoint of another run.
+    ``CheckpointError`` for a checkpoint that is damaged, cannot be written, or is of a run of other
+    rows, model or options (``mtlkit.train.identity`` says what may change).
     """
+    given = dict(locals())  # every argument: a checkpoint tells by them which run it is of
     forward, model = unwrapped(model)  # two only where torch.compile made something of the model
     _check(model, train, validation, epochs=epochs, batch_size=batch_size, clip_norm=clip_norm)
     if isinstance(model, Trees):
@@ -129,18 +132,15 @@ def fit(
         optimizer, model, learning_rate, weight_decay, row_prior=row_prior, train=train,
         schedule=schedule, steps=budget.steps,
     )  # fmt: skip
-    description = {
+    resolved = {
         "shares of the tables": getattr(train, "shares", None),
-        "learning_rate": learning_rate,
-        "schedule": schedule,
         FALL: budget.steps if schedule == "linear" else None,
-        "optimizer": optimizer,
-        "weight_decay": weight_decay,
-        "row_prior": row_prior,
         "precision": precision,
-        "clip_norm": clip_norm,
         "shared": shared if reads_gradients else None,
     }
+    description = {}  # of the run, for its checkpoint
+    if checkpoint is not None:
+        description = describe_run(given, model, balancer, train, validation, resolved)
     passes = gradient_step.passes if gradient_step is not None else 1
     run = RunState(model, optimizers, balancer, budget, description, passes)
     weights: Tensor | None  # (task,); None for a rule that combines gradients without weights

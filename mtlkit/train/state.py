@@ -15,7 +15,13 @@ from mtlkit.balance.base import NotFinite
 from mtlkit.data.table import Batch
 from mtlkit.models.base import MultiTaskModel
 from mtlkit.train.best import BestWeights
-from mtlkit.train.checkpoint import load_checkpoint, refuse_other_run, save_checkpoint
+from mtlkit.train.checkpoint import (
+    load_checkpoint,
+    refuse_other_run,
+    require_place,
+    save_checkpoint,
+    taking_up,
+)
 from mtlkit.train.history import EpochSums, History
 from mtlkit.train.optim import Optimizers
 from mtlkit.train.progress import progress_bar, summary
@@ -46,7 +52,8 @@ def saved_option(checkpoint: str | Path | None, option: str) -> Any:
     """An option of the run that the checkpoint holds; None where there is no such file yet."""
     if checkpoint is None or not Path(checkpoint).exists():
         return None
-    return load_checkpoint(checkpoint)["description"][option]
+    with taking_up(checkpoint):
+        return load_checkpoint(checkpoint)["description"][option]
 
 
 class RunState:
@@ -75,13 +82,13 @@ class RunState:
         self.description = {
             "model": type(model).__name__,
             "schema": model.schema.to_dict(),
-            "parameter shape": {name: list(p.shape) for name, p in model.named_parameters()},
             "networks stop apart": model.separate,
             "balancer": type(balancer).__name__,
             "number of training rows": budget.rows,
             "batch_size": budget.batch_size,
             "seed": budget.seed,
             **description,
+            "parameter shape": {name: list(p.shape) for name, p in model.named_parameters()},
         }
         self.device = next(model.parameters()).device
         self.sums = EpochSums(model.schema.num_tasks, self.device)
@@ -93,6 +100,8 @@ class RunState:
         What a balancer says of a number that is not finite gets epoch and batch added.
         """
         path = self.budget.checkpoint
+        if path is not None:
+            require_place(path)
         with progress_bar(self.budget.epochs * self.budget.batches, progress) as self.bar:
             if resume and path is not None and Path(path).exists():
                 self.load(path)
@@ -212,16 +221,22 @@ class RunState:
         save_checkpoint(path, state)
 
     def load(self, path: str | Path) -> None:
-        """Take up the run that ``path`` holds; another model, schema or option is refused."""
+        """Take up the run that ``path`` holds; another model, table or option is refused."""
         state = load_checkpoint(path)
-        refuse_other_run(path, state["description"], self.description)
+        with taking_up(path):
+            refuse_other_run(path, state["description"], self.description)
+            self._take_up(state)
+
+    def _take_up(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizers.load_state_dict(state["optimizers"])
         self.balancer.load_state_dict(state["balancer"])
         self.epoch, self.batch, self.history.steps = state["position"]
         self.sums = EpochSums(self.model.schema.num_tasks, self.device)
         self.sums.load_state_dict(state)
-        self.history.rows = state["rows"]
+        self.history.rows = list(state["rows"])
+        if not all(isinstance(row, dict) for row in self.history.rows):
+            raise ValueError("its rows are no history")
         self.best.load_state_dict(state["best"], self.device)
         self.history.best_epoch = self.best.latest
         self.history.best_epochs = dict(self.best.epochs) if self.model.separate else None

@@ -1,6 +1,8 @@
 """A folder of runs: an interrupted comparison goes on, and what changed is never taken for old."""
 
+import errno
 import json
+import os
 
 import pytest
 import torch
@@ -172,6 +174,18 @@ def test_a_damaged_file_is_named_and_its_run_done_again(tmp_path, how):
         second = contest(tmp_path)
     assert len(TRAINED) == 1 and second.runs.equals(first.runs)
     assert read_run(victim) is not None
+
+
+def test_a_full_disk_is_told_and_the_table_is_complete(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuse)
+        with pytest.warns(UserWarning, match="the disk is full.*counts now and is not kept"):
+            first = contest(tmp_path)
+    assert list(tmp_path.iterdir()) == [] and len(TRAINED) == 4
+    assert contest(tmp_path).runs.equals(first.runs) and len(TRAINED) == 4
 
 
 def test_a_file_under_the_name_of_another_run_is_not_believed(tmp_path):

@@ -228,11 +228,13 @@ def test_a_full_disk_leaves_the_record_as_it_was_and_no_rest(home, monkeypatch, 
     predict("98.p1", 5)
     path = store.location()
     before = path.read_bytes()
-    monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError("disk full")))
-    predict("98.p1", 6)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError("disk full")))
+        predict("98.p1", 6)
     assert "cannot be written" in capsys.readouterr().out
     assert path.read_bytes() == before
-    assert [entry.name for entry in path.parent.iterdir()] == ["progress.json"]
+    assert {entry.name for entry in path.parent.iterdir()} == {"progress.json", ".progress.lock"}
+    assert guess("98.p1") == 6  # kept until the next answer
 
 
 def test_a_record_that_cannot_be_written_lives_in_memory(home, capsys):

@@ -265,12 +265,12 @@ class Dying(MMoE):
 
     def __init__(self, *args, at, die, **kwargs):
         super().__init__(*args, **kwargs)
-        self.at, self.die, self.calls = at, die, 0
+        self._at, self._die, self._calls = at, die, 0  # names that a checkpoint does not compare
 
     def losses(self, logits, batch):
-        if self.calls == self.at:
-            self.die()
-        self.calls += 1
+        if self._calls == self._at:
+            self._die()
+        self._calls += 1
         return super().losses(logits, batch)
 
 
@@ -375,7 +375,7 @@ def test_checkpoint_of_another_run_is_refused_by_name(tmp_path):
         quiet(SharedBottom(table.schema, **SMALL), table, **options)
     with pytest.raises(CheckpointError, match="seed is 0, here it is 3"):
         quiet(make(table.schema), table, seed=3, **options)
-    with pytest.raises(CheckpointError, match=r"parameter shape .*experts"):
+    with pytest.raises(CheckpointError, match="its model's experts experts is 2, here it is 3"):
         quiet(MMoE(table.schema, experts=3, **SMALL), table, **options)
     other = table.select_tasks(["click"])
     with pytest.raises(CheckpointError, match=r"schema tasks is \['click', 'purchase'\]"):

@@ -125,12 +125,12 @@ class Killed(Exception):
 class Dying(SharedBottom):
     """Stops the run after so many steps, in a forward pass, as a crash would."""
 
-    steps_left = 0
+    _steps_left = 0  # a name that a checkpoint does not compare
 
     def forward(self, batch):
-        if self.training and self.steps_left == 0:
+        if self.training and self._steps_left == 0:
             raise Killed
-        self.steps_left -= self.training
+        self._steps_left -= self.training
         return super().forward(batch)
 
 
@@ -150,7 +150,7 @@ def test_a_run_cut_off_in_mid_epoch_resumes_the_falling_rate_bit_for_bit(
     options |= {"checkpoint": tmp_path / "run.pt", "checkpoint_every": 2, "resume": True}
     with seeded(0):
         dying = Dying(train.schema, **SIZES, dropout=0.3)
-    dying.steps_left = after
+    dying._steps_left = after
     with pytest.raises(Killed):
         fit(dying, train, validation, **options)
     epoch, batch, steps = load_checkpoint(tmp_path / "run.pt")["position"]

@@ -78,9 +78,17 @@ def check(exercise: str, answer: Any) -> None:
         print(f'✗ {exercise}: not yet. {verdict.message} (hint("{exercise}") helps.)')
     else:
         print(f"· {exercise}: {verdict.message} The notebook goes on without it.")
-    record_check(exercise, verdict.status)
+    _remember(exercise, verdict.status)
     if strict and verdict.status != "right":
         raise CheckFailed(f"{exercise}: {verdict.status}: {verdict.message}")
+
+
+def _remember(exercise: str, status: str) -> None:
+    """Record the outcome; whatever goes wrong there is said, and never ends a notebook."""
+    try:
+        record_check(exercise, status)
+    except Exception as error:
+        print(f"This answer could not be recorded ({type(error).__name__}: {error}).")
 
 
 def find(exercise: str) -> Checker:

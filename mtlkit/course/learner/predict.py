@@ -56,7 +56,7 @@ def read(question: Prediction, value: Any) -> float | str | list[str] | None:
     if question.kind == "number":
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError(f"A number is asked for, not {value!r}.") from None
         low = -math.inf if question.low is None else question.low
         high = math.inf if question.high is None else question.high

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from mtlkit.course.learner import home
 from mtlkit.files import write_text
 
 FOLDER_VARIABLE = "MTLKIT_RECORD"
@@ -39,13 +40,13 @@ def record(name: str, value: Any, *, source: str = "", note: str = "") -> Path:
 
 
 def record_folder() -> Path:
-    """The folder of the records: MTLKIT_RECORD, otherwise ``.mtlkit/records`` of the checkout."""
+    """The folder of the records: MTLKIT_RECORD, otherwise ``records`` in the learner's own folder.
+
+    That is ``.mtlkit`` of the checkout, or of the folder that MTLKIT_HOME names; where the checkout
+    is shared or read-only, the user's data folder.
+    """
     chosen = os.environ.get(FOLDER_VARIABLE)
-    if chosen:
-        return Path(chosen)
-    checkout = Path(__file__).resolve().parents[3]
-    home = checkout if (checkout / "notebooks").is_dir() else Path.cwd()
-    return home / ".mtlkit" / "records"
+    return Path(chosen) if chosen else home.folder() / "records"
 
 
 def read_records(folder: Path | str) -> list[dict[str, Any]]:
@@ -54,12 +55,37 @@ def read_records(folder: Path | str) -> list[dict[str, Any]]:
     files = Path(folder).glob("*.json") if Path(folder).is_dir() else []
     for file in sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name)):
         try:
-            entry = json.loads(file.read_text(encoding="utf-8"))
-        except (ValueError, OSError):
+            entry = json.loads(file.read_text(encoding="utf-8"), parse_constant=str)
+        except (ValueError, OSError, RecursionError):
             continue
-        if isinstance(entry, dict) and {"name", "kind"} <= set(entry):
+        if is_record(entry):
             entries.append(entry)
     return entries
+
+
+def is_record(entry: object) -> bool:
+    """Whether ``entry`` has the form that ``record`` writes: a notebook can write any file."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        return False
+    if not _is_shallow(entry):
+        return False
+    if any(not isinstance(entry.get(key, ""), str) for key in ("source", "note")):
+        return False
+    if entry.get("kind") == "table":
+        columns, rows = entry.get("columns"), entry.get("rows")
+        return (
+            isinstance(columns, list)
+            and isinstance(rows, list)
+            and all(isinstance(row, list) and len(row) == len(columns) for row in rows)
+        )
+    if entry.get("kind") == "values":
+        return isinstance(entry.get("value"), dict | list)
+    return entry.get("kind") == "value"
+
+
+def _is_shallow(value: object, levels: int = 20) -> bool:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_is_shallow(part, levels - 1) for part in parts)
 
 
 def _file_name(name: str, source: str) -> str:

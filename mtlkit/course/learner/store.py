@@ -1,78 +1,169 @@
 """The learner's own record: one JSON file on this machine, never sent anywhere.
 
-It lies in `.mtlkit/progress.json` in the folder that the environment variable MTLKIT_HOME names, or
-else in the checkout, so that notebooks in all folders share it; without a checkout in the working
-folder.
+Several notebooks write it at once: each change reads the file anew under a lock and writes it
+whole. A change that cannot be written now (a full disk, a notebook that holds the lock) waits in
+memory and goes with the next one.
 """
 
 import json
-import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from mtlkit.files import write_text
+from mtlkit.course.learner import home
+from mtlkit.course.learner.entries import PARTS, is_record, sound
+from mtlkit.files import why, write_bytes
 
-PARTS = ("checks", "hints", "quizzes", "guesses")
+Change = Callable[[dict[str, Any]], None]
+T = TypeVar("T")
+PATIENCE = 10.0  # seconds to wait for another notebook
+TRIES = 5  # where the system refuses for a moment: Windows, while another reads the file
 
-_memory: dict[str, Any] | None = None  # used when the file cannot be written
+_waiting: list[Change] = []  # not written yet
+
+
+class Busy(OSError):
+    """Another notebook holds the record for too long."""
 
 
 def location() -> Path:
-    """Where the record lies (or would lie)."""
-    checkout = Path(__file__).resolve().parents[3]
-    usual = checkout if (checkout / "notebooks").is_dir() else Path()
-    return Path(os.environ.get("MTLKIT_HOME") or usual).expanduser() / ".mtlkit" / "progress.json"
+    """Where the record lies (or would lie): `progress.json` in `home.folder()`."""
+    return home.folder() / "progress.json"
 
 
 def read() -> dict[str, Any]:
-    """The record: {"checks": {}, "hints": {}, "quizzes": {}, "guesses": {}}.
+    """The record: {"checks": {}, "hints": {}, "quizzes": {}, "guesses": {}}; never raises.
 
-    A file that is not a record is set aside beside it (named `progress.broken.json`, `...2.json`,
-    and so on) with a message, and an empty record is returned.
+    Damaged entries are left out. A file that is not a record is set aside beside it (named
+    `progress.broken.json`, `...2.json`, and so on) with a message, and an empty record is returned.
     """
-    if _memory is not None:
-        return _memory
+    path, record = location(), _empty()
+    try:
+        found = _content(path)
+        if found is None:
+            with _locked(path):
+                found = _content_or_aside(path)
+        record = sound({**record, **found})[0]
+    except Exception as error:
+        print(f"Your progress in {path} cannot be read ({_reason(error)}); going on without it.")
+    for change in _waiting:
+        change(record)
+    return record
+
+
+def update(change: Change) -> None:
+    """Let `change` edit the record in place, under a lock, and write it back atomically.
+
+    Raises nothing of the file's: if it cannot be written, a message says so and the change waits in
+    memory for the next call.
+    """
+    change(_empty())  # an error of its own comes out here, before it waits with the others
     path = location()
-    empty: dict[str, Any] = {part: {} for part in PARTS}
+    _waiting.append(change)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return empty
-    except PermissionError as error:
-        print(f"Your progress in {path} cannot be read ({error.strerror}); starting without it.")
-        return empty
-    except ValueError:  # not JSON, or not utf-8
-        record = None
-    if isinstance(record, dict) and all(isinstance(record.get(p, {}), dict) for p in PARTS):
-        return {**empty, **record}
-    aside = _free_name(path)
-    try:
-        path.replace(aside)
-    except OSError as error:
-        print(f"The file {path} is damaged and cannot be moved ({error}); it is ignored.")
+        with _locked(path):
+            found = {**_empty(), **_content_or_aside(path)}
+            record, damaged = sound(found)
+            if damaged:
+                aside = _keep_copy(path)
+                print(
+                    f"{len(damaged)} damaged entries of {path} were left out ({damaged[0]}, for "
+                    f"example); the file was kept as {aside.name}."
+                )
+            for waiting in _waiting:
+                waiting(record)
+            _patiently(lambda: write_bytes(path, _as_bytes(record)))
+    except Exception as error:
+        print(
+            f"Your progress cannot be written to {path} ({_reason(error)}); it is kept until the "
+            "restart and written with your next answer, if that goes."
+        )
     else:
-        print(f"The file {path} is damaged: it was kept as {aside.name}, and a new one starts.")
-    return empty
+        _waiting.clear()
 
 
-def update(change: Callable[[dict[str, Any]], None]) -> None:
-    """Read the record, let `change` edit it in place, and write it back atomically.
+def _empty() -> dict[str, Any]:
+    return {part: {} for part in PARTS}
 
-    If the file cannot be written, a message says so and the record is kept in memory.
-    """
-    global _memory
-    record = read()
-    change(record)
-    if _memory is not None:
-        return
-    path = location()
-    text = json.dumps({"version": 1, **record}, indent=1, ensure_ascii=False, sort_keys=True)
+
+def _content(path: Path) -> dict[str, Any] | None:
+    """What the file holds, empty without a file, None for one that is no record."""
     try:
-        write_text(path, text + "\n")
-    except OSError as error:
-        _memory = record
-        print(f"Your progress cannot be written to {path} ({error}); it lasts until the restart.")
+        text = _patiently(lambda: path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    try:
+        found = json.loads(text.decode("utf-8-sig"))
+    except (ValueError, RecursionError):  # not JSON, or not utf-8
+        return None
+    return found if is_record(found) else None
+
+
+def _content_or_aside(path: Path) -> dict[str, Any]:
+    """What the file holds; one that is no record is set aside. Under the lock."""
+    found = _content(path)
+    if found is None:
+        aside = _free_name(path)
+        path.replace(aside)
+        print(f"The file {path} is damaged: it was kept as {aside.name}, and a new one starts.")
+        found = {}
+    return found
+
+
+def _keep_copy(path: Path) -> Path:
+    aside = _free_name(path)
+    write_bytes(aside, path.read_bytes())
+    return aside
+
+
+def _as_bytes(record: dict[str, Any]) -> bytes:
+    def text(plain: bool) -> str:
+        whole = {"version": 1, **record}
+        return json.dumps(whole, indent=1, ensure_ascii=plain, sort_keys=True) + "\n"
+
+    try:
+        return text(plain=False).encode("utf-8")
+    except UnicodeEncodeError:  # half a character, which only an escape can hold
+        return text(plain=True).encode("utf-8")
+
+
+def _patiently(action: Callable[[], T]) -> T:
+    """Do it; where the system refuses for a moment, try again a few times."""
+    for turn in range(TRIES - 1):
+        try:
+            return action()
+        except PermissionError:
+            time.sleep(0.02 * 2**turn)
+    return action()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """A block that no other notebook is in; raises `Busy` after `PATIENCE` seconds.
+
+    Where the file system has no locks the block goes on without one.
+    """
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(".progress.lock"), timeout=PATIENCE)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise Busy("another notebook is writing it") from error
+    except NotImplementedError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _reason(error: Exception) -> str:
+    return why(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
 
 
 def _free_name(path: Path) -> Path:

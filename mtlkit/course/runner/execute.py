@@ -18,6 +18,10 @@ class KernelStartError(RuntimeError):
     """The notebook's kernel did not start, also not at the second try."""
 
 
+class KernelExit(RuntimeError):
+    """A cell asked for the end of the kernel (`exit()`), so that the cells after it cannot run."""
+
+
 def run(
     notebook: Any,
     folder: Path,
@@ -41,9 +45,9 @@ def run(
     what the kernel says itself. `on_cell(index)` is called before each cell.
 
     Raises ValueError for an unknown mode, nbclient's CellExecutionError at the first failing cell
-    (CellTimeoutError after `cell_timeout` seconds, DeadKernelError if the kernel dies), and
-    KernelStartError when a kernel does not start at the second try either. What ran before an error
-    stays in the notebook.
+    (CellTimeoutError after `cell_timeout` seconds, DeadKernelError if the kernel dies),
+    KernelExit at a cell that calls `exit()`, and KernelStartError when a kernel does not start at
+    the second try either. What ran before an error stays in the notebook.
     """
     if mode not in MODES:
         raise ValueError(f"mode must be one of {', '.join(MODES)}; found {mode!r}")
@@ -107,6 +111,11 @@ def _run(
         if on_cell is not None:
             on_cell(cell_index)
 
+    def after_cell(cell: Any, cell_index: int, execute_reply: Any) -> None:
+        payload = (execute_reply or {}).get("content", {}).get("payload") or []
+        if any(part.get("source") == "ask_exit" for part in payload):
+            raise KernelExit("the cell ended the kernel: leave out exit() and quit()")
+
     for attempt in (1, 2):
         client = NotebookClient(
             notebook,
@@ -116,12 +125,13 @@ def _run(
             resources={"metadata": {"path": str(folder)}},
             record_timing=False,
             on_cell_start=before_cell,
+            on_cell_executed=after_cell,
             extra_arguments=["--log-level=40"],  # errors only, so that a log means something
         )
         try:
             client.execute(**options)
             return
-        except (CellExecutionError, CellTimeoutError):
+        except (CellExecutionError, CellTimeoutError, KernelExit):
             raise
         except Exception as error:
             # nbclient answers Ctrl+C by ending the kernel, and remembers that it did.

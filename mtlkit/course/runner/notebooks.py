@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+NO_NOTEBOOK = "NoNotebook"  # the error of a file that cannot be read as one
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -20,6 +22,8 @@ class Failure:
 
     def sentence(self) -> str:
         """One plain sentence: the cell, the kind of error and its message."""
+        if self.error == NO_NOTEBOOK:
+            return f"the file is no notebook: {self.message}"
         if self.cell == 0:
             return f"the kernel did not start: {self.error}: {self.message}"
         return f"cell {self.cell} stopped with {self.error}: {self.message}"
@@ -76,14 +80,31 @@ def read_title(path: Path) -> str:
             heading = re.search(r"^# +(.+)$", text, flags=re.MULTILINE)
             if cell["cell_type"] == "markdown" and heading:
                 return re.sub(r"[*`]", "", heading[1]).strip()
-    except (ValueError, KeyError, TypeError):
+    except Exception:  # a file may hold anything; what is wrong is said when it is its turn
         pass
     return path.stem
+
+
+def read_notebook(path: Path) -> Any:
+    """A notebook in the form of nbformat 4. Raises ValueError that says why a file is none."""
+    import warnings
+
+    import nbformat
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # cells without ids, which are given some
+            notebook = nbformat.read(path, as_version=4)
+            nbformat.validate(notebook, relax_add_props=True)
+    except Exception as error:
+        told = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(told) from error
+    return notebook
 
 
 def count_cells(path: Path) -> int:
     """The number of cells of a notebook; 1 for a file that cannot be read."""
     try:
         return len(json.loads(path.read_text(encoding="utf-8"))["cells"])
-    except (ValueError, KeyError):
+    except Exception:  # a file may hold anything
         return 1

@@ -4,12 +4,19 @@ import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from mtlkit.course.learner.record import is_record
 from mtlkit.course.runner.notebooks import NotebookRun
 from mtlkit.course.runner.report_outputs import outputs
 from mtlkit.course.runner.report_tables import format_value, table_html
 from mtlkit.files import write_text
 
+# Nothing of a notebook may run in the report, load or lead anywhere: pictures are in the file.
+POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
+    "form-action 'none'"
+)
 STATES = {"ok": ("ok", "✓ ok"), "failed": ("failed", "✗ failed"), "not run": ("waiting", "not run")}
 
 
@@ -23,6 +30,7 @@ def write_report(
     pieces = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         "<title>mtlkit course report</title>",
         f"<style>\n{style}</style></head><body>",
@@ -32,13 +40,13 @@ def write_report(
         _facts(facts),
         "</header><main>",
         _overview(runs),
-        *(_section(run, run in shown, path.parent) for run in runs),
+        *(_section_or_why(run, run in shown, path.parent) for run in runs),
         "<footer>Made by <code>mtlkit course</code>. Each number stands in an executed notebook "
         "beside this file; <code>results.json</code> holds the recorded ones for programs.",
         "</footer>",
         "</main></body></html>\n",
     ]
-    write_text(path, "\n".join(pieces))
+    write_text(path, "\n".join(pieces), errors="replace")
     return path
 
 
@@ -97,6 +105,19 @@ def _overview(runs: Sequence[NotebookRun]) -> str:
     )
 
 
+def _section_or_why(run: NotebookRun, show_outputs: bool, folder: Path) -> str:
+    """A notebook's section; where its outputs cannot be drawn, the other sections stand."""
+    try:
+        return _section(run, show_outputs, folder)
+    except Exception as error:
+        told = html.escape(f"{type(error).__name__}: {error}")
+        return (
+            f'<section class="card failed" id="{_anchor(run)}"><div class="title">'
+            f"<h2>{_name(run)}</h2>{_state(run)}</div><p>Its outputs cannot be shown: {told}</p>"
+            "</section>"
+        )
+
+
 def _section(run: NotebookRun, show_outputs: bool, folder: Path) -> str:
     pieces = [
         f'<section class="card {STATES[run.status][0]}" id="{_anchor(run)}">',
@@ -113,8 +134,9 @@ def _section(run: NotebookRun, show_outputs: bool, folder: Path) -> str:
     if figures:
         pieces.append(f'<h3>Figures</h3><div class="figures">{"".join(figures)}</div>')
     if run.executed is not None and run.executed.exists():
-        link = html.escape(run.executed.relative_to(folder).as_posix(), quote=True)
-        pieces.append(f'<p class="muted">Executed copy: <a href="{link}">{link}</a></p>')
+        place = run.executed.relative_to(folder).as_posix()
+        link, shown = html.escape(quote(place), quote=True), html.escape(place)
+        pieces.append(f'<p class="muted">Executed copy: <a href="{link}">{shown}</a></p>')
     return "\n".join([piece for piece in pieces if piece] + ["</section>"])
 
 
@@ -123,7 +145,11 @@ def _stored_outputs(run: NotebookRun) -> tuple[list[str], list[str]]:
 
     if run.executed is None or not run.executed.exists():
         return [], []
-    return outputs(nbformat.read(run.executed, as_version=4))
+    try:
+        notebook = nbformat.read(run.executed, as_version=4)
+    except Exception:  # no notebook; why stands in its failure
+        return [], []
+    return outputs(notebook)
 
 
 def _failure(run: NotebookRun) -> str:
@@ -142,6 +168,7 @@ def _failure(run: NotebookRun) -> str:
 
 def records_html(records: Sequence[Mapping[str, Any]]) -> str:
     """Recorded results: single values as tiles, tables below; one name's sources side by side."""
+    records = [entry for entry in records if is_record(entry)]
     if not records:
         return ""
     tiles = [_tile(entry) for entry in records if entry["kind"] == "value"]

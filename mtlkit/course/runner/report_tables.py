@@ -115,13 +115,14 @@ class _TableReader(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.pieces: list[str] = []
         self.depth = 0  # how many tables are open
+        self.unclosed = 0  # how many of those that were written
         self.hidden = 0  # how many elements are open whose content is dropped
         self.in_head = False
         self.type_row = False
 
     def result(self) -> str:
         text = "".join(self.pieces)
-        return text.replace("<tr></tr>", "") + "</table>" * self.depth
+        return text.replace("<tr></tr>", "") + "</table>" * self.unclosed
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag in DROPPED_WITH_CONTENT:
@@ -138,10 +139,12 @@ class _TableReader(HTMLParser):
                 if name in KEPT_ATTRIBUTES
             )
             self.pieces.append(f"<{tag}{kept}>")
+            self.unclosed += tag == "table"
 
     def handle_endtag(self, tag: str) -> None:
         if self._writes(tag) and tag != "br":
             self.pieces.append(f"</{tag}>")
+            self.unclosed -= tag == "table"
         if tag == "td":
             self.type_row = False
         if tag in DROPPED_WITH_CONTENT:

@@ -45,5 +45,5 @@ def write_results(
         rows.append(row | {"records": run.records})
     summary = {"mode": mode, "seconds": round(seconds, 2), "facts": facts, "notebooks": rows}
     text = json.dumps(summary, ensure_ascii=False, indent=1) + "\n"
-    write_text(output / "results.json", text)
+    write_text(output / "results.json", text, errors="replace")
     write_report(runs, output / "index.html", facts, seconds)

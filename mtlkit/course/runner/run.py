@@ -9,9 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from mtlkit.course.learner.record import read_records
-from mtlkit.course.runner.execute import CHECKOUT, KernelStartError
+from mtlkit.course.runner.execute import CHECKOUT, KernelExit, KernelStartError
 from mtlkit.course.runner.execute import run as run_notebook
-from mtlkit.course.runner.notebooks import Failure, NotebookRun, count_cells, find_notebooks
+from mtlkit.course.runner.notebooks import (
+    NO_NOTEBOOK,
+    Failure,
+    NotebookRun,
+    count_cells,
+    find_notebooks,
+    read_notebook,
+)
 from mtlkit.course.runner.results import write_results
 from mtlkit.files import write_text
 
@@ -28,9 +35,9 @@ def execute(
 ) -> NotebookRun:
     """Execute one notebook, store the executed copy under ``output`` and fill in the result.
 
-    An error in a cell ends this notebook, not the course. A kernel that does not start is started
-    once more; its own words are kept in ``output/logs``. ``on_cell(index)`` is called before each
-    cell.
+    An error in a cell ends this notebook, not the course; so do a file that is no notebook and a
+    cell that ends the kernel (`exit()`). A kernel that does not start is started once more; its own
+    words are kept in ``output/logs``. ``on_cell(index)`` is called before each cell.
     """
     import nbformat
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
@@ -53,7 +60,7 @@ def execute(
 
     notebook = None
     try:
-        notebook = nbformat.read(run.path, as_version=4)
+        notebook = read_notebook(run.path)
         run_notebook(
             notebook,
             run.path.parent,
@@ -79,13 +86,18 @@ def execute(
         run.failure = _failure(notebook, current, "DeadKernel", message)
     except KernelStartError as error:
         run.failure = _failure(notebook, -1, "KernelStartError", f"{error} (its log: {log})")
+    except KernelExit as error:
+        run.failure = _failure(notebook, current, "KernelExit", str(error))
     except Exception as error:
-        run.failure = _failure(notebook, current, type(error).__name__, str(error))
+        kind = NO_NOTEBOOK if notebook is None else type(error).__name__
+        run.failure = _failure(notebook, current, kind, str(error))
     run.seconds = time.monotonic() - started
     if run.failure is not None:
         run.status = "failed"
-    if notebook is not None:
-        write_text(run.executed, nbformat.writes(notebook) + "\n")
+    if notebook is None:
+        run.executed = None  # what lies there is of an earlier run
+    else:
+        write_text(run.executed, nbformat.writes(notebook) + "\n", errors="replace")
     run.records = read_records(records)
     if log.exists() and log.stat().st_size == 0:
         log.unlink()
