@@ -26,9 +26,12 @@ class MultiTaskModel(nn.Module):
     tasks share layers. One with more between the two writes ``decode`` as well, and names in
     ``task_modules`` all modules that belong to one task alone and in ``scenario_modules`` those of
     one scenario; all else counts as shared. A subclass may also write ``outputs`` whole.
+    ``step`` is the number of optimiser steps that ``fit`` has done, for what changes as training
+    goes on; after a run it is that of the weights that the model ends with.
     """
 
     separate: bool = False  # True: networks apart, and ``fit`` keeps each one's own best epoch
+    step: int = 0  # optimiser steps of its last run; ``fit`` alone counts them
 
     embedding: Any  # a module with ``width``
     towers: Towers
@@ -82,6 +85,10 @@ class MultiTaskModel(nn.Module):
     def loss_rows(self, batch: Batch) -> Tensor:
         """The rows that each task's loss is the mean over, bool (batch, task)."""
         return batch.observed
+
+    def loss_mass(self, batch: Batch) -> Tensor:
+        """How many rows each task's loss is the mean over, (task,)."""
+        return self.loss_rows(batch).sum(0)
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> dict[str, Tensor]:

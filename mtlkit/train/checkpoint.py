@@ -11,7 +11,7 @@ import torch
 
 from mtlkit.files import atomically
 
-FORMAT = 3
+FORMAT = 4
 FALL = "steps that the rate falls over"  # an entry of a run's description
 LENGTHENED = (
     "A rate that falls to 0 knows the end of its run, so epochs and max_steps must stay as they "

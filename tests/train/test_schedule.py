@@ -114,8 +114,8 @@ def test_the_falling_rate_shrinks_the_decay_of_adamw_with_it():
 
 def test_an_unknown_schedule_is_refused_by_name():
     table = tiny.learnable(20)
-    with pytest.raises(ValueError, match="schedule is one of linear, constant, not 'cosine'"):
-        fit(model_for(table), table, schedule="cosine", **PLAIN)
+    with pytest.raises(ValueError, match="schedule is one of linear, cosine, constant, not 'x'"):
+        fit(model_for(table), table, schedule="x", **PLAIN)
 
 
 class Killed(Exception):
