@@ -144,7 +144,8 @@ def fit(
     several = None  # batches of one step
     if accumulate > 1:
         several = Accumulation(model, forward, balancer, gradient_step, forward_block)
-    second_look = SecondLook(model, balancer, forward_block, several and several.losses)
+    again = None if several is None else several.losses
+    second_look = SecondLook(model, balancer, forward_block, again)
     budget = Budget(
         len(train), train.batch_count(batch_size), epochs, batch_size, seed, max_steps, patience,
         checkpoint, checkpoint_every, accumulate,

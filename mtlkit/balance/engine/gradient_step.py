@@ -86,7 +86,8 @@ class GradientStep:
         ours = {id(p) for p in common} | tables
         self.others = [p for p in model.parameters() if p.requires_grad and id(p) not in ours]
         # whether each loss reads the logits of its own task and nothing else
-        self.separate = kind.losses is MultiTaskModel.losses
+        own = (kind.losses, kind.row_losses)
+        self.separate = own == (MultiTaskModel.losses, MultiTaskModel.row_losses)
         self.in_one_piece = kind.outputs is not MultiTaskModel.outputs
         if balancer.weighs_heads:
             self.watched = self._watched(balancer.parameters)
@@ -144,27 +145,26 @@ class GradientStep:
                 'combines them: use shared="parameters".'
             )
         self.model.zero_grad()
+        starts = [0, *accumulate(len(batch) for batch in batches)][:-1]
+        placed = list(zip(batches, starts, strict=True))
         shares = shares_of([self.model.loss_mass(batch) for batch in batches])
-        starts = [0, *accumulate(len(batch) for batch in batches)]
-        halves = None
-        if self.balancer.needs_halves:
-            masses = [
-                [self.model.loss_mass(half) for half in _halves(batch, start)]
-                for batch, start in zip(batches, starts, strict=False)
-            ]
-            halves = [shares_of(of_half) for of_half in zip(*masses, strict=True)]
-        sums = [GradientSum(len(self.layers), len(self.others)) for _ in range(3)]
-        losses: list[Tensor] = []
-        for i, batch in enumerate(batches):
-            part = self._gathered(batch, forward_block, starts[i])
-            losses.append(shares[i] * part.losses)
-            sums[0].add(part.found, part.tables, shares[i])
-            for half, own in enumerate(part.halves or ()):
-                assert halves is not None
-                sums[1 + half].add(own, part.tables, halves[half][i])
-        found, tables = sums[0].result()
-        both = (sums[1].result()[0], sums[2].result()[0]) if halves is not None else None
-        return self._set_gradients(Gathered(torch.stack(losses).sum(0), found, both, tables))
+        whole, *parts = (GradientSum(len(self.layers), len(self.others)) for _ in range(3))
+        of_halves = self._shares_of_halves(placed) if self.balancer.needs_halves else []
+        losses = torch.zeros_like(shares[0])
+        for i, (batch, start) in enumerate(placed):
+            one = self._gathered(batch, forward_block, start)
+            losses = losses + shares[i] * one.losses
+            whole.add(one.found, one.tables, shares[i])
+            for sums, half, own in zip(parts, one.halves or (), of_halves, strict=False):
+                sums.add(half, one.tables, own[i])
+        found, tables = whole.result()
+        halves = (parts[0].result()[0], parts[1].result()[0]) if of_halves else None
+        return self._set_gradients(Gathered(losses, found, halves, tables))
+
+    def _shares_of_halves(self, placed: Sequence[tuple[Batch, int]]) -> list[Tensor]:
+        """Of both halves of all rows: each batch's share in a task's mean, 2 x (batch, task)."""
+        masses = [[self.model.loss_mass(h) for h in _halves(b, start)] for b, start in placed]
+        return [shares_of(of_half) for of_half in zip(*masses, strict=True)]
 
     def watch(self, batch: Batch, forward_block: Block) -> tuple[Tensor, Tensor]:
         """The losses (task,) and the task gradients (task, number) on the watched parameters."""
