@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mtlkit.data.batch import Batch
 from mtlkit.layers.table import EmbeddingTable
 from mtlkit.layers.towers import Towers
-from mtlkit.losses.tasks import masked_mean, row_losses, task_losses
+from mtlkit.losses.tasks import masked_mass, masked_mean, row_losses, task_losses
 from mtlkit.schema import Schema, Task
 
 Inputs = Callable[[Schema, int], Any]  # (schema, embedding_dim) -> a module with ``width``
@@ -68,11 +68,12 @@ class MultiTaskModel(nn.Module):
     def losses(self, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """Loss of every task, (task,): the mean of ``row_losses`` over ``loss_rows``.
 
-        A task without such a row gives 0 and no gradient, never NaN.
+        Where the batch has weights, their weighted mean. A task without such a row (that weighs
+        anything) gives 0 and no gradient, never NaN.
         """
         if type(self).row_losses is MultiTaskModel.row_losses:
             return task_losses(self.schema, logits, batch)  # the same, tasks of a kind together
-        return masked_mean(self.row_losses(logits, batch), self.loss_rows(batch))
+        return masked_mean(self.row_losses(logits, batch), self.loss_rows(batch), batch.weight)
 
     def row_losses(self, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """Every row's loss of every task, (batch, task); see ``mtlkit.losses.row_losses``.
@@ -87,8 +88,8 @@ class MultiTaskModel(nn.Module):
         return batch.observed
 
     def loss_mass(self, batch: Batch) -> Tensor:
-        """How many rows each task's loss is the mean over, (task,)."""
-        return self.loss_rows(batch).sum(0)
+        """How many rows each task's loss is the mean over, or what they weigh, (task,)."""
+        return masked_mass(self.loss_rows(batch), batch.weight)
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> dict[str, Tensor]:

@@ -71,7 +71,8 @@ def fit(
     model, train, validation
         The tables have the model's tasks, in its order. With ``validation`` the model ends with the
         weights of its best epoch by ``selection_score`` (``SingleTask``: each network with those of
-        its own), otherwise with the last ones; in evaluation mode in both cases.
+        its own), otherwise with the last ones; in evaluation mode in both cases. Where a table has
+        weights (``Table.weight``), losses are weighted means and so are its metrics.
     optimizer, learning_rate, weight_decay
         "adam", "adamw", "lazy_adam" (pays from some 300,000 ids on) or "sgd": see
         ``mtlkit.train.optim``.
@@ -238,6 +239,9 @@ def _check(
             raise ValueError(f"The {what} table has no rows.")
         if hasattr(table, "mask") and not any(bool(table.mask(t).any()) for t in tasks):
             raise ValueError(f"The {what} table has no label of any task.")
+        weight = getattr(table, "weight", None)
+        if weight is not None and not bool(weight.any()):
+            raise ValueError(f"All rows of the {what} table weigh 0.")
     if clip_norm is not None and not clip_norm > 0:
         raise ValueError(f"clip_norm must be more than 0, not {clip_norm}.")
     if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
