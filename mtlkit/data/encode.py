@@ -136,8 +136,8 @@ class Encoder:
     ) -> Table:
         """Return the frame's rows as a table; null labels are not observed.
 
-        A frame without any of the label columns is one to score: no label of it is observed, and it
-        needs no weights.
+        A frame without any of the label columns is one to score: no label of it is observed, and
+        weights are not read.
         ``row_id`` int64 (row,) names the rows. Without it they are numbered from a hash of what the
         table holds: tables of different rows have different ids, so that training, validation and
         test rows may be transformed one by one, and the same rows transformed twice have the same.
@@ -160,7 +160,7 @@ class Encoder:
             columns |= {task.name: _column(frame, task.name) for task in schema.tasks}
         extra = {f"key:{name}": _column(frame, name) for name in self.keys}
         weight: str | None = None
-        if self.weight is not None and (labelled or self.weight in frame.columns):
+        if self.weight is not None and labelled:
             weight = f"weight:{self.weight}"  # it may be a feature as well
             columns[weight] = self._weights(frame, self.weight)
         place: str | None = None
