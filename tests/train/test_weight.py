@@ -177,7 +177,7 @@ def test_the_floor_and_the_trees_count_rows_by_their_weight():
     for one, two in zip(floors[0].logits, floors[1].logits, strict=True):
         torch.testing.assert_close(one, two)
     assert not torch.equal(floors[0].logits[0], Constant(table).logits[0])
-    # scikit-learn's trees count the rows of a leaf and of a category: repeated rows are not the same
+    # scikit-learn's trees count rows of leaves and categories: repeated rows are not the same
     kept = torch.arange(200) % 3 > 0
     grown = []
     for chosen in (with_weight(table, kept), table.take(kept)):
