@@ -9,7 +9,7 @@ from typing import Any
 
 
 class TensorBoard:
-    """Writes each epoch's numbers where TensorBoard reads them::
+    """A callback that writes each epoch's numbers where TensorBoard reads them. ::
 
         fit(model, train, validation, callbacks=[TensorBoard("runs/mmoe")])
 

@@ -243,6 +243,17 @@ def test_fit_counts_steps_and_the_model_knows_them(batches, several, steps):
     assert ended.steps == model.step == 2
 
 
+def test_the_weights_of_the_best_epoch_come_back_with_their_own_step(tmp_path):
+    table, later = tiny.learnable(150), tiny.learnable(400, seed=1)
+    options = {"epochs": 40, "patience": 2, "batch_size": 30, "accumulate": 2, **PLAIN}
+    options |= {"learning_rate": 0.05, "checkpoint": tmp_path / "run.pt", "resume": True}
+    for _ in range(2):  # the second time from the file
+        model = SharedBottom(table.schema, **SMALL)
+        history = fit(model, table, later, **options)
+        assert history.steps == 3 * len(history.rows) == 3 * (history.best_epoch + 3)
+        assert model.step == 3 * (history.best_epoch + 1)
+
+
 def test_a_model_inside_a_model_knows_the_steps_too():
     table = registry.table(rows=20)
     model = registry.make("esmm")
