@@ -91,7 +91,7 @@ def export_onnx(model: MultiTaskModel, path: str | Path) -> Path:
 
     The file reads what ``input_names(schema)`` lists, for any number of rows, and returns one
     output a task, called like it: what ``predict`` gives. It holds the network alone: rows go
-    through the encoder of training first (``served_inputs`` makes the inputs of a batch). ::
+    through the encoder of training first (``served_inputs`` makes the inputs of a batch)::
 
         export_onnx(model, "model.onnx")
         session = onnxruntime.InferenceSession("model.onnx")

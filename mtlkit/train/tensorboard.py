@@ -9,7 +9,9 @@ from typing import Any
 
 
 class TensorBoard:
-    """A callback that writes each epoch's numbers where TensorBoard reads them. ::
+    """A callback that writes each epoch's numbers where TensorBoard reads them.
+
+    For example::
 
         fit(model, train, validation, callbacks=[TensorBoard("runs/mmoe")])
 
