@@ -606,7 +606,7 @@ def _task_metrics(
     return {name: METRICS[name](label, prediction, weight=weight) for name in names}
 
 
-# Every metric of a label and a prediction, by name: METRICS["auc"](label, prediction, weight=None).
+# Every metric of a label and a prediction, by its name; all take ``weight=``.
 METRICS: dict[str, Callable[..., float]] = {
     "auc": auc,
     "log_loss": log_loss,
