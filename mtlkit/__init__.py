@@ -45,6 +45,7 @@ _HOME = {
     "SharedBottom": "models",
     "SingleTask": "models",
     "Trees": "models",
+    "export_onnx": "models",
     "wrap": "models",
     "Curriculum": "balance",
     "EqualWeights": "balance",
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
         SharedBottom,
         SingleTask,
         Trees,
+        export_onnx,
         wrap,
     )
     from mtlkit.schema import (

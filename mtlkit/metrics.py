@@ -4,12 +4,15 @@ Every function takes whole columns (a metric is never a mean over batches), comp
 does not depend on the order of the rows. Where a value is undefined (no rows, one class only, a
 constant label) the answer is NaN, never an invented number. Columns of different lengths, NaN in a
 column and a probability outside 0 .. 1 raise ``MetricError``, which names the column and the row.
+
+``weight`` (row,), 0 or more, says for how many rows like it each row stands: whole weights give the
+value of a table in which each row stands so many times, and only their ratios matter. None: 1 each.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -151,36 +154,58 @@ def _nonnegative(name: str, values: Any, rows: int | None = None) -> np.ndarray:
     return column
 
 
+def _weight(weight: Any, rows: int) -> np.ndarray | None:
+    return None if weight is None else _nonnegative("weight", weight, rows)
+
+
+def _kept(weight: np.ndarray | None, *columns: np.ndarray) -> tuple[Any, ...]:
+    """The weights and columns without the rows that weigh 0: they are not there."""
+    if weight is None or weight.all():
+        return weight, *columns
+    there = weight > 0
+    return weight[there], *(column[there] for column in columns)
+
+
 def _ratio(top: float, bottom: float) -> float:
     return float(top / bottom) if bottom else NAN
 
 
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if values.size else NAN
+def _mean(values: np.ndarray, weight: np.ndarray | None = None) -> float:
+    if weight is None:
+        return float(values.mean()) if values.size else NAN
+    return _ratio(float((values * weight).sum()), float(weight.sum()))
+
+
+def _sum(values: np.ndarray, weight: np.ndarray | None) -> float:
+    return float((values if weight is None else values * weight).sum())
 
 
 # --- ranking ----------------------------------------------------------------------------------
 
 
-def auc(label: Any, score: Any) -> float:
+def auc(label: Any, score: Any, weight: Any = None) -> float:
     """Probability that a random positive row scores above a random negative one; ties count half.
 
     AUC = (number of pairs won + half the pairs tied) / (positives x negatives), counted through one
-    sort. label: 0 or 1, (row,); score: any finite number, (row,). NaN with one class only.
+    sort; a pair weighs the product of its rows' weights. label: 0 or 1, (row,); score: any finite
+    number, (row,); weight: (row,). NaN with one class only.
     Source: Hanley and McNeil, Radiology 1982.
     """
     y = _binary(label)
     s = _column("score", score, len(y))
+    w, y, s = _kept(_weight(weight, len(y)), y, s)
     order = np.argsort(s)
-    return _auc_by_group(y[order], s[order], np.zeros(len(y), dtype=np.int64)).value
+    w = None if w is None else w[order]
+    return _auc_by_group(y[order], s[order], np.zeros(len(y), dtype=np.int64), w).value
 
 
-def gauc(label: Any, score: Any, group: Any) -> GroupedAuc:
+def gauc(label: Any, score: Any, group: Any, weight: Any = None) -> GroupedAuc:
     """AUC inside each group (user), averaged with the groups' rows (impressions) as weights.
 
-    GAUC = sum_g n_g AUC_g / sum_g n_g over the groups g that have both classes. The groups left out
-    are reported as a share of groups and as a share of rows. label: 0 or 1, (row,); score: (row,);
-    group: any whole number, (row,). The value is NaN when no group has both classes.
+    GAUC = sum_g n_g AUC_g / sum_g n_g over the groups g that have both classes, n_g the rows or
+    what they weigh. The groups left out are reported as a share of groups and as a share of rows.
+    label: 0 or 1, (row,); score, weight: (row,); group: any whole number, (row,). The value is NaN
+    when no group has both classes.
     Source: Zhou et al., KDD 2018 (Deep Interest Network), section 6.
     """
     y = _binary(label)
@@ -188,21 +213,28 @@ def gauc(label: Any, score: Any, group: Any) -> GroupedAuc:
     g = np.asarray(group)
     if g.shape != y.shape or g.dtype.kind not in "iub":
         raise MetricError(f"group must be whole numbers (row,), not {g.dtype} {g.shape}.")
+    w, y, s, g = _kept(_weight(weight, len(y)), y, s, g)
     order = np.lexsort((s, g))
-    return _auc_by_group(y[order], s[order], g[order])
+    return _auc_by_group(y[order], s[order], g[order], None if w is None else w[order])
 
 
-def _auc_by_group(y: np.ndarray, s: np.ndarray, g: np.ndarray) -> GroupedAuc:
-    """GAUC of rows (row,) already sorted by group, then by score."""
+def _auc_by_group(
+    y: np.ndarray, s: np.ndarray, g: np.ndarray, w: np.ndarray | None = None
+) -> GroupedAuc:
+    """GAUC of rows (row,) already sorted by group, then by score; w: their weights, above 0."""
     if not len(y):
         return GroupedAuc(NAN, NAN, NAN)
     new_group = np.r_[True, g[1:] != g[:-1]]
     new_tie = new_group | np.r_[True, s[1:] != s[:-1]]
     tie_start = np.flatnonzero(new_tie)
     group_of_tie = np.cumsum(new_group)[tie_start] - 1  # (tie,)
-    rows_of_tie = np.diff(np.r_[tie_start, len(y)])
-    positives = np.add.reduceat(y, tie_start)  # (tie,)
-    negatives = rows_of_tie - positives
+    if w is None:
+        rows_of_tie = np.diff(np.r_[tie_start, len(y)])
+        positives = np.add.reduceat(y, tie_start)  # (tie,)
+        negatives = rows_of_tie - positives
+    else:  # summed apart: a difference would round a tie of positives away from 0 negatives
+        positives = np.add.reduceat(np.where(y == 1, w, 0.0), tie_start)
+        negatives = np.add.reduceat(np.where(y == 1, 0.0, w), tie_start)
     groups = int(group_of_tie[-1]) + 1
     total_positives = np.bincount(group_of_tie, positives, groups)  # (group,)
     total_negatives = np.bincount(group_of_tie, negatives, groups)
@@ -272,7 +304,7 @@ def _clip(prediction: Any, p: np.ndarray) -> np.ndarray:
     return np.clip(p, epsilon, 1 - epsilon)
 
 
-def log_loss(label: Any, prediction: Any) -> float:
+def log_loss(label: Any, prediction: Any, weight: Any = None) -> float:
     """Mean negative log-likelihood in nats: - mean(y log p + (1 - y) log(1 - p)).
 
     prediction: probabilities (row,), or (row, class) with labels 0 .. class - 1. Probabilities are
@@ -280,115 +312,141 @@ def log_loss(label: Any, prediction: Any) -> float:
     """
     if np.ndim(prediction) == 2:
         classes, rows = _class_probability(label, prediction)
-        return _mean(-np.log(_clip(prediction, rows)[np.arange(len(classes)), classes]))
+        loss = -np.log(_clip(prediction, rows)[np.arange(len(classes)), classes])
+        return _mean(loss, _weight(weight, len(classes)))
     y = _binary(label)
     p = _clip(prediction, _probability(prediction, len(y)))
-    return _mean(-(y * np.log(p) + (1 - y) * np.log1p(-p)))
+    return _mean(-(y * np.log(p) + (1 - y) * np.log1p(-p)), _weight(weight, len(y)))
 
 
-def normalized_entropy(label: Any, prediction: Any) -> float:
+def normalized_entropy(label: Any, prediction: Any, weight: Any = None) -> float:
     """Log-loss divided by the entropy of the labels' own rates: 1 = no better than the base rate.
 
     The entropy is that of these labels; NaN when they hold one class only.
     Source: He et al., ADKDD 2014, section 3.
     """
-    loss = log_loss(label, prediction)
-    _, counts = np.unique(np.asarray(label), return_counts=True)
-    rates = counts / max(1, counts.sum())
+    loss = log_loss(label, prediction, weight)
+    w, y = _kept(_weight(weight, len(np.asarray(label))), np.asarray(label))
+    _, place, counts = np.unique(y, return_inverse=True, return_counts=True)
+    if w is not None:
+        counts = np.bincount(place.reshape(-1), w, len(counts))
+    rates = counts / (max(1, counts.sum()) if w is None else counts.sum() or 1)
     return _ratio(loss, float(-(rates * np.log(rates)).sum()) if len(rates) > 1 else 0.0)
 
 
-def accuracy(label: Any, prediction: Any, threshold: float = 0.5) -> float:
+def accuracy(label: Any, prediction: Any, threshold: float = 0.5, *, weight: Any = None) -> float:
     """Share of rows whose decision is right; NaN without rows.
 
     The decision is prediction >= threshold for (row,), the most probable class for (row, class).
     """
     if np.ndim(prediction) == 2:
         classes, rows = _class_probability(label, prediction)
-        return _mean(rows.argmax(1) == classes) if len(classes) else NAN
+        right = rows.argmax(1) == classes
+        return _mean(right, _weight(weight, len(classes))) if len(classes) else NAN
     y = _binary(label)
-    return _mean((_probability(prediction, len(y)) >= threshold) == (y == 1))
+    right = (_probability(prediction, len(y)) >= threshold) == (y == 1)
+    return _mean(right, _weight(weight, len(y)))
 
 
-def recall(label: Any, prediction: Any, threshold: float = 0.5) -> float:
+def recall(label: Any, prediction: Any, threshold: float = 0.5, *, weight: Any = None) -> float:
     """Share of the positive rows with prediction >= threshold; NaN without positive rows."""
     y = _binary(label)
     chosen = _probability(prediction, len(y)) >= threshold
-    return _mean(chosen[y == 1])
+    w = _weight(weight, len(y))
+    return _mean(chosen[y == 1], w if w is None else w[y == 1])
 
 
-def precision(label: Any, prediction: Any, threshold: float = 0.5) -> float:
+def precision(label: Any, prediction: Any, threshold: float = 0.5, *, weight: Any = None) -> float:
     """Share of positives among rows with prediction >= threshold; NaN when no row reaches it."""
     y = _binary(label)
     chosen = _probability(prediction, len(y)) >= threshold
-    return _mean(y[chosen])
+    w = _weight(weight, len(y))
+    return _mean(y[chosen], w if w is None else w[chosen])
 
 
-def _equal_mass_bins(p: np.ndarray, bins: int) -> np.ndarray:
+def _equal_mass_bins(p: np.ndarray, bins: int, w: np.ndarray | None = None) -> np.ndarray:
     """Bin number of every row; rows with equal predictions stay together, whatever their order."""
     if bins < 1:
         raise MetricError(f"bins must be 1 or more, not {bins}.")
+    if w is not None:
+        _, place = np.unique(p, return_inverse=True)
+        mass = np.bincount(place.reshape(-1), w)  # of each prediction, in order
+        upto = np.cumsum(mass)
+        # as in a sum of counts: whole weights stay whole numbers
+        middle = ((upto - mass + upto) / 2)[place.reshape(-1)]
+        total = upto[-1] if len(upto) else 1.0
+        return np.minimum((middle * bins / total).astype(np.int64), bins - 1)
     ordered = np.sort(p)
     middle = (np.searchsorted(ordered, p, "left") + np.searchsorted(ordered, p, "right")) / 2
     return np.minimum((middle * bins / max(1, len(p))).astype(np.int64), bins - 1)
 
 
-def ece(label: Any, prediction: Any, bins: int = 10) -> float:
+def ece(label: Any, prediction: Any, bins: int = 10, *, weight: Any = None) -> float:
     """Expected calibration error: sum over bins of (rows in bin / rows) |mean p - mean y|.
 
-    Bins hold equal numbers of rows; equal predictions share a bin, so a bin can be larger. NaN
-    without rows. Source: Naeini et al., AAAI 2015; equal-mass bins: Nixon et al., CVPRW 2019.
+    Bins hold equal numbers of rows (or weigh the same); equal predictions share a bin, so a bin can
+    be larger. NaN without rows. Source: Naeini et al., AAAI 2015; equal-mass bins: Nixon et al.,
+    CVPRW 2019.
     """
     y = _binary(label)
     p = _probability(prediction, len(y))
-    gap = np.bincount(_equal_mass_bins(p, bins), p - y, bins)  # (bin,)
-    return float(np.abs(gap).sum() / len(y)) if len(y) else NAN
+    w, y, p = _kept(_weight(weight, len(y)), y, p)
+    apart = p - y if w is None else w * (p - y)
+    gap = np.bincount(_equal_mass_bins(p, bins, w), apart, bins)  # (bin,)
+    return _ratio(float(np.abs(gap).sum()), float(len(y) if w is None else w.sum()))
 
 
-def calibration_curve(label: Any, prediction: Any, bins: int = 10) -> CalibrationCurve:
+def calibration_curve(
+    label: Any, prediction: Any, bins: int = 10, *, weight: Any = None
+) -> CalibrationCurve:
     """Mean prediction and observed rate in bins of equal mass, with a 95 % Wilson interval.
 
-    Empty bins are left out. Source of the interval: Wilson, JASA 1927.
+    Empty bins are left out. With weights ``rows`` holds what the rows weigh, which the interval
+    takes for their number. Source of the interval: Wilson, JASA 1927.
     """
     y = _binary(label)
     p = _probability(prediction, len(y))
-    bin_of_row = _equal_mass_bins(p, bins)
-    n = np.bincount(bin_of_row, minlength=bins)
+    w, y, p = _kept(_weight(weight, len(y)), y, p)
+    bin_of_row = _equal_mass_bins(p, bins, w)
+    n = np.bincount(bin_of_row, w, minlength=bins)
     used = n > 0
     n = n[used]
-    mean = np.bincount(bin_of_row, p, bins)[used] / n
-    rate = np.bincount(bin_of_row, y, bins)[used] / n
+    mean = np.bincount(bin_of_row, p if w is None else w * p, bins)[used] / n
+    rate = np.bincount(bin_of_row, y if w is None else w * y, bins)[used] / n
     z = float(special.ndtri(0.975))
     centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * np.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
     return CalibrationCurve(mean, rate, centre - half, centre + half, n)
 
 
-def pcoc(label: Any, prediction: Any) -> float:
+def pcoc(label: Any, prediction: Any, weight: Any = None) -> float:
     """Predicted over observed: sum of predictions / sum of labels; 1 is calibrated on average.
 
     Works for probabilities and for counts. NaN when the labels sum to 0.
     """
     y = _nonnegative("label", label)
-    return _ratio(float(_nonnegative("prediction", prediction, len(y)).sum()), float(y.sum()))
+    w = _weight(weight, len(y))
+    return _ratio(_sum(_nonnegative("prediction", prediction, len(y)), w), _sum(y, w))
 
 
 # --- amounts and counts -----------------------------------------------------------------------
 
 
-def r2(label: Any, prediction: Any) -> float:
+def r2(label: Any, prediction: Any, weight: Any = None) -> float:
     """Share of the labels' variance explained: 1 - sum (y - p)^2 / sum (y - mean y)^2.
 
     NaN when the labels are constant. Below 0: worse than predicting the mean.
     """
     y = _column("label", label)
     p = _column("prediction", prediction, len(y))
+    w, y, p = _kept(_weight(weight, len(y)), y, p)
     if not len(y) or np.ptp(y) == 0:
         return NAN
-    return 1 - _ratio(float(((y - p) ** 2).sum()), float(((y - y.mean()) ** 2).sum()))
+    mean = y.mean() if w is None else _mean(y, w)
+    return 1 - _ratio(_sum((y - p) ** 2, w), _sum((y - mean) ** 2, w))
 
 
-def r2_log(label: Any, prediction: Any) -> float:
+def r2_log(label: Any, prediction: Any, weight: Any = None) -> float:
     """``r2`` on the log scale: of log(1 + prediction) against log(1 + label).
 
     The scale on which a ``log1p`` task is trained: a model that says the mean of log(1 + y) is at
@@ -398,22 +456,26 @@ def r2_log(label: Any, prediction: Any) -> float:
     y = _column("label", label)
     _refuse("label", y, y <= -1, "is not above -1, so log(1 + label) does not exist")
     p = _column("prediction", prediction, len(y))
-    return r2(np.log1p(y), np.log1p(np.maximum(p, 2.0**-24 - 1)))
+    return r2(np.log1p(y), np.log1p(np.maximum(p, 2.0**-24 - 1)), weight)
 
 
-def rmse(label: Any, prediction: Any) -> float:
+def rmse(label: Any, prediction: Any, weight: Any = None) -> float:
     """Root of the mean squared error, in the label's unit; NaN without rows."""
     y = _column("label", label)
-    return math.sqrt(_mean((y - _column("prediction", prediction, len(y))) ** 2))
+    squares = (y - _column("prediction", prediction, len(y))) ** 2
+    return math.sqrt(_mean(squares, _weight(weight, len(y))))
 
 
-def mae(label: Any, prediction: Any) -> float:
+def mae(label: Any, prediction: Any, weight: Any = None) -> float:
     """Mean absolute error, in the label's unit; NaN without rows."""
     y = _column("label", label)
-    return _mean(np.abs(y - _column("prediction", prediction, len(y))))
+    errors = np.abs(y - _column("prediction", prediction, len(y)))
+    return _mean(errors, _weight(weight, len(y)))
 
 
-def poisson_deviance(label: Any, prediction: Any, censored: Any | None = None) -> float:
+def poisson_deviance(
+    label: Any, prediction: Any, censored: Any | None = None, *, weight: Any = None
+) -> float:
     """Mean Poisson deviance of a predicted rate: 2 mean(y log(y / rate) - y + rate); 0 is perfect.
 
     On rows where ``censored`` is true the count is a lower bound; they add - 2 log P(Y >= y), whose
@@ -427,7 +489,8 @@ def poisson_deviance(label: Any, prediction: Any, censored: Any | None = None) -
     if censored is not None:
         bound = _flags(censored, len(y))
         deviance = np.where(bound, -2 * _log_at_least(y, rate), deviance)
-    return _mean(np.maximum(deviance, 0.0))  # rounding can leave - 1e-16
+    w, deviance = _kept(_weight(weight, len(y)), deviance)  # it may be infinite
+    return _mean(np.maximum(deviance, 0.0), w)  # rounding can leave - 1e-16
 
 
 def _flags(censored: Any, rows: int) -> np.ndarray:
@@ -490,25 +553,28 @@ def oracle_distance(
 
 
 def task_metrics(
-    task: Task, label: Any, prediction: Any, censored: Any | None = None
+    task: Task, label: Any, prediction: Any, censored: Any | None = None, *, weight: Any = None
 ) -> dict[str, float]:
     """All metrics that suit the task's kind, as {metric: value}.
 
     label: (row,), observed rows only. prediction in natural units, (row,): a probability, an amount
-    or a rate; (row, class) for a multiclass task. censored: bool (row,), for a censored count. A
-    ``log1p`` task is also scored on its log scale ("r2_log"), which selects models.
+    or a rate; (row, class) for a multiclass task. censored: bool (row,), for a censored count.
+    weight: (row,). A ``log1p`` task is also scored on its log scale ("r2_log"), which selects
+    models.
 
     Where a count is censored only the deviance uses all rows; the ``_uncensored`` errors describe
     the rows that did not run out of stock, which sell less than the rest: never compare them with
     errors on full demand.
     """
     try:
-        return _task_metrics(task, label, prediction, censored)
+        return _task_metrics(task, label, prediction, censored, weight)
     except MetricError as error:
         raise MetricError(f"Task {task.name!r}: {error}") from None
 
 
-def _task_metrics(task: Task, label: Any, prediction: Any, censored: Any) -> dict[str, float]:
+def _task_metrics(
+    task: Task, label: Any, prediction: Any, censored: Any, weight: Any
+) -> dict[str, float]:
     if censored is not None and task.kind != "censored_count":
         raise MetricError(f"censored rows belong to censored_count tasks; this one is {task.kind}.")
     names: tuple[str, ...]
@@ -529,16 +595,19 @@ def _task_metrics(task: Task, label: Any, prediction: Any, censored: Any) -> dic
         y = _column("label", label)
         p = _column("prediction", prediction, len(y))
         bound = np.zeros(len(y), bool) if censored is None else _flags(censored, len(y))
+        w = _weight(weight, len(y))
+        whole = None if w is None else w[~bound]
         return {
-            "poisson_deviance": poisson_deviance(y, p, bound),
-            "rmse_uncensored": rmse(y[~bound], p[~bound]),
-            "mae_uncensored": mae(y[~bound], p[~bound]),
-            "censored_share": _mean(bound),
+            "poisson_deviance": poisson_deviance(y, p, bound, weight=w),
+            "rmse_uncensored": rmse(y[~bound], p[~bound], whole),
+            "mae_uncensored": mae(y[~bound], p[~bound], whole),
+            "censored_share": _mean(bound, w),
         }
-    return {name: METRICS[name](label, prediction) for name in names}
+    return {name: METRICS[name](label, prediction, weight=weight) for name in names}
 
 
-METRICS = {
+# Every metric of a label and a prediction, by its name; all take ``weight=``.
+METRICS: dict[str, Callable[..., float]] = {
     "auc": auc,
     "log_loss": log_loss,
     "normalized_entropy": normalized_entropy,

@@ -112,11 +112,11 @@ class Task:
     def is_count(self) -> bool:
         return self.kind in ("count", "censored_count")
 
-    def fitted(self, labels: Iterable[float]) -> Task:
+    def fitted(self, labels: Iterable[float], weights: Iterable[float] | None = None) -> Task:
         """Return the task with location and scale measured on ``labels`` (observed training rows).
 
-        Regression: mean and standard deviation of the labels, after log(1 + label) if ``log1p``.
-        Other kinds are returned unchanged.
+        Regression: mean and standard deviation of the labels, after log(1 + label) if ``log1p``;
+        ``weights`` are those of their rows, None: 1 each. Other kinds are returned unchanged.
         """
         if self.kind != "regression":
             return self
@@ -133,8 +133,15 @@ class Task:
                 f"Task {self.name!r}: {len(values)} observed label(s) are too few to measure "
                 f"a scale."
             )
-        mean = math.fsum(values) / len(values)
-        deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / len(values))
+        rows = [1.0] * len(values) if weights is None else [float(w) for w in weights]
+        total = math.fsum(rows)
+        if not total > 0:
+            raise SchemaError(
+                f"Task {self.name!r}: all {len(values)} observed labels weigh 0, so no scale can "
+                "be measured."
+            )
+        mean = math.fsum(w * v for w, v in zip(rows, values)) / total
+        deviation = math.sqrt(math.fsum(w * (v - mean) ** 2 for w, v in zip(rows, values)) / total)
         return replace(self, location=mean, scale=deviation if deviation > 0 else 1.0)
 
 

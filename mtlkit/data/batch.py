@@ -19,7 +19,8 @@ class Batch:
     categorical int64 (batch, field); dense float32 (batch, width); sequences
     {name: (values int64 (n,), offsets int64 (batch + 1,))}; labels float32 (batch, task), 0 where
     not observed; observed bool (batch, task); scenario int64 (batch,); censored bool (batch, task)
-    or None; table the name of the table that the rows come from, where several are joined.
+    or None; table the name of the table that the rows come from, where several are joined; weight
+    float32 (batch,) or None: how much each row counts in the losses.
 
     A batch is a registered pytree, so that ``torch.export`` and ``torch.func`` see its tensors.
     """
@@ -32,6 +33,7 @@ class Batch:
     scenario: Tensor
     censored: Tensor | None = None
     table: str = ""
+    weight: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.scenario)
@@ -81,8 +83,8 @@ def free_rows(batch: Batch) -> list[Any]:
     ``export(model, (batch,), dynamic_shapes=(free_rows(batch),))``: the rows of all columns are one
     free number, offsets have one entry more, and each sequence has a number of entries of its own.
     The example batch needs two rows or more and no sequence without entries (torch takes sizes 0
-    and 1 for constants). What is exported reads batches like the example: with ``censored`` or
-    without, and of the same joined table.
+    and 1 for constants). What is exported reads batches like the example: with ``censored`` and
+    ``weight`` or without, and of the same joined table.
     """
     rows = torch.export.Dim("rows", min=1)
     sequences = {

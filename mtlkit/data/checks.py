@@ -33,11 +33,24 @@ def _shape(name: str, value: Tensor, shape: tuple[int, ...], dtype: torch.dtype)
         raise SchemaError(f"{name} must have shape {shape}, not {tuple(value.shape)}.")
 
 
+def check_weight(name: str, weight: Tensor) -> None:
+    """Raise ``SchemaError`` where a column of weights (row,) holds what no row can weigh."""
+    bad = ~torch.isfinite(weight)
+    refuse(name, bad, weight, "is no weight: every row needs a finite number of 0 or more")
+    refuse(name, weight < 0, weight, "is below 0: a row weighs 0 (left out) or more")
+    if len(weight) and not bool(weight.any()):
+        raise SchemaError(
+            f"Column {name!r}, rows 0 to {len(weight) - 1}: all weigh 0, so no row counts: leave "
+            "the weight out, or give some row one above 0."
+        )
+
+
 def check_columns(schema: Schema, columns: Mapping[str, Any]) -> None:
     """Check all columns of a table against its schema; ``SchemaError`` at the first fault.
 
     ``columns`` holds what a ``Table`` keeps: categorical, dense, sequences, labels, observed,
-    scenario, censored, truth, keys and row_id, with the shapes that ``Batch`` and ``Table`` state.
+    scenario, censored, truth, keys, row_id and, where there is one, weight, with the shapes that
+    ``Batch`` and ``Table`` state.
     """
     table = SimpleNamespace(**columns)
     rows, tasks = len(table.scenario), schema.num_tasks
@@ -49,6 +62,13 @@ def check_columns(schema: Schema, columns: Mapping[str, Any]) -> None:
     _shape("row_id", table.row_id, (rows,), torch.int64)
     if table.censored is not None:
         _shape("censored", table.censored, (rows, tasks), torch.bool)
+    if columns.get("weight") is not None:
+        _shape("weight", table.weight, (rows,), torch.float32)
+        if table.weight.device != table.scenario.device:
+            raise SchemaError(
+                f"weight is on {table.weight.device}, the table on {table.scenario.device}."
+            )
+        check_weight("weight", table.weight)
     for kind, entries in (("keys", table.keys), ("truth", table.truth)):
         for name, value in entries.items():
             if len(value) != rows:

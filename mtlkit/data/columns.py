@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mtlkit.data.batch import Ragged
+from mtlkit.data.checks import check_weight
 from mtlkit.data.keys import key_numbers
 from mtlkit.data.scenarios import scenario_numbers
 from mtlkit.schema import Schema, SchemaError, Task
@@ -66,6 +67,14 @@ def numbers(series: pl.Series) -> Tensor:
         raise SchemaError(f"Column {series.name!r} has type {series.dtype}; numbers are needed.")
     _no_nulls(series)
     return torch.from_numpy(np.array(series.cast(pl.Float32).to_numpy()))
+
+
+def weights(series: pl.Series) -> Tensor:
+    """A column of weights as float32 (row,). Raises ``SchemaError`` for a gap and for what is no
+    weight, by its row."""
+    found = numbers(series)
+    check_weight(series.name, found)
+    return found
 
 
 def label_numbers(series: pl.Series, task: Task) -> pl.Series:
@@ -143,13 +152,15 @@ def column_tensors(
     truth: Mapping[str, Any],
     keys: Sequence[str],
     row_id: Any | None,
+    weight: str | None = None,
 ) -> dict[str, Any]:
     """The arguments of a ``Table`` beside its schema, from columns of the schema's names.
 
     A label that is null (polars) or where ``observed[task]`` is False is not observed. ``scenario``
     names the scenario column: scenario names, or, where no name of the schema is itself a whole
     number, the scenarios' numbers 0, 1, ...; ``keys`` names columns of whole numbers, text, dates
-    or moments; ``censored`` {task: bool (row,)}; ``truth`` {task: array (row,) or (row, k)}.
+    or moments; ``censored`` {task: bool (row,)}; ``truth`` {task: array (row,) or (row, k)};
+    ``weight`` names the column that says how much each row counts.
     Without any of the label columns no label is observed: rows to score.
     """
     rows = _row_count(columns)
@@ -192,6 +203,7 @@ def column_tensors(
         "truth": {k: _array(v).to(torch.float32) for k, v in truth.items()},
         "keys": {name: key_numbers(_series(columns, name)) for name in keys},
         "row_id": None if row_id is None else _array(row_id).to(torch.int64),
+        "weight": None if weight is None else weights(_series(columns, weight)),
     }
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mtlkit.data.batch import Ragged
-from mtlkit.data.table import Table
+from mtlkit.data.table import Table, weight_of
 from mtlkit.schema import Schema, SchemaError, Task
 
 
@@ -17,7 +17,7 @@ def concatenate(*tables: Table) -> Table:
 
     A task that one table lacks is not observed on that table's rows: this is how two data sets,
     each with labels of its own, train one model. Row ids are numbered anew. Truth and keys survive
-    where every table has them.
+    where every table has them; where one table has weights, rows of a table without weigh 1.
     """
     if not tables:
         raise SchemaError("concatenate needs at least one table.")
@@ -56,6 +56,9 @@ def concatenate(*tables: Table) -> Table:
         zero = torch.zeros(1, dtype=torch.int64, device=lengths.device)
         return torch.cat([v for v, _ in parts]), torch.cat([zero, lengths.cumsum(0)])
 
+    weight = None
+    if any(t.weight is not None for t in tables):
+        weight = torch.cat([weight_of(t) for t in tables])
     any_censored = any(t.censored is not None for t in tables)
     shared_truth = set.intersection(*(set(t.truth) for t in tables))
     shared_keys = set.intersection(*(set(t.keys) for t in tables))
@@ -72,4 +75,5 @@ def concatenate(*tables: Table) -> Table:
         else None,
         truth={k: torch.cat([t.truth[k] for t in tables]) for k in sorted(shared_truth)},
         keys={k: torch.cat([t.keys[k] for t in tables]) for k in sorted(shared_keys)},
+        weight=weight,
     )

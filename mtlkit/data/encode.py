@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from mtlkit.data.columns import label_numbers
+from mtlkit.data.columns import label_numbers, weights
 from mtlkit.data.frames import as_frame
 from mtlkit.data.scenarios import read_as, scenario_names, scenario_numbers
 from mtlkit.data.table import Table
@@ -35,6 +35,8 @@ class Encoder:
     ``str(value)``; an unseen or missing one is unknown (``Schema.unknown_scenario``).
     tasks: the labels; regression tasks learn their location and scale here. keys: columns kept for
     splits and groups (whole numbers, text, dates, moments). min_count: rarer values become id 0.
+    weight: the column that says how much each row counts in losses, metrics and the units of
+    labels; ids and scales of inputs are learned from rows as they are.
     The schema carries a fingerprint of all that was learned (``Schema.encoding``): a table of
     another encoder is refused by a model.
     """
@@ -48,6 +50,7 @@ class Encoder:
     keys: Sequence[str] = ()
     min_count: int = 1
     max_length: int = 50
+    weight: str | None = None
     _vocabulary: dict[str, pl.Series] = field(default_factory=dict, init=False, repr=False)
     _scale: dict[str, tuple[float, float, float, bool]] = field(
         default_factory=dict, init=False, repr=False
@@ -97,12 +100,8 @@ class Encoder:
             dense.append(Dense(name))
             if self._scale[name][3]:
                 dense.append(Dense(f"{name}_missing"))
-        tasks = [
-            t.fitted(label_numbers(_column(frame, t.name), t).drop_nulls().to_list())
-            if t.kind == "regression"
-            else t
-            for t in self.tasks
-        ]
+        counted = None if self.weight is None else self._weights(frame, self.weight)
+        tasks = [_fitted(t, frame, counted) for t in self.tasks]
         scenarios: Iterable[str] = ()
         if self.scenario is not None:
             scenarios = scenario_names(_column(frame, self.scenario))
@@ -149,7 +148,8 @@ class Encoder:
     ) -> Table:
         """Return the frame's rows as a table; null labels are not observed.
 
-        A frame without any of the label columns is one to score: no label of it is observed.
+        A frame without any of the label columns is one to score: no label of it is observed, and
+        weights are not read.
         ``row_id`` int64 (row,) names the rows. Without it they are numbered from a hash of what the
         table holds: tables of different rows have different ids, so that training, validation and
         test rows may be transformed one by one, and the same rows transformed twice have the same.
@@ -167,9 +167,14 @@ class Encoder:
             columns[name] = (series.fill_null(median) - mean) / deviation
             if marked:
                 columns[f"{name}_missing"] = gaps.cast(pl.Float64)
-        if any(task.name in frame.columns for task in schema.tasks):
+        labelled = any(task.name in frame.columns for task in schema.tasks)
+        if labelled:
             columns |= {task.name: _column(frame, task.name) for task in schema.tasks}
         extra = {f"key:{name}": _column(frame, name) for name in self.keys}
+        weight: str | None = None
+        if self.weight is not None and labelled:
+            weight = f"weight:{self.weight}"  # it may be a feature as well
+            columns[weight] = self._weights(frame, self.weight)
         place: str | None = None
         if self.scenario is not None:  # under a name of its own: it may be a feature as well
             place = f"scenario:{self.scenario}"
@@ -182,6 +187,7 @@ class Encoder:
             censored=censored,
             keys=tuple(extra),
             row_id=row_id,
+            weight=weight,
         )
         table.keys = {name.removeprefix("key:"): value for name, value in table.keys.items()}
         if row_id is None:
@@ -193,6 +199,10 @@ class Encoder:
         if name not in self._vocabulary:
             raise SchemaError(f"No ids were learned for column {name!r}.")
         return self._vocabulary[name].to_list()
+
+    def _weights(self, frame: pl.DataFrame, name: str) -> pl.Series:
+        """The column of weights, once it is known that every row of it is one."""
+        return pl.Series(name, weights(_column(frame, name)).numpy())
 
     def _scenarios(self, series: pl.Series) -> pl.Series:
         """The names of scenarios, null where unknown."""
@@ -242,6 +252,16 @@ class Encoder:
         if shares is not None:
             return SequenceField(name, shares=shares, max_length=self.max_length)
         return SequenceField(name, size=len(self._vocabulary[name]) + 1, max_length=self.max_length)
+
+
+def _fitted(task: Task, frame: pl.DataFrame, counted: pl.Series | None) -> Task:
+    """A regression task with its location and scale; another one as it is."""
+    if task.kind != "regression":
+        return task
+    labels = label_numbers(_column(frame, task.name), task)
+    seen = labels.is_not_null()
+    weight = None if counted is None else counted.filter(seen).to_list()
+    return task.fitted(labels.filter(seen).to_list(), weight)
 
 
 def _column(frame: pl.DataFrame, name: str) -> pl.Series:

@@ -14,7 +14,7 @@ from torch import Tensor
 from mtlkit.data.batch import Batch
 from mtlkit.data.joined_schema import JoinedSchema, join_schemas
 from mtlkit.data.splits import Split
-from mtlkit.data.table import Table
+from mtlkit.data.table import Table, weight_of
 from mtlkit.schema import SchemaError
 
 ROOM = 2**56  # row ids of one table
@@ -40,6 +40,7 @@ class Join:
         shared by the inputs: ``category`` may be a field of one table and a label of another.
 
     ``batches`` without shuffling gives every row once, table after table, whatever the shares.
+    Where one table has weights, rows of a table without weigh 1.
     Raises ``SchemaError`` for names, shares and fields that do not fit.
     """
 
@@ -111,6 +112,14 @@ class Join:
         tables = list(self.tables.values())
         names = [name for name in tables[0].keys if all(name in table.keys for table in tables)]
         return {name: torch.cat([table.keys[name] for table in tables]) for name in names}
+
+    @property
+    def weight(self) -> Tensor | None:
+        """How much each row counts, float32 (row,); None where no table has weights."""
+        tables = self.tables.values()
+        if all(table.weight is None for table in tables):
+            return None
+        return torch.cat([weight_of(table) for table in tables])
 
     def label(self, name: str) -> Tensor:
         """Labels of one task over all rows, float32 (row,); 0 where ``mask(name)`` is false."""
@@ -228,13 +237,16 @@ class Join:
             out[:, columns] = column
             return out
 
+        weight = batch.weight
+        if weight is None and any(table.weight is not None for table in self.tables.values()):
+            weight = torch.ones(len(batch), device=self.device)
         censored = None
         if any(table.censored is not None for table in self.tables.values()):
             flags = batch.censored
             censored = wide(torch.zeros_like(batch.observed) if flags is None else flags)
         return replace(
             batch, labels=wide(batch.labels), observed=wide(batch.observed), censored=censored,
-            scenario=scenario, table=name,
+            scenario=scenario, table=name, weight=weight,
         )  # fmt: skip
 
 

@@ -24,6 +24,11 @@ MANIFEST = "manifest.json"
 
 def write_shards(table: Table, folder: str | Path, rows_per_shard: int = 100_000) -> Path:
     """Write a table as Parquet shards; the folder appears only when it is complete."""
+    if table.weight is not None:
+        raise SchemaError(
+            "Shards do not hold weights of rows, and without them every row would count alike: "
+            "train on the table itself, or write one without weight."
+        )
     folder = Path(folder)
     if rows_per_shard < 1:
         raise ValueError(f"rows_per_shard must be 1 or more, not {rows_per_shard}.")

@@ -118,5 +118,6 @@ def fit_units(split: Split) -> Split:
     for task in train.schema.tasks:
         labels = train.label(task.name)[train.mask(task.name)]
         usable = task.kind == "regression" and len(labels) >= 2
-        tasks.append(task.fitted(labels.tolist()) if usable else task)
+        weight = None if train.weight is None else train.weight[train.mask(task.name)].tolist()
+        tasks.append(task.fitted(labels.tolist(), weight) if usable else task)
     return Split(*(table.with_tasks(tasks) for table in split))

@@ -26,9 +26,13 @@ class Table:
     On top of a batch's columns a table keeps ``truth`` {task: float32 (row,) or (row, k)}, the
     generator's own values where they are known, ``keys`` {name: int64 (row,)} for splits and
     per-user metrics, and ``row_id`` int64 (row,), unique: a split that shares rows is found by it.
+    ``weight`` float32 (row,), 0 or more and not all 0, says how much each row counts in losses and
+    metrics, as if it stood there so many times; None: 1 each.
 
     Raises ``SchemaError`` (unless ``check=False``) that names column, row and reason.
     """
+
+    weight: Tensor | None = None  # in __dict__ only where there is one: fingerprints stay
 
     def __init__(
         self,
@@ -44,6 +48,7 @@ class Table:
         truth: Mapping[str, Tensor] | None = None,
         keys: Mapping[str, Tensor] | None = None,
         row_id: Tensor | None = None,
+        weight: Tensor | None = None,
         check: bool = True,
     ) -> None:
         self.schema = schema
@@ -59,6 +64,8 @@ class Table:
         if row_id is None:
             row_id = torch.arange(len(scenario), device=scenario.device)
         self.row_id = row_id
+        if weight is not None:
+            self.weight = weight
         if check:
             check_columns(schema, vars(self))
 
@@ -129,6 +136,7 @@ class Table:
             observed=self.observed.index_select(0, index),  # (k, task)
             scenario=self.scenario.index_select(0, index),  # (k,)
             censored=None if self.censored is None else self.censored.index_select(0, index),
+            weight=None if self.weight is None else self.weight.index_select(0, index),  # (k,)
         )
 
     def batch_count(self, batch_size: int) -> int:
@@ -202,6 +210,7 @@ class Table:
         truth: Mapping[str, Any] | None = None,
         keys: Sequence[str] = (),
         row_id: Any | None = None,
+        weight: str | None = None,
     ) -> Table:
         """Build a table from a polars DataFrame or a mapping of arrays; see ``data/columns.py``."""
         return cls(
@@ -215,8 +224,16 @@ class Table:
                 truth=truth or {},
                 keys=keys,
                 row_id=row_id,
+                weight=weight,
             ),
         )
+
+
+def weight_of(table: Table) -> Tensor:
+    """How much each row of a table counts, float32 (row,): 1 each where it has no weights."""
+    if table.weight is None:
+        return torch.ones(len(table), device=table.device)
+    return table.weight
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

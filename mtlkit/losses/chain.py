@@ -113,10 +113,10 @@ def joint_labels(schema: Schema, labels: Tensor, observed: Tensor) -> tuple[Tens
 def joint_losses(schema: Schema, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
     """Every task's loss, (task,): the mean of ``joint_row_losses`` over the rows that know it.
 
-    No known row gives 0, no gradient.
+    Weighted where the batch has weights. No known row gives 0, no gradient.
     """
     known = joint_labels(schema, batch.labels, batch.observed)[1]
-    return masked_mean(joint_row_losses(schema, logits, batch), known)
+    return masked_mean(joint_row_losses(schema, logits, batch), known, batch.weight)
 
 
 def joint_row_losses(schema: Schema, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:

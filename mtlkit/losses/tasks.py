@@ -24,11 +24,12 @@ _SERIES_TERMS = 32
 def task_losses(schema: Schema, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
     """Return every task's loss, (task,): the mean of its ``row_losses`` over its observed rows.
 
+    Where the batch has weights it is their weighted mean, sum of w l / sum of w.
     A task without an observed row gives 0 and no gradient, never NaN. Errors as ``row_losses``.
     """
     losses: list[Tensor] = [torch.empty(0)] * schema.num_tasks
     for columns, rows in _by_kind(schema, logits, batch):
-        means = masked_mean(rows, _columns(batch.observed, columns))
+        means = masked_mean(rows, _columns(batch.observed, columns), batch.weight)
         for i, loss in zip(columns, means, strict=True):
             losses[i] = loss
     return torch.stack(losses)  # (task,)
@@ -89,9 +90,30 @@ def _by_kind(
         yield columns, rows
 
 
-def masked_mean(rows: Tensor, observed: Tensor) -> Tensor:
-    """Mean over the first dimension of ``rows`` where ``observed``; 0 where nothing is observed."""
-    return torch.where(observed, rows, 0.0).sum(0) / observed.sum(0).clamp(min=1)
+def masked_mean(rows: Tensor, observed: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean over the first dimension of ``rows`` where ``observed``; 0 where nothing is observed.
+
+    rows (row, ...), observed bool of the same shape; with weight (row,), 0 or more, the weighted
+    mean, 0 where nothing observed weighs anything. A row of weight 0 passes no gradient.
+    """
+    if weight is None:
+        return torch.where(observed, rows, 0.0).sum(0) / observed.sum(0).clamp(min=1)
+    observed = observed & (_as_rows(weight, observed) > 0)
+    mass = masked_mass(observed, weight)
+    weighed = torch.where(observed, rows, 0.0) * _as_rows(weight, rows)
+    return weighed.sum(0) / torch.where(mass > 0, mass, 1.0)
+
+
+def masked_mass(observed: Tensor, weight: Tensor | None = None) -> Tensor:
+    """How many rows are ``observed``, or what they weigh together: (row, ...) -> (...)."""
+    if weight is None:
+        return observed.sum(0)
+    return torch.where(observed, _as_rows(weight, observed), 0.0).sum(0)
+
+
+def _as_rows(weight: Tensor, like: Tensor) -> Tensor:
+    """weight (row,) with further dimensions of 1, as many as ``like`` has."""
+    return weight.reshape(-1, *[1] * (like.dim() - 1))
 
 
 def _logits(logits: Mapping[str, Tensor], task: Task, batch: Batch) -> Tensor:

@@ -7,11 +7,13 @@ others, and with any balancer, unless its docstring says why not.
 from mtlkit.models import adapt, link, share
 from mtlkit.models.adapt import *  # noqa: F403
 from mtlkit.models.base import MultiTaskModel
+from mtlkit.models.export import export_onnx, served_inputs
 from mtlkit.models.link import *  # noqa: F403
 from mtlkit.models.share import *  # noqa: F403
 from mtlkit.models.trees import Trees
 from mtlkit.models.wrap import wrap
 
 __all__ = [  # noqa: PLE0604
-    "MultiTaskModel", "Trees", "wrap", *adapt.__all__, *link.__all__, *share.__all__,
+    "MultiTaskModel", "Trees", "export_onnx", "served_inputs", "wrap",
+    *adapt.__all__, *link.__all__, *share.__all__,
 ]  # fmt: skip

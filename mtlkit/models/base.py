@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mtlkit.data.batch import Batch
 from mtlkit.layers.table import EmbeddingTable
 from mtlkit.layers.towers import Towers
-from mtlkit.losses.tasks import masked_mean, row_losses, task_losses
+from mtlkit.losses.tasks import masked_mass, masked_mean, row_losses, task_losses
 from mtlkit.schema import Schema, SchemaError, Task
 
 Model = TypeVar("Model", bound="MultiTaskModel")
@@ -28,9 +28,12 @@ class MultiTaskModel(nn.Module):
     tasks share layers. One with more between the two writes ``decode`` as well, and names in
     ``task_modules`` all modules that belong to one task alone and in ``scenario_modules`` those of
     one scenario; all else counts as shared. A subclass may also write ``outputs`` whole.
+    ``step`` is the number of optimiser steps that ``fit`` has done, for what changes as training
+    goes on; after a run it is that of the weights that the model ends with.
     """
 
     separate: bool = False  # True: networks apart, and ``fit`` keeps each one's own best epoch
+    step: int = 0  # optimiser steps of its last run; ``fit`` alone counts them
 
     embedding: Any  # a module with ``width``
     towers: Towers
@@ -67,11 +70,12 @@ class MultiTaskModel(nn.Module):
     def losses(self, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """Loss of every task, (task,): the mean of ``row_losses`` over ``loss_rows``.
 
-        A task without such a row gives 0 and no gradient, never NaN.
+        Where the batch has weights, their weighted mean. A task without such a row (that weighs
+        anything) gives 0 and no gradient, never NaN.
         """
         if type(self).row_losses is MultiTaskModel.row_losses:
             return task_losses(self.schema, logits, batch)  # the same, tasks of a kind together
-        return masked_mean(self.row_losses(logits, batch), self.loss_rows(batch))
+        return masked_mean(self.row_losses(logits, batch), self.loss_rows(batch), batch.weight)
 
     def row_losses(self, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """Every row's loss of every task, (batch, task); see ``mtlkit.losses.row_losses``.
@@ -84,6 +88,10 @@ class MultiTaskModel(nn.Module):
     def loss_rows(self, batch: Batch) -> Tensor:
         """The rows that each task's loss is the mean over, bool (batch, task)."""
         return batch.observed
+
+    def loss_mass(self, batch: Batch) -> Tensor:
+        """How many rows each task's loss is the mean over, or what they weigh, (task,)."""
+        return masked_mass(self.loss_rows(batch), batch.weight)
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> dict[str, Tensor]:

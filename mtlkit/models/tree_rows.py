@@ -16,37 +16,43 @@ NEWEST = 3  # events of a history
 
 
 class Rows(NamedTuple):
-    """The rows where one task's label is observed."""
+    """The rows where one task's label is observed and which weigh anything."""
 
     x: Array  # inputs (row, column), float64
     y: Array  # targets (row,), on the scale of the raw output
     bound: Array  # bool (row,): the count is only a lower bound
+    weight: Array | None = None  # (row,), above 0; None: 1 each
 
 
 class WholeTable:
     """A table's inputs and labels in memory, read batch by batch: shards will do."""
 
     def __init__(self, schema: Schema, table: Any) -> None:
-        self.schema = schema
-        parts = []
+        self.schema, self.weighed = schema, False
+        parts, weights = [], []
         for batch in table.batches(65_536):
             bound = np.zeros(batch.observed.shape, dtype=bool)
             if batch.censored is not None:
                 bound = batch.censored.cpu().numpy()
             labels = batch.labels.cpu().double().numpy()
+            weights.append(np.ones(batch.rows) if batch.weight is None
+                           else batch.weight.cpu().double().numpy())  # fmt: skip
+            self.weighed = batch.weight is not None
             parts.append((inputs(schema, batch), labels, batch.observed.cpu().numpy(), bound))
         self.x, self.labels, self.observed, self.bound = map(
             np.concatenate, zip(*parts, strict=True)
         )
+        self.weight = np.concatenate(weights)
 
     def rows(self, task: Task) -> Rows:
         """Inputs and targets where the task's label is observed."""
         place = self.schema.task_index(task.name)
-        seen = self.observed[:, place]
+        seen = self.observed[:, place] & (self.weight > 0)
         y = self.labels[seen, place]
         if task.kind == "regression":
             y = ((np.log1p(y) if task.log1p else y) - task.location) / task.scale
-        return Rows(self.x[seen], y, self.bound[seen, place])
+        weight = self.weight[seen] if self.weighed else None
+        return Rows(self.x[seen], y, self.bound[seen, place], weight)
 
 
 def inputs(schema: Schema, batch: Batch) -> Array:

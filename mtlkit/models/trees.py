@@ -31,7 +31,8 @@ class Trees(MultiTaskModel):
 
     A tree reads the dense columns as they are, fields of up to 250 ids (the scenario too) as
     categories, the ids of larger fields (users) as numbers, and of a history its length and its
-    three newest ids. A censored count is taken as it stands.
+    three newest ids. A censored count is taken as it stands. Weights of rows are scikit-learn's
+    ``sample_weight``; ``min_rows`` counts rows.
 
     Parameters
     ----------
@@ -100,7 +101,7 @@ class Trees(MultiTaskModel):
 
         x, y = train.x, train.y
         if task.kind != "regression" and len(np.unique(y)) == 1:  # nothing to split by
-            return _usual(task, y), 0
+            return _usual(task, y, len(y) if train.weight is None else train.weight.sum()), 0
         kind = ensemble.HistGradientBoostingClassifier
         chosen = self.options | {
             "random_state": seed, "categorical_features": categories(self.schema)
@@ -108,14 +109,15 @@ class Trees(MultiTaskModel):
         if not (task.is_binary or task.kind == "multiclass"):
             kind = ensemble.HistGradientBoostingRegressor
             chosen["loss"] = "poisson" if task.is_count else "squared_error"
-        forest = kind(**chosen).fit(x, y)
+        forest = kind(**chosen).fit(x, y, sample_weight=train.weight)
         if later is None or not len(later.y):
             return forest, forest.n_iter_
         scores = [_score(task, z, later) for z in _by_round(task, forest, later.x)]
         if not np.isfinite(scores).any():  # the metric is undefined on these rows
             return forest, forest.n_iter_
         best = int(np.nanargmax(scores)) + 1
-        return kind(**(chosen | {"max_iter": best})).fit(x, y), best
+        best_kind = kind(**(chosen | {"max_iter": best}))
+        return best_kind.fit(x, y, sample_weight=train.weight), best
 
     def embed(self, batch: Batch) -> Tensor:
         """What the trees read of every row, float64 (batch, column)."""
@@ -156,14 +158,17 @@ class Trees(MultiTaskModel):
         return {"embedding": 0, "shared": 0, "scenarios": 0, "tasks": leaves, "total": leaves}
 
 
-def _usual(task: Task, y: Array) -> Array:
-    """The raw output where all labels are the same: as if half a row (a sale) spoke against it."""
+def _usual(task: Task, y: Array, rows: float) -> Array:
+    """The raw output where all labels are the same: as if half a row (a sale) spoke against it.
+
+    ``rows`` is the number of rows, or what they weigh.
+    """
     if task.kind == "multiclass":
-        shares = (np.bincount(y.astype(int), minlength=task.outputs) + 0.5) / (len(y) + 0.5)
-        return np.log(shares)
+        counts = rows * (np.arange(task.outputs) == y[0])
+        return np.log((counts + 0.5) / (rows + 0.5))
     if task.is_count:
-        return np.array(np.log(max(y[0], 0.5 / len(y))))
-    return np.array((1 if y[0] else -1) * np.log((len(y) + 0.5) / 0.5))
+        return np.array(np.log(max(y[0], 0.5 / rows)))
+    return np.array((1 if y[0] else -1) * np.log((rows + 0.5) / 0.5))
 
 
 def _raw(task: Task, forest: Any, x: Array) -> Array:
@@ -202,9 +207,10 @@ def _all_classes(task: Task, forest: Any, z: Array) -> Array:
 def _score(task: Task, z: Array, rows: Rows) -> float:
     """What orders rounds as the task's main metric does; higher is better."""
     if task.is_binary:
-        return auc(rows.y, z)
+        return auc(rows.y, z, rows.weight)
     if task.kind == "multiclass":
-        return float((z.argmax(1) == rows.y).mean())
+        return float(np.average(z.argmax(1) == rows.y, weights=rows.weight))
     if task.is_count:
-        return -poisson_deviance(rows.y, np.exp(z), rows.bound if rows.bound.any() else None)
-    return -float(np.square(z - rows.y).mean())
+        bound = rows.bound if rows.bound.any() else None
+        return -poisson_deviance(rows.y, np.exp(z), bound, weight=rows.weight)
+    return -float(np.average(np.square(z - rows.y), weights=rows.weight))

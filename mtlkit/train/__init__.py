@@ -1,8 +1,22 @@
 """Training: the loop, its state and checkpoints, devices, optimisers, evaluation."""
 
+from mtlkit.train.callbacks import Callback, Rate, Stop
 from mtlkit.train.evaluation import evaluate, main_metric, predict, selection_score
 from mtlkit.train.history import History
 from mtlkit.train.loop import fit
 from mtlkit.train.randomness import seeded
+from mtlkit.train.tensorboard import TensorBoard
 
-__all__ = ["History", "evaluate", "fit", "main_metric", "predict", "seeded", "selection_score"]
+__all__ = [
+    "Callback",
+    "History",
+    "Rate",
+    "Stop",
+    "TensorBoard",
+    "evaluate",
+    "fit",
+    "main_metric",
+    "predict",
+    "seeded",
+    "selection_score",
+]

@@ -32,6 +32,7 @@ class BestWeights:
         self.scores = dict.fromkeys(names, -math.inf)
         self.epochs: dict[str, int] = {}
         self.weights: dict[str, Tensor] = {}
+        self.step = 0  # of the last weights that were kept
 
     @property
     def latest(self) -> int | None:
@@ -48,6 +49,7 @@ class BestWeights:
             if value is not None:
                 self.scores[name] = self.scores[name] if math.isnan(value) else value
                 self.weights |= {k: v.detach().clone() for k, v in self._state(name).items()}
+                self.step = self.model.step
 
     def _score(self, name: str, score: float | None, metrics: Metrics | None) -> float | None:
         if name == WHOLE or metrics is None:
@@ -65,14 +67,24 @@ class BestWeights:
         return {key: value for key, value in state.items() if value.data_ptr() in own}
 
     def restore(self) -> None:
-        """Give the model its best weights, where any were kept."""
+        """Give the model its best weights and their ``step``, where any were kept."""
         if self.weights:
+            set_step(self.model, self.step)
             self.model.load_state_dict(self.weights, strict=not self.model.separate)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"scores": self.scores, "epochs": self.epochs, "weights": self.weights}
+        named = {"scores": self.scores, "epochs": self.epochs, "weights": self.weights}
+        return {**named, "step": self.step}
 
     def load_state_dict(self, state: Mapping[str, Any], device: torch.device) -> None:
         """Take up what ``state_dict`` gave."""
         self.scores, self.epochs = dict(state["scores"]), dict(state["epochs"])
         self.weights = {k: v.to(device) for k, v in state["weights"].items()}
+        self.step = state["step"]
+
+
+def set_step(model: MultiTaskModel, step: int) -> None:
+    """Say how many optimiser steps are behind a model, and behind the models inside it."""
+    for inner in model.modules():
+        if isinstance(inner, MultiTaskModel):
+            inner.step = step

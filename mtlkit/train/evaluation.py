@@ -18,6 +18,7 @@ from mtlkit.losses.chain import chained, joint_labels, parents_first
 from mtlkit.models.base import MultiTaskModel
 from mtlkit.schema import Schema, Task
 
+KEPT = ("labels", "observed", "scenario", "censored", "weight")  # of a batch, for metrics
 Metrics = dict[str, dict[str, float]]  # {task: {metric: value}}
 
 
@@ -79,7 +80,7 @@ def _predict(
             chances = model.predict(batch)
             for name, value in chances.items():
                 parts[name].append(value.cpu().numpy())
-            kept = {n: getattr(batch, n) for n in ("labels", "observed", "scenario", "censored")}
+            kept = {n: getattr(batch, n) for n in KEPT}
             if names:
                 happened, known = joint_labels(model.schema, batch.labels, batch.observed)
                 kept |= {"joint labels": happened[:, places], "joint known": known[:, places]}
@@ -120,6 +121,7 @@ def evaluate(
 ) -> Any:
     """Metrics of every task on its observed rows: {task: {metric: value}}.
 
+    Where the table has weights every metric is weighted (see ``mtlkit.metrics``).
     With ``by_scenario`` {scenario: {task: {metric: value}}}, with an entry more ("unknown") where
     rows have no known scenario. With ``group``, the name of a key
     column of the table (a user), binary tasks also get "gauc" and "gauc_skipped", the share of
@@ -180,15 +182,19 @@ def _metrics(
         censored = None
         if task.kind == "censored_count" and "censored" in columns:
             censored = columns["censored"][mask, i]
-        group = None if groups is None else groups[mask]
-        result[task.name] = _measured(task, label, prediction, group, censored)
+        group, weight = _at(groups, mask), _at(columns.get("weight"), mask)
+        result[task.name] = _measured(task, label, prediction, group, weight, censored)
     for i, name in enumerate(chained(schema) if "joint known" in columns else ()):
         mask = rows & columns["joint known"][:, i]
         label, chance = columns["joint labels"][mask, i], columns["joint chances"][mask, i]
-        group = None if groups is None else groups[mask]
-        values = _measured(schema.task(name), label, chance, group)
+        group, weight = _at(groups, mask), _at(columns.get("weight"), mask)
+        values = _measured(schema.task(name), label, chance, group, weight)
         result[name] |= {f"joint_{metric}": value for metric, value in values.items()}
     return result
+
+
+def _at(column: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
+    return None if column is None else column[rows]
 
 
 def _measured(
@@ -196,13 +202,14 @@ def _measured(
     label: np.ndarray,
     prediction: np.ndarray,
     group: np.ndarray | None,
+    weight: np.ndarray | None,
     censored: np.ndarray | None = None,
 ) -> dict[str, float]:
     from mtlkit.metrics import gauc, task_metrics  # scipy is slow to import: only when needed
 
-    values = task_metrics(task, label, prediction, censored)
+    values = task_metrics(task, label, prediction, censored, weight=weight)
     if task.is_binary and group is not None:
-        grouped = gauc(label, prediction, group)
+        grouped = gauc(label, prediction, group, weight)
         values["gauc"], values["gauc_skipped"] = grouped.value, grouped.skipped_rows
     return {name: float(value) for name, value in values.items()}
 

@@ -19,6 +19,7 @@ def grow(trees: Trees, train: Table, validation: Table | None, seed: int) -> His
     row: dict[str, Any] = {
         "epoch": 0, "seconds": time.perf_counter() - start, "train": {}, "weights": None,
         "validation": metrics, "score": None,
+        "learning_rate": None, "rate": None,
     }  # fmt: skip
     trees.eval()
     return History(

@@ -17,7 +17,8 @@ class History:
 
     ``rows``: one dict an epoch: "epoch" (from 0), "seconds" (training and validation), "train"
     {task: mean loss}, "weights" {task: mean weight} or None, "validation" {task: {metric: value}}
-    or None, "score" or None.
+    or None, "score" or None, "learning_rate" (what the schedule multiplies) and "rate" (of the last
+    step), both None for models that train themselves.
     A mean weight is that of the steps whose batch had a labelled row of the task (NaN: no such
     step). Under a rule that weighs losses the weights multiply the losses; under a rule of the
     Gramian they multiply the gradients on what the tasks share. None: the rule combines gradients
@@ -25,7 +26,7 @@ class History:
     ``best_epoch``: the epoch whose weights the model has now; where the tasks have networks of
     their own, the last of ``best_epochs`` {task: epoch}, each network's own (None otherwise).
     ``steps``: optimiser steps in all. ``passes_per_step``: backward passes through the shared
-    layers in each of them.
+    layers in each of them. ``stopped``: the reason that a callback gave to end the run, else None.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -33,6 +34,7 @@ class History:
     best_epochs: dict[str, int] | None = None
     steps: int = 0
     passes_per_step: int = 1
+    stopped: str | None = None
 
     @property
     def backward_passes(self) -> int:

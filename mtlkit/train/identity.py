@@ -21,6 +21,7 @@ FREE = {
     "checkpoint": "where the file lies",
     "checkpoint_every": "when it is written",
     "resume": "says that this is a resume",
+    "callbacks": "told by their classes, in order; those with a state have it in the file",
     "progress": "what is shown",
 }
 

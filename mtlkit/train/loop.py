@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -17,6 +19,8 @@ from mtlkit.models.base import MultiTaskModel
 from mtlkit.models.trees import Trees
 from mtlkit.models.wrap import unwrapped
 from mtlkit.schema import SchemaError
+from mtlkit.train.accumulate import Accumulation
+from mtlkit.train.callbacks import Callback, Callbacks
 from mtlkit.train.checkpoint import FALL
 from mtlkit.train.device import autocast, choose_device, choose_precision, place
 from mtlkit.train.evaluation import evaluate, selection_score
@@ -37,6 +41,8 @@ def fit(
     batch_size: int = 512,
     learning_rate: float = 4e-3,
     schedule: str = "linear",
+    warmup_steps: int = 0,
+    accumulate: int = 1,
     optimizer: str = "adam",
     weight_decay: float = 0.0,
     row_prior: float | None = 0.07,
@@ -52,6 +58,7 @@ def fit(
     checkpoint: str | Path | None = None,
     checkpoint_every: int | None = None,
     resume: bool = False,
+    callbacks: Iterable[Callback] = (),
     progress: bool = True,
     max_steps: int | None = None,
 ) -> History:
@@ -65,14 +72,21 @@ def fit(
     model, train, validation
         The tables have the model's tasks, in its order. With ``validation`` the model ends with the
         weights of its best epoch by ``selection_score`` (``SingleTask``: each network with those of
-        its own), otherwise with the last ones; in evaluation mode in both cases.
+        its own), otherwise with the last ones; in evaluation mode in both cases. Where a table has
+        weights (``Table.weight``), losses are weighted means and so are its metrics.
     optimizer, learning_rate, weight_decay
         "adam", "adamw", "lazy_adam" (pays from some 300,000 ids on) or "sgd": see
         ``mtlkit.train.optim``.
-    schedule
-        "linear": the rate falls evenly to 0 over all steps of the run (epochs x batches, or
-        ``max_steps``), which takes the noise of single batches out of the last weights. "constant":
-        it stays.
+    schedule, warmup_steps
+        "linear": the rate falls evenly to 0 over all steps of the run (epochs x steps of one, or
+        ``max_steps``), which takes the noise of single batches out of the last weights. "cosine":
+        it falls along half a cosine. "constant": it stays. Before that it rises over the first
+        ``warmup_steps``. See ``mtlkit.train.schedule``.
+    accumulate
+        Batches that make one step together (the last step of an epoch may have fewer), for steps of
+        more rows than memory holds: every task's mean goes over the rows of all of them, and the
+        balancer acts once, on the gradients added up. ``accumulate=4`` with ``batch_size=512``
+        trains as ``batch_size=2048``, but for dropout and batch statistics.
     row_prior
         Deviation of a Gaussian prior on the rows of the embedding tables: ids with few rows each
         (users) are not learned by heart. None: no prior. See ``RowPrior``.
@@ -94,11 +108,15 @@ def fit(
         Seeds shuffling and dropout. The initial weights are the caller's: see ``seeded``.
     checkpoint, checkpoint_every, resume
         File to write after every epoch and after every so many steps. With ``resume`` the run
-        continues from the file, if there is one, to the very weights of an uninterrupted run. Under
-        the linear schedule it has the same budget (epochs, batches, ``max_steps``), which the rate
-        falls over; a run that is to be lengthened later needs ``schedule="constant"``.
+        continues from the file, if there is one, to the very weights of an uninterrupted run. Where
+        the rate falls it has the same budget (epochs, batches, ``max_steps``), which the rate falls
+        over; a run that is to be lengthened later needs ``schedule="constant"``.
+    callbacks
+        Objects with ``on_epoch_end(row)``, which may log, stop the run or set the rate, and nothing
+        else: see ``mtlkit.train.callbacks``. One that keeps state needs ``state_dict`` and
+        ``load_state_dict`` where ``resume`` is set.
     max_steps
-        End after this many optimiser steps in all. The linear schedule falls over these.
+        End after this many optimiser steps in all. A falling rate falls over these.
 
     Raises ``FloatingPointError`` naming task, epoch and batch when a loss is not finite,
     ``SchemaError`` or ``ValueError`` for a table or option that does not fit, and
@@ -107,7 +125,11 @@ def fit(
     """
     given = dict(locals())  # every argument: a checkpoint tells by them which run it is of
     forward, model = unwrapped(model)  # two only where torch.compile made something of the model
-    _check(model, train, validation, epochs=epochs, batch_size=batch_size, clip_norm=clip_norm)
+    _check(
+        model, train, validation, epochs=epochs, batch_size=batch_size, accumulate=accumulate,
+        clip_norm=clip_norm,
+    )  # fmt: skip
+    called = Callbacks(callbacks, resume)
     if isinstance(model, Trees):
         if checkpoint is not None:
             raise ValueError("Trees grow in one go and write no checkpoint: leave it out.")
@@ -123,18 +145,22 @@ def fit(
     balancer.bind(model.schema)
     reads_gradients = balancer.needs_gramian or balancer.needs_gradients
     gradient_step = GradientStep(model, balancer, shared, reuse=True) if reads_gradients else None
-    second_look = SecondLook(model, balancer, forward_block)
+    several = None  # batches of one step
+    if accumulate > 1:
+        several = Accumulation(model, forward, balancer, gradient_step, forward_block)
+    again = None if several is None else several.losses
+    second_look = SecondLook(model, balancer, forward_block, again)
     budget = Budget(
         len(train), train.batch_count(batch_size), epochs, batch_size, seed, max_steps, patience,
-        checkpoint, checkpoint_every,
+        checkpoint, checkpoint_every, accumulate,
     )  # fmt: skip
     optimizers = Optimizers(
         optimizer, model, learning_rate, weight_decay, row_prior=row_prior, train=train,
-        schedule=schedule, steps=budget.steps,
+        schedule=schedule, steps=budget.steps, warmup_steps=warmup_steps,
     )  # fmt: skip
     resolved = {
         "shares of the tables": getattr(train, "shares", None),
-        FALL: budget.steps if schedule == "linear" else None,
+        FALL: budget.steps if schedule != "constant" else None,
         "precision": precision,
         "shared": shared if reads_gradients else None,
     }
@@ -142,16 +168,23 @@ def fit(
     if checkpoint is not None:
         description = describe_run(given, model, balancer, train, validation, resolved)
     passes = gradient_step.passes if gradient_step is not None else 1
-    run = RunState(model, optimizers, balancer, budget, description, passes)
+    run = RunState(model, optimizers, balancer, budget, description, passes, called)
+    batches: Any = run.batches
+    rows: Any = attrgetter("rows")
+    mass: Any = model.loss_mass
+    if several is not None:
+        batches, rows, mass = run.grouped, several.rows, several.mass
     weights: Tensor | None  # (task,); None for a rule that combines gradients without weights
 
     with seeded(seed), closing(optimizers), run.going(resume=resume, progress=progress):
         while not run.finished:
             model.train()
-            for batch in run.batches(train):  # 1. batch
+            for batch in batches(train):  # 1. batch
                 optimizers.zero_grad()
                 second_look.before_step()
-                if gradient_step is None:
+                if several is not None:  # a list of batches: one after the other
+                    losses, weights = several.run(batch, optimizers.zero_grad)  # 2. to 5.
+                elif gradient_step is None:
                     with forward_block():
                         logits = forward(batch)  # 2. forward: {task: (batch,)}
                     losses = model.losses(logits, batch)  # 3. task losses: (task,)
@@ -161,12 +194,12 @@ def fit(
                 else:  # a rule of gradients: backward once a task, then combine
                     losses = gradient_step.run(batch, forward_block)  # 2. to 5.
                     weights = balancer.last_weights
-                optimizers.pull(batch.rows)  # a prior on embedding rows, where there is one
+                optimizers.pull(rows(batch))  # a prior on embedding rows, where there is one
                 if clip_norm is not None:
                     clip_gradients(model.parameters(), clip_norm)
                 optimizers.step(run.history.steps)  # 6. step
                 second_look.after_step(batch)
-                run.after_step(losses, model.loss_rows(batch), weights)
+                run.after_step(losses, mass(batch), weights)
 
             metrics = score = None
             if validation is not None:
@@ -186,6 +219,7 @@ def _check(
     *,
     epochs: int,
     batch_size: int,
+    accumulate: int,
     clip_norm: float | None,
 ) -> None:
     tasks = model.schema.task_names
@@ -204,8 +238,13 @@ def _check(
             raise ValueError(f"The {what} table has no rows.")
         if hasattr(table, "mask") and not any(bool(table.mask(t).any()) for t in tasks):
             raise ValueError(f"The {what} table has no label of any task.")
+        weight = getattr(table, "weight", None)
+        if weight is not None and not bool(weight.any()):
+            raise ValueError(f"All rows of the {what} table weigh 0.")
     if clip_norm is not None and not clip_norm > 0:
         raise ValueError(f"clip_norm must be more than 0, not {clip_norm}.")
+    if isinstance(accumulate, bool) or not isinstance(accumulate, int) or accumulate < 1:
+        raise ValueError(f"accumulate is a whole number of batches, 1 or more, not {accumulate!r}.")
     if epochs < 0 or batch_size < 1:
         raise ValueError(
             f"epochs must be 0 or more ({epochs}), batch_size 1 or more ({batch_size})."

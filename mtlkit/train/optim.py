@@ -11,9 +11,9 @@ from torch.optim.adam import adam
 
 from mtlkit.layers.table import EmbeddingTable
 from mtlkit.train.row_prior import RowPrior
+from mtlkit.train.schedule import Schedule
 
 OPTIMIZERS = ("adam", "adamw", "lazy_adam", "sgd")
-SCHEDULES = ("linear", "constant")
 
 
 class RowAdam(torch.optim.Optimizer):
@@ -99,9 +99,9 @@ class Optimizers:
     (decay apart from the gradient), ``"lazy_adam"`` (Adam, with ``RowAdam`` and no decay on the
     embedding tables; for those from some 300,000 ids on) or ``"sgd"`` (w <- w - rate * gradient).
     ``row_prior`` is the deviation of a Gaussian prior on the rows of the embedding tables, counted
-    on ``train`` (``RowPrior``). ``schedule`` "linear": step t of ``steps`` (from 0) has the rate
-    learning_rate * (1 - t / steps); "constant": all have the same. Raises ``ValueError`` for
-    another name.
+    on ``train`` (``RowPrior``). Step t of ``steps`` has learning_rate times the share that
+    ``Schedule(schedule, steps, warmup_steps)`` gives it. ``rate`` is that of the last step. Raises
+    ``ValueError`` for another name, and as ``Schedule``.
     """
 
     def __init__(
@@ -115,14 +115,13 @@ class Optimizers:
         train: Any = None,
         schedule: str = "constant",
         steps: int = 0,
+        warmup_steps: int = 0,
     ) -> None:
-        for what, given, known in (
-            ("optimizer", name, OPTIMIZERS),
-            ("schedule", schedule, SCHEDULES),
-        ):
-            if given not in known:
-                raise ValueError(f"{what} is one of {', '.join(known)}, not {given!r}.")
-        self.learning_rate, self.schedule, self.steps = learning_rate, schedule, steps
+        if name not in OPTIMIZERS:
+            raise ValueError(f"optimizer is one of {', '.join(OPTIMIZERS)}, not {name!r}.")
+        self.schedule = Schedule(schedule, steps, warmup_steps)
+        self.learning_rate = self.rate = learning_rate
+        self.moves = self.schedule.moves
         embeddings = [m for m in model.modules() if isinstance(m, EmbeddingTable)]
         embeddings = [e for e in embeddings if e.table.numel()]  # none where all inputs are dense
         tables = {id(e.table): e.table for e in embeddings}
@@ -162,12 +161,21 @@ class Optimizers:
 
     def step(self, done: int = 0) -> None:
         """Move every parameter once, after ``done`` steps."""
-        if self.schedule == "linear":
-            rate = self.learning_rate * (1 - done / self.steps)
-            for group in (g for optimizer in self.all for g in optimizer.param_groups):
-                group["lr"] = rate
+        if self.moves:
+            self._set_groups(self.learning_rate * self.schedule.share(done))
         for optimizer in self.all:
             optimizer.step()
+
+    def set_rate(self, learning_rate: float) -> None:
+        """Go on with another learning rate, which the schedule multiplies from the next step on."""
+        self.learning_rate = learning_rate
+        if not self.moves:
+            self._set_groups(learning_rate)
+
+    def _set_groups(self, rate: float) -> None:
+        self.rate = rate
+        for group in (g for optimizer in self.all for g in optimizer.param_groups):
+            group["lr"] = rate
 
     def close(self) -> None:
         """Give the model back with dense gradients, as it came."""

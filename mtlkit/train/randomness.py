@@ -59,14 +59,22 @@ def forward_state(model: MultiTaskModel) -> ForwardState:
 def repeated(model: MultiTaskModel, before: ForwardState) -> Iterator[None]:
     """A block in which a forward pass uses the dropout masks of the pass after ``before``, and
     after which random numbers and buffers (running statistics) are as if it had not happened."""
+    with undone(model):
+        set_random_states(before.random)
+        yield
+
+
+@contextmanager
+def undone(model: MultiTaskModel) -> Iterator[None]:
+    """A block after which random numbers and buffers are as before it."""
     now = forward_state(model)
-    set_random_states(before.random)
     try:
         yield
     finally:
         set_random_states(now.random)
-        for buffer, value in zip(model.buffers(), now.buffers, strict=True):
-            buffer.copy_(value)
+        with torch.no_grad():
+            for buffer, value in zip(model.buffers(), now.buffers, strict=True):
+                buffer.copy_(value)
 
 
 class SecondLook:
@@ -74,6 +82,7 @@ class SecondLook:
 
     ``before_step`` notes random numbers and buffers, ``after_step`` runs the batch again with the
     same dropout masks and hands the losses to the balancer. Both do nothing for any other rule.
+    ``losses`` computes them of what a step is made of; None: of one batch, by ``model``.
     """
 
     def __init__(
@@ -81,8 +90,10 @@ class SecondLook:
         model: MultiTaskModel,
         balancer: Balancer,
         forward_block: Callable[[], AbstractContextManager[Any]],
+        losses: Callable[[Any], Tensor] | None = None,
     ) -> None:
         self.model, self.balancer, self.forward_block = model, balancer, forward_block
+        self.losses = self._of_batch if losses is None else losses
         self.before: ForwardState | None = None
 
     def before_step(self) -> None:
@@ -90,11 +101,16 @@ class SecondLook:
         if self.balancer.needs_second_pass:
             self.before = forward_state(self.model)
 
-    def after_step(self, batch: Batch) -> None:
+    def after_step(self, batch: Any) -> None:
         """Show the balancer the losses of the same rows after the step."""
         if self.before is None:
             return
-        with torch.no_grad(), repeated(self.model, self.before), self.forward_block():
-            again = self.model(batch)
-        self.balancer.after_step(self.model.losses(again, batch).detach())
+        with torch.no_grad(), repeated(self.model, self.before):
+            again = self.losses(batch)
+        self.balancer.after_step(again)
         self.before = None
+
+    def _of_batch(self, batch: Batch) -> Tensor:
+        with self.forward_block():
+            logits = self.model(batch)
+        return self.model.losses(logits, batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from torch import Tensor
 from mtlkit.balance.base import NotFinite
 from mtlkit.data.table import Batch
 from mtlkit.models.base import MultiTaskModel
-from mtlkit.train.best import BestWeights
+from mtlkit.train.best import BestWeights, set_step
+from mtlkit.train.callbacks import Callbacks
 from mtlkit.train.checkpoint import (
     load_checkpoint,
     refuse_other_run,
@@ -41,11 +43,18 @@ class Budget:
     patience: int | None = None
     checkpoint: str | Path | None = None
     checkpoint_every: int | None = None
+    accumulate: int = 1  # batches of one step
+
+    @property
+    def steps_of_epoch(self) -> int:
+        """Optimiser steps of one epoch; the last may have fewer batches than the others."""
+        return -(-self.batches // self.accumulate)
 
     @property
     def steps(self) -> int:
         """Optimiser steps of the whole run, if nothing stops it early."""
-        return min(self.epochs * self.batches, self.max_steps or self.epochs * self.batches)
+        whole = self.epochs * self.steps_of_epoch
+        return min(whole, self.max_steps or whole)
 
 
 def saved_option(checkpoint: str | Path | None, option: str) -> Any:
@@ -72,9 +81,11 @@ class RunState:
         budget: Budget,
         description: Mapping[str, Any],
         passes_per_step: int = 1,
+        callbacks: Callbacks | None = None,
     ) -> None:
         self.model, self.optimizers, self.balancer = model, optimizers, balancer
         self.budget = budget
+        self.callbacks = Callbacks([]) if callbacks is None else callbacks
         self.history = History(passes_per_step=passes_per_step)
         self.epoch = 0
         self.batch = 0  # batches of this epoch already done
@@ -87,6 +98,8 @@ class RunState:
             "number of training rows": budget.rows,
             "batch_size": budget.batch_size,
             "seed": budget.seed,
+            "accumulate": budget.accumulate,
+            "callbacks": self.callbacks.names,
             **description,
             "parameter shape": {name: list(p.shape) for name, p in model.named_parameters()},
         }
@@ -102,7 +115,9 @@ class RunState:
         path = self.budget.checkpoint
         if path is not None:
             require_place(path)
-        with progress_bar(self.budget.epochs * self.budget.batches, progress) as self.bar:
+        self.counting = [m for m in self.model.modules() if isinstance(m, MultiTaskModel)]
+        set_step(self.model, 0)
+        with progress_bar(self.budget.epochs * self.budget.steps_of_epoch, progress) as self.bar:
             if resume and path is not None and Path(path).exists():
                 self.load(path)
                 self.bar.update(self.history.steps)
@@ -110,14 +125,16 @@ class RunState:
                 yield
             except NotFinite as error:
                 self.check_losses()
-                raise self._not_finite(str(error).removesuffix("."), self.batch) from error
+                step = self.batch // self.budget.accumulate
+                raise self._not_finite(str(error).removesuffix("."), step) from error
 
     @property
     def finished(self) -> bool:
-        """Whether the budget or early stopping ends the run before the next epoch."""
+        """Whether budget, early stopping or a callback ends the run before the next epoch."""
         best, patience = self.history.best_epoch, self.budget.patience
         waited = patience is not None and best is not None and self.epoch - 1 - best >= patience
-        return self.epoch >= self.budget.epochs or self._out_of_steps or waited
+        stopped = self.history.stopped is not None
+        return self.epoch >= self.budget.epochs or self._out_of_steps or waited or stopped
 
     @property
     def _out_of_steps(self) -> bool:
@@ -133,16 +150,24 @@ class RunState:
             if self._out_of_steps:
                 return
 
-    def after_step(self, losses: Tensor, observed: Tensor, weights: Tensor | None = None) -> None:
-        """Count a step: losses (task,), and the rows (batch, task) that they are means over.
+    def grouped(self, train: Any) -> Iterator[list[Batch]]:
+        """``batches`` in lists of those that make a step together; the last may be shorter."""
+        batches = self.batches(train)
+        while group := list(islice(batches, self.budget.accumulate)):
+            yield group
+
+    def after_step(self, losses: Tensor, rows: Tensor, weights: Tensor | None = None) -> None:
+        """Count a step: losses (task,), and how many rows they are means over, (task,).
 
         ``weights`` (task,) are those of the balancer, None where it has none. Writes the checkpoint
         when it is due.
         """
         losses = losses.detach()
-        self.batch += 1
+        self.batch = min(self.batch + self.budget.accumulate, self.budget.batches)
         self.history.steps += 1
-        self.sums.add(losses, observed.sum(0).to(losses.dtype), weights)
+        for model in self.counting:
+            model.step = self.history.steps
+        self.sums.add(losses, rows.to(losses.dtype), weights)
         if self.sums.check_is_due:
             self.check_losses()
         self.bar.update(1)
@@ -157,17 +182,22 @@ class RunState:
         if bad is not None:
             name = self.model.schema.task_names[bad[1]]
             what = f"The loss of task {name!r} is not finite"
-            raise self._not_finite(what, self.batch - bad[0])
+            raise self._not_finite(what, -(-self.batch // self.budget.accumulate) - bad[0])
 
-    def _not_finite(self, what: str, batch: int) -> FloatingPointError:
+    def _not_finite(self, what: str, step: int) -> FloatingPointError:
+        """The error for a step of this epoch, from 0."""
+        first = step * self.budget.accumulate
+        last = min(first + self.budget.accumulate, self.budget.batches) - 1
+        batch = f"batch {first} (both" if first == last else f"batches {first} to {last} (all"
         return FloatingPointError(
-            f"{what}, in epoch {self.epoch}, batch {batch} (both from 0). Try a lower learning "
-            'rate or precision="fp32", or look for extreme values in that batch.'
+            f"{what}, in epoch {self.epoch}, {batch} from 0). Try a lower learning "
+            'rate or precision="fp32", or look for extreme values there.'
         )
 
     def end_epoch(self, metrics: dict[str, dict[str, float]] | None, score: float | None) -> None:
         """Close the epoch: its row in the history, its weights if they are the best, the balancer's
-        turn, the checkpoint. An epoch that ran out of steps is not complete and skips the last two.
+        turn, the callbacks', the checkpoint. An epoch that ran out of steps is not complete: it
+        skips the balancer's turn and the checkpoint.
         """
         self.check_losses()
         complete = self.batch == self.budget.batches
@@ -180,6 +210,8 @@ class RunState:
             "weights": weights and dict(zip(names, weights, strict=True)),
             "validation": metrics,
             "score": score,
+            "learning_rate": self.optimizers.learning_rate,
+            "rate": self.optimizers.rate,
         }
         self.history.rows.append(row)
         self.best.offer(self.epoch, score, metrics)
@@ -189,9 +221,18 @@ class RunState:
         self.sums = EpochSums(len(names), self.device)
         if complete:
             self.balancer.end_epoch(torch.tensor(means, dtype=torch.float64))
+        self._call_back(row)
         self.bar.set_postfix_str(summary(row))
         if self.budget.checkpoint is not None and complete:
             self.save(self.budget.checkpoint)
+
+    def _call_back(self, row: Mapping[str, Any]) -> None:
+        """Let the callbacks look at an epoch's row, and do what they say."""
+        rate, stop = self.callbacks.on_epoch_end(row)
+        if rate is not None:
+            self.optimizers.set_rate(rate)
+        if stop is not None:
+            self.history.stopped = stop.reason
 
     @property
     def first_validation(self) -> dict[str, dict[str, float]] | None:
@@ -217,6 +258,9 @@ class RunState:
             **self.sums.state_dict(),
             "rows": self.history.rows,
             "best": self.best.state_dict(),
+            "callbacks": self.callbacks.state_dict(),
+            "learning_rate": self.optimizers.learning_rate,
+            "stopped": self.history.stopped,
         }
         save_checkpoint(path, state)
 
@@ -230,11 +274,14 @@ class RunState:
     def _take_up(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizers.load_state_dict(state["optimizers"])
+        self.optimizers.set_rate(state["learning_rate"])
         self.balancer.load_state_dict(state["balancer"])
+        self.callbacks.load_state_dict(state["callbacks"])
         self.epoch, self.batch, self.history.steps = state["position"]
         self.sums = EpochSums(self.model.schema.num_tasks, self.device)
         self.sums.load_state_dict(state)
-        self.history.rows = list(state["rows"])
+        set_step(self.model, self.history.steps)
+        self.history.rows, self.history.stopped = list(state["rows"]), state["stopped"]
         if not all(isinstance(row, dict) for row in self.history.rows):
             raise ValueError("its rows are no history")
         self.best.load_state_dict(state["best"], self.device)

@@ -99,6 +99,26 @@ def test_the_engine_of_gradients_waits_for_nothing_before_the_rule_does(name):
     assert files[-1] == "repeats.py"
 
 
+@pytest.mark.parametrize("name", [n for n in registry.EVERY if n != "single-task"])
+def test_the_engine_s_task_gradients_are_those_of_each_loss_alone(name):
+    # a link's loss reads the logits of other tasks as well
+    model, batch = registry.make(name).double(), batch_of(name)
+    batch.dense = batch.dense.double()
+    rule, norms = Sum(), []
+    rule.combine = lambda losses, gradients: (
+        norms.append(gradients.gramian()) or (gradients.matrix.sum(0))
+    )
+    GradientStep(model, rule).run(batch, nullcontext)
+    losses, shared = model.losses(model(batch), batch), model.shared_parameters()
+    rows = []
+    for loss in losses:
+        found = torch.autograd.grad(loss, shared, retain_graph=True, allow_unused=True)
+        pairs = zip(found, shared, strict=True)
+        rows.append(torch.cat([(g if g is not None else p * 0).flatten() for g, p in pairs]))
+    rows = torch.stack(rows)
+    torch.testing.assert_close(norms[0], (rows @ rows.T).detach(), rtol=1e-5, atol=1e-9)
+
+
 @pytest.mark.parametrize("name", registry.EVERY)
 def test_every_parameter_has_a_place_and_the_parts_add_up(name):
     model = registry.make(name)

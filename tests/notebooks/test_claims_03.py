@@ -94,7 +94,9 @@ def test_only_a_tenth_is_worse_in_neither_aim(contest):
 
 def test_the_front_holds_the_trees_and_a_tenth(contest):
     points = {
-        name: [contest.mean(name, task=t, metric=METRIC[t], tasks="two") for t in ("click", "dwell")]
+        name: [
+            contest.mean(name, task=t, metric=METRIC[t], tasks="two") for t in ("click", "dwell")
+        ]
         for name in ("separate", *LAMBDAS, "trees")
     }
     front = [

@@ -35,6 +35,13 @@ def model_for(table, kind=SharedBottom, **more):
         return kind(table.schema, **SIZES, **more)
 
 
+class Log:
+    """Does nothing at the end of an epoch."""
+
+    def on_epoch_end(self, row):
+        """Nothing."""
+
+
 def changed(table, column="labels", at=(7, 1)):
     """The same table with one number changed."""
     other = table.take(torch.arange(len(table)))
@@ -54,6 +61,9 @@ CHANGES = {
     "batch_size": (8, "batch_size is 16, here it is 8"),
     "learning_rate": (1e-3, "learning_rate is 0.004, here it is 0.001"),
     "schedule": ("linear", "schedule is 'constant', here it is 'linear'"),
+    "warmup_steps": (2, "warmup_steps is 0, here it is 2"),
+    "accumulate": (2, "accumulate is 1, here it is 2"),
+    "callbacks": ([Log()], r"its callbacks is \[\], here it is \["),
     "optimizer": ("sgd", "optimizer is 'adam', here it is 'sgd'"),
     "weight_decay": (0.1, "weight_decay is 0.0, here it is 0.1"),
     "row_prior": (None, "row_prior is 0.07, here it is None"),
@@ -77,7 +87,7 @@ def test_every_argument_of_fit_is_decided_here():
     arguments = set(inspect.signature(fit).parameters)
     assert arguments == set(CHANGES) | UNDECIDED, "say in CHANGES whether a resume may change it"
     free = {name for name, (_, words) in CHANGES.items() if words is None} | UNDECIDED
-    told = {"model", "train", "validation", "balancer"}
+    told = {"model", "train", "validation", "balancer", "callbacks"}
     assert set(FREE) == free | told
 
 

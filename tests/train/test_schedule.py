@@ -8,6 +8,7 @@ from mtlkit.models import SharedBottom
 from mtlkit.train import fit, seeded
 from mtlkit.train.checkpoint import CheckpointError, load_checkpoint
 from mtlkit.train.optim import OPTIMIZERS, Optimizers, RowAdam
+from mtlkit.train.schedule import SCHEDULES, Schedule
 from tests import tiny
 
 SIZES = {"embedding_dim": 4, "hidden": (8,), "tower": (4,)}
@@ -112,10 +113,75 @@ def test_the_falling_rate_shrinks_the_decay_of_adamw_with_it():
     torch.testing.assert_close(ends["linear"], torch.full_like(ends["linear"], 0.9 * 0.95))
 
 
+@pytest.mark.parametrize("steps", [1, 7, 40])
+def test_a_cosine_is_that_of_torch_and_a_line_that_of_torch(steps):
+    torchs = {
+        "cosine": lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, steps),
+        "linear": lambda o: torch.optim.lr_scheduler.LinearLR(o, 1.0, 0.0, steps),
+    }
+    for name, make in torchs.items():
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+        theirs, rates = make(optimizer), []
+        for _ in range(steps):
+            rates.append(theirs.get_last_lr()[0])
+            optimizer.step()
+            theirs.step()
+        own = Schedule(name, steps)
+        assert [own.share(t) for t in range(steps)] == pytest.approx(rates, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("warmup", [0, 1, 5])
+def test_a_warm_up_rises_evenly_to_the_whole_rate_and_moves_what_follows(name, warmup):
+    steps = 12
+    shares = [Schedule(name, steps, warmup).share(t) for t in range(steps)]
+    assert shares[:warmup] == pytest.approx([(t + 1) / (warmup + 1) for t in range(warmup)])
+    rest = Schedule(name, steps - warmup)
+    assert shares[warmup:] == [rest.share(t) for t in range(steps - warmup)]
+    assert shares[warmup] == 1 and all(0 < share <= 1 for share in shares)
+    assert Schedule(name, steps, warmup).moves == (name != "constant" or warmup > 0)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize(("several", "max_steps"), [(1, None), (3, None), (3, 5)])
+def test_every_schedule_counts_the_steps_of_the_run(
+    monkeypatch, optimizer, name, several, max_steps
+):
+    options = {"epochs": 4, "batch_size": 20, "learning_rate": 0.04, "optimizer": optimizer}
+    options |= {"schedule": name, "warmup_steps": 2, "accumulate": several}
+    rates = rates_of(monkeypatch, tiny.learnable(100), max_steps=max_steps, **options)
+    steps = max_steps or 4 * (5 if several == 1 else 2)
+    own = Schedule(name, steps, 2)
+    assert [rate[0] for rate in rates] == [0.04 * own.share(t) for t in range(steps)]
+    assert all(len(set(rate)) == 1 for rate in rates)
+
+
+@pytest.mark.parametrize("odd", [-1, 0.5, True, None, "2"])
+def test_a_warm_up_that_is_no_number_of_steps_is_refused(odd):
+    table = tiny.learnable(20)
+    with pytest.raises(ValueError, match="warmup_steps is a whole number of steps"):
+        fit(model_for(table), table, warmup_steps=odd, **PLAIN)
+
+
+def test_a_warm_up_must_leave_steps_for_the_fall():
+    table = tiny.learnable(60)
+    options = {"epochs": 2, "batch_size": 20, **PLAIN}
+    for schedule in ("linear", "cosine"):
+        for warmup, budget in ((6, {}), (7, {}), (3, {"max_steps": 3}), (2, {"accumulate": 3})):
+            with pytest.raises(ValueError, match=rf"warmup_steps \({warmup}\) must be fewer than"):
+                fit(
+                    model_for(table), table, warmup_steps=warmup, schedule=schedule,
+                    **budget, **options,
+                )  # fmt: skip
+    fit(model_for(table), table, warmup_steps=99, schedule="constant", **options)
+    fit(model_for(table), table, warmup_steps=5, **options)
+
+
 def test_an_unknown_schedule_is_refused_by_name():
     table = tiny.learnable(20)
-    with pytest.raises(ValueError, match="schedule is one of linear, constant, not 'cosine'"):
-        fit(model_for(table), table, schedule="cosine", **PLAIN)
+    with pytest.raises(ValueError, match="schedule is one of linear, cosine, constant, not 'x'"):
+        fit(model_for(table), table, schedule="x", **PLAIN)
 
 
 class Killed(Exception):

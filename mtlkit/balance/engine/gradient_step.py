@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mtlkit.balance.base import Balancer
+from mtlkit.balance.engine.accumulate import Gathered, GradientSum, shares_of
 from mtlkit.balance.engine.gramian import TaskGradients, gramian
 from mtlkit.balance.engine.layout import Columns, Found, Touched, Whole
 from mtlkit.data.batch import Batch
@@ -84,7 +86,8 @@ class GradientStep:
         ours = {id(p) for p in common} | tables
         self.others = [p for p in model.parameters() if p.requires_grad and id(p) not in ours]
         # whether each loss reads the logits of its own task and nothing else
-        self.separate = kind.losses is MultiTaskModel.losses
+        own = (kind.losses, kind.row_losses)
+        self.separate = own == (MultiTaskModel.losses, MultiTaskModel.row_losses)
         self.in_one_piece = kind.outputs is not MultiTaskModel.outputs
         if balancer.weighs_heads:
             self.watched = self._watched(balancer.parameters)
@@ -128,6 +131,49 @@ class GradientStep:
             return self._at_representation(batch, forward_block)
         return self._at_parameters(batch, forward_block)
 
+    def run_all(self, batches: Sequence[Batch], forward_block: Block) -> Tensor:
+        """``run`` over several batches whose rows count as those of one.
+
+        The rule acts once, on each task's mean gradient over the rows of all batches; of the halves
+        that it may ask for as well. One batch's graph is in memory at a time. Raises ``ValueError``
+        at the representation, which is one of the batch's own, and for a rule that weighs losses,
+        which takes ``watch``.
+        """
+        if self.shared == "representation" or self.balancer.weighs_heads:
+            raise ValueError(
+                "Gradients of several batches are added up at the parameters, for a rule that "
+                'combines them: use shared="parameters".'
+            )
+        self.model.zero_grad()
+        starts = [0, *accumulate(len(batch) for batch in batches)][:-1]
+        placed = list(zip(batches, starts, strict=True))
+        shares = shares_of([self.model.loss_mass(batch) for batch in batches])
+        whole, *parts = (GradientSum(len(self.layers), len(self.others)) for _ in range(3))
+        of_halves = self._shares_of_halves(placed) if self.balancer.needs_halves else []
+        losses = torch.zeros_like(shares[0])
+        for i, (batch, start) in enumerate(placed):
+            one = self._gathered(batch, forward_block, start)
+            losses = losses + shares[i] * one.losses
+            whole.add(one.found, one.tables, shares[i])
+            for sums, half, own in zip(parts, one.halves or (), of_halves, strict=False):
+                sums.add(half, one.tables, own[i])
+        found, tables = whole.result()
+        halves = (parts[0].result()[0], parts[1].result()[0]) if of_halves else None
+        return self._set_gradients(Gathered(losses, found, halves, tables))
+
+    def _shares_of_halves(self, placed: Sequence[tuple[Batch, int]]) -> list[Tensor]:
+        """Of both halves of all rows: each batch's share in a task's mean, 2 x (batch, task)."""
+        masses = [[self.model.loss_mass(h) for h in _halves(b, start)] for b, start in placed]
+        return [shares_of(of_half) for of_half in zip(*masses, strict=True)]
+
+    def watch(self, batch: Batch, forward_block: Block) -> tuple[Tensor, Tensor]:
+        """The losses (task,) and the task gradients (task, number) on the watched parameters."""
+        with forward_block():
+            logits = self.model(batch)
+        losses, seeds = self._losses(logits, batch)
+        found = self._walk(logits, losses, seeds, self.watched)
+        return losses.detach(), Columns(self._whole(self.watched), ()).matrix(found, losses)
+
     # --- the three ways -------------------------------------------------------------------------
 
     def _weigh_losses(self, batch: Batch, forward_block: Block) -> Tensor:
@@ -146,19 +192,26 @@ class GradientStep:
         return losses.detach()
 
     def _at_parameters(self, batch: Batch, forward_block: Block) -> Tensor:
+        return self._set_gradients(self._gathered(batch, forward_block))
+
+    def _gathered(self, batch: Batch, forward_block: Block, start: int = 0) -> Gathered:
+        """The task gradients of one batch, whose first row has the number ``start``."""
         with forward_block(), self._reading() as reads:
             logits = self.model(batch)
         tables = self._touched(reads, len(self.layers))
         rows = [leaf for table in tables for leaf in table.leaves]
         targets = [*self.layers, *rows, *self.others]
-        losses, found, halves = self._task_gradients(logits, batch, targets, tables)
+        return Gathered(*self._task_gradients(logits, batch, targets, tables, start), tables)
 
+    def _set_gradients(self, gathered: Gathered) -> Tensor:
+        """Combine the task gradients and set ``.grad``; the losses (task,)."""
+        losses, found, halves, tables = gathered
         columns = Columns(self._whole(self.layers), [t for t in tables if self._is_common(t)])
         update = self._combine(columns, losses, found, halves, lasting=columns.whole_width)
         for part in columns.whole:
             part.target.grad = columns.part(update, part)
         self._set_tables(columns, tables, update, found)
-        self._set_others(found, len(targets) - len(self.others))
+        self._set_others(found, len(found[0]) - len(self.others))
         return losses
 
     def _at_representation(self, batch: Batch, forward_block: Block) -> Tensor:
@@ -287,23 +340,24 @@ class GradientStep:
         return found
 
     def _task_gradients(
-        self, logits: dict[str, Tensor], batch: Batch, targets: list[Any], read: Sequence[Touched]
+        self,
+        logits: dict[str, Tensor],
+        batch: Batch,
+        targets: list[Any],
+        read: Sequence[Touched],
+        start: int = 0,
     ) -> tuple[Tensor, Found, tuple[Found, Found] | None]:
         """Losses (task,), every task's gradient on the targets, and the same of the two halves."""
         if not self.balancer.needs_halves:
             losses, seeds = self._losses(logits, batch)
             return losses.detach(), self._walk(logits, losses, seeds, targets, read), None
-        position = torch.arange(len(batch), device=batch.observed.device)
-        first = (position % 2 == 0).unsqueeze(1)  # (batch, 1)
         both, sums, rows = [], [], []
-        for chosen in (first, ~first):
-            half = replace(batch, observed=batch.observed & chosen)
+        for half in _halves(batch, start):
             losses, seeds = self._losses(logits, half)
             both.append(self._walk(logits, losses, seeds, targets, read, keep_last=True))
             sums.append(losses.detach())
-            rows.append(self.model.loss_rows(half).sum(0).to(losses.dtype))
-        count = (rows[0] + rows[1]).clamp(min=1)
-        shares = [r / count for r in rows]  # 2 x (task,)
+            rows.append(self.model.loss_mass(half).to(losses.dtype))
+        shares = shares_of(rows)  # (half, task)
         losses = shares[0] * sums[0] + shares[1] * sums[1]
         found: Found = [
             tuple(
@@ -376,6 +430,13 @@ class GradientStep:
             parts = [part for g in found if (part := g[i]) is not None]
             if parts:
                 _add_gradient(p, parts[0] if len(parts) == 1 else torch.stack(parts).sum(0))
+
+
+def _halves(batch: Batch, start: int = 0) -> list[Batch]:
+    """The batch with every other row's labels, and with those of the rest; rows from ``start``."""
+    position = torch.arange(start, start + len(batch), device=batch.observed.device)
+    first = (position % 2 == 0).unsqueeze(1)  # (batch, 1)
+    return [replace(batch, observed=batch.observed & chosen) for chosen in (first, ~first)]
 
 
 def _weighted_sum(a: Tensor | None, wa: Tensor, b: Tensor | None, wb: Tensor) -> Tensor | None:

@@ -19,22 +19,24 @@ class Constant(MultiTaskModel):
     Binary: the share of positives; multiclass: each class's share; regression: the mean, of
     log(1 + label) for a log1p task; counts: the mean count, a censored count taken as it stands. So
     each value is the one that makes the task's training loss least (but for censored counts). Only
-    observed labels of ``train`` count. There is nothing to train: the values are in closed form. A
-    model that does not beat it has learned nothing. Raises ``SchemaError`` for a task without
-    labels.
+    observed labels of ``train`` count, each as much as its row weighs. There is nothing to train:
+    the values are in closed form. A model that does not beat it has learned nothing. Raises
+    ``SchemaError`` for a task without labels.
     """
 
     def __init__(self, train: Table) -> None:
         super().__init__(train.schema)
         self.logits = nn.ParameterList()
         for task in train.schema.tasks:
-            labels = train.label(task.name)[train.mask(task.name)].double()
-            if not len(labels):
+            seen = train.mask(task.name)
+            labels = train.label(task.name)[seen].double()
+            weight = None if train.weight is None else train.weight[seen].double()
+            if not len(labels) or (weight is not None and not bool(weight.any())):
                 raise SchemaError(
                     f"Task {task.name!r} has no observed label in the training rows, so nothing is "
                     "known that could be predicted; drop the task or add rows."
                 )
-            self.logits.append(nn.Parameter(_usual(task, labels), requires_grad=False))
+            self.logits.append(nn.Parameter(_usual(task, labels, weight), requires_grad=False))
 
     def embed(self, batch: Batch) -> Tensor:
         """Nothing of the row: (batch, 0)."""
@@ -57,15 +59,22 @@ class Constant(MultiTaskModel):
         return [self.logits[self.schema.task_index(name)]]
 
 
-def _usual(task: Task, labels: Tensor) -> Tensor:
+def _mean(values: Tensor, weight: Tensor | None) -> float:
+    if weight is None:
+        return float(values.mean())
+    return float((weight * values).sum() / weight.sum())
+
+
+def _usual(task: Task, labels: Tensor, weight: Tensor | None) -> Tensor:
     """The raw output, (1,) or (classes,), whose natural value is the usual one."""
     tiny = 1e-6  # keeps the logarithms finite where a class or a positive never occurs
     if task.kind == "multiclass":
-        shares = torch.bincount(labels.long(), minlength=task.outputs) / len(labels)
+        shares = torch.bincount(labels.long(), weight, minlength=task.outputs)
+        shares = shares / (len(labels) if weight is None else weight.sum())
         return shares.clamp(min=tiny).log().float()
     if task.log1p:  # the loss and the measure of selection are those of log(1 + label)
-        return torch.tensor([(float(labels.log1p().mean()) - task.location) / task.scale])
-    mean = float(labels.mean())
+        return torch.tensor([(_mean(labels.log1p(), weight) - task.location) / task.scale])
+    mean = _mean(labels, weight)
     if task.is_binary:
         mean = min(max(mean, tiny), 1 - tiny)
         return torch.tensor([math.log(mean / (1 - mean))])
