@@ -157,12 +157,12 @@ class Killed(Exception):
 
 
 class Dying(SharedBottom):
-    steps_left = 0
+    _steps_left = 0
 
     def forward(self, batch):
-        if self.training and self.steps_left == 0:
+        if self.training and self._steps_left == 0:
             raise Killed
-        self.steps_left -= self.training
+        self._steps_left -= self.training
         return super().forward(batch)
 
 
@@ -179,7 +179,7 @@ def test_a_run_with_callbacks_resumes_bit_for_bit(tmp_path, schedule, after):
     options |= {"checkpoint": tmp_path / "run.pt", "resume": True}
     with seeded(0):
         dying = Dying(TABLE.schema, **SIZES, dropout=0.3)
-    dying.steps_left = after
+    dying._steps_left = after
     with pytest.raises(Killed):
         run([Halving()], dying, **options)
     again = Halving()
