@@ -8,7 +8,7 @@ table's checks, the loss, the metrics, the sizes of a model) follows from it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -120,22 +120,25 @@ class Task:
         """
         if self.kind != "regression":
             return self
-        values = [float(v) for v in labels]
-        if self.log1p:
-            if any(v < 0 for v in values):
-                raise SchemaError(
-                    f"Task {self.name!r}: log1p needs labels of 0 or more; the smallest is "
-                    f"{min(values)}."
-                )
-            values = [math.log1p(v) for v in values]
-        if len(values) < 2:
+        labels = labels if isinstance(labels, Collection) else list(labels)  # read twice
+        count = len(labels)
+        if count < 2:
             raise SchemaError(
-                f"Task {self.name!r}: {len(values)} observed label(s) are too few to measure "
-                f"a scale."
+                f"Task {self.name!r}: {count} observed label(s) are too few to measure a scale."
             )
-        mean = math.fsum(values) / len(values)
-        deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / len(values))
+        mean = math.fsum(self._units(labels)) / count
+        deviation = math.sqrt(math.fsum((v - mean) ** 2 for v in self._units(labels)) / count)
         return replace(self, location=mean, scale=deviation if deviation > 0 else 1.0)
+
+    def _units(self, labels: Iterable[float]) -> Iterator[float]:
+        """Labels one by one on the scale that a model computes with, before it is standardised."""
+        for label in labels:
+            value = float(label)
+            if self.log1p and value < 0:
+                raise SchemaError(
+                    f"Task {self.name!r}: log1p needs labels of 0 or more, not {value}."
+                )
+            yield math.log1p(value) if self.log1p else value
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,8 @@ def fit_units(split: Split) -> Split:
     train = split.train
     tasks = []
     for task in train.schema.tasks:
-        labels = train.label(task.name)[train.mask(task.name)]
-        usable = task.kind == "regression" and len(labels) >= 2
-        tasks.append(task.fitted(labels.tolist()) if usable else task)
+        if task.kind == "regression":
+            labels = train.label(task.name)[train.mask(task.name)].cpu().numpy()
+            task = task.fitted(labels) if len(labels) >= 2 else task
+        tasks.append(task)
     return Split(*(table.with_tasks(tasks) for table in split))

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtlkit.data.batch import Batch, Ragged, epoch_order, move, take_ragged
+from mtlkit.data.batch import Batch, Ragged, check_batches, epoch_order, move, take_ragged
 from mtlkit.data.checks import check_columns
 from mtlkit.data.columns import column_tensors
 from mtlkit.schema import Schema, SchemaError, Task
@@ -91,7 +91,7 @@ class Table:
 
     def take(self, index: Tensor | np.ndarray | Sequence[int]) -> Table:
         """Return the rows at ``index`` (int64 (k,)) or where a bool mask (row,) is true."""
-        index = self._index(index)
+        index = row_numbers(index, len(self), self.device)
         columns = vars(self.batch(index))
         columns.pop("table")
         return Table(
@@ -102,22 +102,6 @@ class Table:
             row_id=self.row_id.index_select(0, index),
             check=False,
         )
-
-    def _index(self, index: Tensor | np.ndarray | Sequence[int]) -> Tensor:
-        index = torch.as_tensor(index, device=self.device)
-        if index.dtype == torch.bool:
-            if index.shape != (len(self),):
-                raise SchemaError(
-                    f"A mask needs one entry a row, ({len(self)},), not {tuple(index.shape)}."
-                )
-            return index.nonzero().squeeze(1)
-        if index.numel() == 0:
-            return index.to(torch.int64)
-        if index.is_floating_point() or index.dim() != 1:
-            raise SchemaError(
-                "An index is a one-dimensional list of whole row numbers or a bool mask."
-            )
-        return index.to(torch.int64)
 
     def batch(self, index: Tensor) -> Batch:
         """Return the rows at ``index``, int64 (k,) on the table's device, as a batch."""
@@ -133,6 +117,7 @@ class Table:
 
     def batch_count(self, batch_size: int) -> int:
         """Batches of one epoch, the last one maybe smaller."""
+        check_batches(batch_size)
         return -(-len(self) // batch_size)
 
     def batches(
@@ -150,8 +135,7 @@ class Table:
         The order depends on (seed, epoch) alone, so (epoch, start) is the whole state of the
         sampler: a run resumed from it sees the very batches it would have seen.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be 1 or more, not {batch_size}.")
+        check_batches(batch_size, start)
         order = epoch_order(len(self), shuffle=shuffle, seed=seed, epoch=epoch).to(self.device)
         for begin in range(start * batch_size, len(self), batch_size):
             index = order[begin : begin + batch_size]
@@ -169,13 +153,7 @@ class Table:
 
     def with_tasks(self, tasks: Iterable[Task]) -> Table:
         """Return the same columns under changed tasks of the same names, such as fitted ones."""
-        tasks = tuple(tasks)
-        if tuple(t.name for t in tasks) != self.schema.task_names:
-            raise SchemaError(
-                "with_tasks keeps the columns: the task names must stay "
-                f"{', '.join(self.schema.task_names)}."
-            )
-        return Table(self.schema.with_tasks(tasks), **self._columns())
+        return Table(same_tasks(self.schema, tasks), **self._columns())
 
     def select_tasks(self, names: str | Sequence[str]) -> Table:
         """Return the table with only these tasks, in this order."""
@@ -217,6 +195,45 @@ class Table:
                 row_id=row_id,
             ),
         )
+
+
+def same_tasks(schema: Schema, tasks: Iterable[Task]) -> Schema:
+    """The schema with changed tasks of the same names; others raise ``SchemaError``."""
+    tasks = tuple(tasks)
+    if tuple(t.name for t in tasks) != schema.task_names:
+        raise SchemaError(
+            "with_tasks keeps the columns: the task names must stay "
+            f"{', '.join(schema.task_names)}."
+        )
+    return schema.with_tasks(tasks)
+
+
+def row_numbers(
+    index: Tensor | np.ndarray | Sequence[int], rows: int, device: torch.device | str
+) -> Tensor:
+    """Row numbers, int64 (k,), of a list of them or of a bool mask (row,).
+
+    Raises ``SchemaError`` for anything else and for numbers outside 0 .. rows - 1.
+    """
+    try:
+        index = torch.as_tensor(index, device=device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise SchemaError(f"{WANTED}, not a {type(index).__name__}.") from error
+    if index.dtype == torch.bool:
+        if index.shape != (rows,):
+            raise SchemaError(f"A mask needs one entry a row, ({rows},), not {tuple(index.shape)}.")
+        return index.nonzero().squeeze(1)
+    if index.dim() == 1 and index.numel() == 0:
+        return index.to(torch.int64)
+    if index.is_floating_point() or index.is_complex() or index.dim() != 1:
+        raise SchemaError(f"{WANTED}, not {index.dtype} of shape {tuple(index.shape)}.")
+    low, high = int(index.min()), int(index.max())
+    if low < 0 or high >= rows:
+        raise SchemaError(f"Row {low if low < 0 else high} is not in 0 .. {rows - 1}.")
+    return index.to(torch.int64)
+
+
+WANTED = "An index is a one-dimensional list of whole row numbers or a bool mask"
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
