@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mtlkit.data.batch import Batch, check_batches, epoch_order, stack_batches
 from mtlkit.data.concatenate import concatenate
-from mtlkit.data.manifest import flagged, read_manifest
+from mtlkit.data.manifest import AGAIN, flagged, read_manifest
 from mtlkit.data.shard_file import read_shard, table_columns, tensor, to_table
 from mtlkit.data.table import Table, row_numbers, same_tasks
 from mtlkit.schema import Schema, SchemaError, Task
@@ -228,7 +228,7 @@ class ShardedTable:
             table = to_table(frame, self.manifest, self.schema, check=number not in self._checked)
         except SchemaError as error:
             path = self.folder / self.manifest.shards[number].file
-            raise SchemaError(f"{path} does not fit its schema: {error}") from error
+            raise SchemaError(f"{path} does not fit its schema: {error} {AGAIN}") from error
         self._checked.add(number)
         rows = self._rows[number]
         return table if rows is None else table.take(rows)

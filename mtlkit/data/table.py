@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mtlkit.data.batch import Batch, Ragged, check_batches, epoch_order, move, take_ragged
-from mtlkit.data.checks import check_columns
+from mtlkit.data.checks import check_arguments, check_columns
 from mtlkit.data.columns import column_tensors
 from mtlkit.schema import Schema, SchemaError, Task
 
@@ -46,6 +46,8 @@ class Table:
         row_id: Tensor | None = None,
         check: bool = True,
     ) -> None:
+        if check:
+            check_arguments(schema, locals())
         self.schema = schema
         self.categorical = categorical
         self.dense = dense
@@ -157,8 +159,8 @@ class Table:
 
     def select_tasks(self, names: str | Sequence[str]) -> Table:
         """Return the table with only these tasks, in this order."""
-        names = [names] if isinstance(names, str) else list(names)
-        columns = [self.schema.task_index(name) for name in names]
+        schema = self.schema.select(names)
+        columns = [self.schema.task_index(name) for name in schema.task_names]
         index = torch.tensor(columns, device=self.device)
         censored = None if self.censored is None else self.censored[:, index]
         changed = self._columns() | {
@@ -166,7 +168,7 @@ class Table:
             "observed": self.observed[:, index],
             "censored": censored,
         }
-        return Table(self.schema.select(names), **changed, check=False)
+        return Table(schema, **changed, check=False)
 
     @classmethod
     def from_columns(
@@ -199,13 +201,13 @@ class Table:
 
 def same_tasks(schema: Schema, tasks: Iterable[Task]) -> Schema:
     """The schema with changed tasks of the same names; others raise ``SchemaError``."""
-    tasks = tuple(tasks)
-    if tuple(t.name for t in tasks) != schema.task_names:
+    changed = schema.with_tasks(tasks)
+    if changed.task_names != schema.task_names:
         raise SchemaError(
             "with_tasks keeps the columns: the task names must stay "
             f"{', '.join(schema.task_names)}."
         )
-    return schema.with_tasks(tasks)
+    return changed
 
 
 def row_numbers(

@@ -1,4 +1,4 @@
-"""Damage of every kind to a folder of shards: one sentence that names the file, or the same rows."""
+"""Damage of every kind to a folder of shards: a sentence that names the file, or the same rows."""
 
 import hashlib
 import json
@@ -34,9 +34,9 @@ def read(folder):
 def refused(folder, *words):
     """Reading is refused by a sentence that names the file and says what to do."""
     with pytest.raises(SchemaError) as refusal:
-        read(folder)
+        list(ShardedTable(folder).batches(7))
     told = str(refusal.value)
-    assert str(folder) in told and told.endswith(".") and ".." not in told.replace("/..", "")
+    assert str(folder) in told and told.endswith(".")
     assert "again" in told or "Remove it" in told or "complete set" in told, told
     for word in words:
         assert word in told, told
@@ -95,28 +95,29 @@ def at(content, place):
     return content
 
 
+def setting(place, value):
+    """A change of the manifest: another value at a place."""
+    return lambda content: at(content, place).__setitem__(place[-1], value)
+
+
 def test_the_sweep_goes_through_every_entry_of_a_manifest(whole):
     content = json.loads((whole / MANIFEST).read_text(encoding="utf-8"))
-    assert {p for p in entries(content)} == set(PLACES)
+    assert set(entries(content)) == set(PLACES)
 
 
-@pytest.mark.parametrize("place", PLACES, ids=lambda place: ".".join(map(str, place)))
-def test_each_entry_of_a_manifest_edited_or_removed_is_refused(whole, place, tmp_path):
-    for number, act in enumerate(("change", "remove", "empty")):
-        folder = shutil.copytree(whole, tmp_path / str(number))
+def each_place(test):
+    return pytest.mark.parametrize("place", PLACES, ids=lambda p: ".".join(map(str, p)))(test)
 
-        def change(content, act=act):
-            home = at(content, place)
-            if act == "remove":
-                del home[place[-1]]
-            else:
-                home[place[-1]] = None if act == "empty" else changed(home[place[-1]])
 
-        if (
-            act == "empty"
-            and at(json.loads((whole / MANIFEST).read_text()), place)[place[-1]] is None
-        ):
-            continue
+@each_place
+def test_each_entry_of_a_manifest_edited_emptied_or_removed_is_refused(whole, place, tmp_path):
+    folder = shutil.copytree(whole, tmp_path / "shards")
+    content = json.loads((whole / MANIFEST).read_text(encoding="utf-8"))
+    old = at(content, place)[place[-1]]
+    changes = [lambda c: at(c, place).__delitem__(place[-1])]
+    changes += [setting(place, new) for new in (changed(old), None) if new != old]
+    for change in changes:
+        shutil.copy(whole / MANIFEST, folder / MANIFEST)
         edit(folder, change, honest=True)
         refused(folder, MANIFEST)
 
@@ -124,16 +125,14 @@ def test_each_entry_of_a_manifest_edited_or_removed_is_refused(whole, place, tmp
 WRONG = (None, True, -1, 2.5, "", "x", "../x", [], [1], {}, {"a": 1}, 10**400)
 
 
-@pytest.mark.parametrize("place", PLACES, ids=lambda place: ".".join(map(str, place)))
+@each_place
 def test_whoever_writes_a_checksum_of_his_own_gets_no_error_but_ours(whole, place, tmp_path):
     if place == ("checksum",):
         return
     folder = shutil.copytree(whole, tmp_path / "shards")
     for wrong in WRONG:
         shutil.copy(whole / MANIFEST, folder / MANIFEST)
-        edit(
-            folder, lambda c, wrong=wrong: at(c, place).__setitem__(place[-1], wrong), honest=False
-        )
+        edit(folder, setting(place, wrong), honest=False)
         try:
             table = ShardedTable(folder)
             list(table.batches(7))
@@ -190,9 +189,7 @@ def test_no_manifest_no_folder_and_no_path(folder, tmp_path):
             ShardedTable(wrong)
 
 
-def test_a_shard_that_is_missing_short_long_or_a_folder_is_refused_when_it_is_opened(
-    whole, tmp_path
-):
+def test_a_shard_that_is_missing_short_long_or_a_folder_is_refused_at_once(whole, tmp_path):
     for number, act in enumerate(("missing", "short", "long", "folder")):
         folder = shutil.copytree(whole, tmp_path / str(number))
         path = folder / "shard-00001.parquet"
