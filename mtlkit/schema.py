@@ -406,7 +406,7 @@ class Schema:
 
     def scenario_index(self, name: str) -> int:
         """Return the number of scenario ``name``; an unknown name raises ``SchemaError``."""
-        if name not in self.scenario_names:
+        if not isinstance(name, str) or name not in self.scenario_names:
             raise SchemaError(
                 f"Unknown scenario {name!r}; this schema has {', '.join(self.scenario_names)}."
             )
