@@ -25,8 +25,8 @@ from mtlkit.schema import (
 VALUES = [
     None, True, False, 0, 1, 3, -1, 2.5, math.nan, math.inf, -math.inf, 10**400, 2**63, "", " ",
     "x", b"x", [], [1], (), {}, {"a": 1}, {1}, object(), 1j, Decimal(2), Fraction(1, 2),
-    np.int64(3), np.uint8(3), np.float32(0.5), np.float64(2.0), np.bool_(True), np.str_("x"), np.nan,
-    np.ones(2), pl.Series([1]), int, len, Task("a"),
+    np.int64(3), np.uint8(3), np.float32(0.5), np.float64(2.0), np.bool_(True), np.str_("x"),
+    np.nan, np.ones(2), pl.Series([1]), int, len, Task("a"),
 ]  # fmt: skip
 MADE = {
     "binary": Task("t"), "multiclass": Task("t", "multiclass", classes=3),

@@ -102,7 +102,9 @@ class RunStore:
 
 def _content(table: Any) -> Any:
     """All that determines a table; shards go by their checksums, wherever they lie."""
-    return table.identity if isinstance(table, ShardedTable) else vars(table)
+    if isinstance(table, ShardedTable):
+        return [table.content_hash(), table.schema.to_dict()]
+    return vars(table)
 
 
 def read_run(path: Path) -> Run | None:

@@ -1,4 +1,4 @@
-"""A split of shards on the disk goes through training, measuring and comparing like one in memory."""
+"""A split of shards on the disk is trained on, measured and compared like one in memory."""
 
 import shutil
 

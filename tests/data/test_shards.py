@@ -235,6 +235,23 @@ def test_a_table_sent_to_another_process_is_the_same(table, shards):
     assert len(pickle.dumps(part)) < 20_000  # no rows travel
 
 
+def test_what_determines_the_rows_and_tasks_is_told_apart_and_nothing_else(table, shards, tmp_path):
+    folder = write_shards(table, tmp_path / "elsewhere", rows_per_shard=20)
+    every = torch.ones(len(table), dtype=torch.bool)
+    same = [shards, ShardedTable(folder), shards.take(every), pickle.loads(pickle.dumps(shards))]
+    assert len({one.content_hash() for one in same}) == 1
+    wrong = table.take(range(len(table)))
+    wrong.dense[50, 1] += 1
+    other = [
+        shards, shards.take(every[:-1].tolist() + [False]), shards.take(range(20)),
+        shards.take(range(1, 103)), shards.take(range(20, 40)), shards.take(range(0, 103, 2)),
+        shards.select_tasks(["click", "units"]), shards.select_tasks(["units", "click"]),
+        ShardedTable(write_shards(wrong, tmp_path / "other", rows_per_shard=20)),
+        ShardedTable(write_shards(table, tmp_path / "cut", rows_per_shard=21)),
+    ]  # fmt: skip
+    assert len({one.content_hash() for one in other}) == len(other)
+
+
 def test_only_shards_with_rows_are_read(shards, monkeypatch):
     late = shards.take(shards.keys["time"] >= 45)
     read = []
