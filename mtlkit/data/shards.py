@@ -186,6 +186,11 @@ class ShardedTable:
         return self._columns(["row_id"])[0]
 
     @property
+    def weight(self) -> Tensor | None:
+        """How much each row counts, float32 (row,); None where the rows have no weights."""
+        return self._columns(["w"])[0] if self.manifest.weight else None
+
+    @property
     def keys(self) -> Mapping[str, Tensor]:
         """Keys by name, int64 (row,); each is read when it is first asked for."""
         return Columns(self.manifest.keys, lambda name: self._kept(f"k:{name}"))
