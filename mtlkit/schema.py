@@ -8,8 +8,10 @@ table's checks, the loss, the metrics, the sizes of a model) follows from it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from numbers import Real
 from typing import Any
 
 KINDS = ("binary", "multiclass", "regression", "count", "censored_count")
@@ -22,6 +24,35 @@ class SchemaError(ValueError):
 def _check_name(name: str, what: str) -> None:
     if not isinstance(name, str) or not name.strip():
         raise SchemaError(f"{what} needs a name: a non-empty string, not {name!r}.")
+
+
+def _check_text(value: str, what: str) -> None:
+    if not isinstance(value, str):
+        raise SchemaError(f"{what} must be a text, not {value!r}.")
+
+
+def _whole(value: Any, what: str) -> int:
+    """A whole number from 1 on as Python's own: NumPy's come from counting ids."""
+    try:
+        number = 0 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = 0
+    if not 1 <= number < 2**63:
+        most = " and below 2**63" if number else ""
+        raise SchemaError(f"{what} must be a whole number of 1 or more{most}, not {value!r}.")
+    return number
+
+
+def _number(value: Any, what: str, least: float, told: str) -> float:
+    """A finite number of ``least`` or more as Python's own float."""
+    try:
+        real = isinstance(value, Real) and not isinstance(value, bool)
+        number = float(value) if real else math.nan
+    except OverflowError:
+        number = math.nan
+    if not (math.isfinite(number) and number >= least):
+        raise SchemaError(f"{what} must be {told}, not {value!r}.")
+    return number
 
 
 @dataclass(frozen=True)
@@ -62,40 +93,38 @@ class Task:
 
     def __post_init__(self) -> None:
         _check_name(self.name, "A task")
-        if self.kind not in KINDS:
+        if not isinstance(self.kind, str) or self.kind not in KINDS:
             raise SchemaError(
                 f"Task {self.name!r}: kind {self.kind!r} is unknown; choose one of "
                 f"{', '.join(KINDS)}."
             )
         if self.kind == "multiclass":
-            if not isinstance(self.classes, int) or self.classes < 2:
-                raise SchemaError(
-                    f"Task {self.name!r}: a multiclass task needs classes, a whole number of 2 or "
-                    f"more, not {self.classes!r}."
-                )
+            what = f"Task {self.name!r}: the number of classes"
+            object.__setattr__(self, "classes", _whole(self.classes, what))
+            if self.outputs < 2:
+                raise SchemaError(f"{what} must be 2 or more, not {self.classes!r}.")
         elif self.classes is not None:
             raise SchemaError(
                 f"Task {self.name!r}: classes belongs to multiclass tasks; this one is {self.kind}."
             )
-        if self.kind != "regression" and (self.location, self.scale, self.log1p) != (
-            0.0,
-            1.0,
-            False,
+        if not isinstance(self.log1p, bool):
+            raise SchemaError(f"Task {self.name!r}: log1p is True or False, not {self.log1p!r}.")
+        for name, least, told in (
+            ("location", -math.inf, "a finite number"),
+            ("scale", 5e-324, "a finite number above 0"),
+            ("weight", 0, "a finite number of 0 or more"),
         ):
+            value = _number(getattr(self, name), f"Task {self.name!r}: {name}", least, told)
+            object.__setattr__(self, name, value)
+        fitted = (self.location, self.scale, self.log1p) != (0.0, 1.0, False)
+        if fitted and self.kind != "regression":
             raise SchemaError(
                 f"Task {self.name!r}: location, scale and log1p belong to regression tasks; this "
                 f"one is {self.kind}."
             )
-        if not (math.isfinite(self.scale) and self.scale > 0 and math.isfinite(self.location)):
-            raise SchemaError(
-                f"Task {self.name!r}: location must be finite and scale finite and above 0, not "
-                f"{self.location!r} and {self.scale!r}."
-            )
-        if not (math.isfinite(self.weight) and self.weight >= 0):
-            raise SchemaError(
-                f"Task {self.name!r}: weight must be a finite number of 0 or more, "
-                f"not {self.weight!r}."
-            )
+        _check_text(self.unit, f"Task {self.name!r}: unit")
+        if self.given is not None:
+            _check_name(self.given, f"Task {self.name!r}: given")
         if self.given == self.name:
             raise SchemaError(f"Task {self.name!r} cannot be given itself.")
 
@@ -120,29 +149,43 @@ class Task:
         """
         if self.kind != "regression":
             return self
-        values = [float(v) for v in labels]
-        if self.log1p:
-            if any(v < 0 for v in values):
-                raise SchemaError(
-                    f"Task {self.name!r}: log1p needs labels of 0 or more; the smallest is "
-                    f"{min(values)}."
-                )
-            values = [math.log1p(v) for v in values]
-        if len(values) < 2:
+        labels = labels if isinstance(labels, Collection) else list(labels)  # read twice
+        count = len(labels)
+        if count < 2:
             raise SchemaError(
-                f"Task {self.name!r}: {len(values)} observed label(s) are too few to measure "
-                f"a scale."
+                f"Task {self.name!r}: {count} observed label(s) are too few to measure a scale."
             )
-        rows = [1.0] * len(values) if weights is None else [float(w) for w in weights]
-        total = math.fsum(rows)
+        rows = None if weights is None else [float(w) for w in weights]
+        total = count if rows is None else math.fsum(rows)
         if not total > 0:
             raise SchemaError(
-                f"Task {self.name!r}: all {len(values)} observed labels weigh 0, so no scale can "
+                f"Task {self.name!r}: all {count} observed labels weigh 0, so no scale can "
                 "be measured."
             )
-        mean = math.fsum(w * v for w, v in zip(rows, values)) / total
-        deviation = math.sqrt(math.fsum(w * (v - mean) ** 2 for w, v in zip(rows, values)) / total)
+
+        def summed(values: Iterable[float]) -> float:
+            if rows is None:
+                return math.fsum(values)
+            return math.fsum(w * v for w, v in zip(rows, values, strict=True))
+
+        mean = summed(self._units(labels)) / total
+        deviation = math.sqrt(summed((v - mean) ** 2 for v in self._units(labels)) / total)
         return replace(self, location=mean, scale=deviation if deviation > 0 else 1.0)
+
+    def _units(self, labels: Iterable[float]) -> Iterator[float]:
+        """Labels one by one on the scale that a model computes with, before it is standardised."""
+        for label in labels:
+            try:
+                value = float(label)
+            except (TypeError, ValueError, OverflowError):
+                value = math.nan
+            if not math.isfinite(value):
+                raise SchemaError(f"Task {self.name!r}: {label!r} is no label; give numbers.")
+            if self.log1p and value < 0:
+                raise SchemaError(
+                    f"Task {self.name!r}: log1p needs labels of 0 or more, not {value}."
+                )
+            yield math.log1p(value) if self.log1p else value
 
 
 @dataclass(frozen=True)
@@ -154,11 +197,8 @@ class Categorical:
 
     def __post_init__(self) -> None:
         _check_name(self.name, "A categorical field")
-        if not isinstance(self.size, int) or self.size < 1:
-            raise SchemaError(
-                f"Categorical field {self.name!r}: size must be a whole number of 1 or more, "
-                f"not {self.size!r}."
-            )
+        size = _whole(self.size, f"Categorical field {self.name!r}: size")
+        object.__setattr__(self, "size", size)
 
 
 @dataclass(frozen=True)
@@ -171,11 +211,9 @@ class Dense:
 
     def __post_init__(self) -> None:
         _check_name(self.name, "A dense field")
-        if not isinstance(self.width, int) or self.width < 1:
-            raise SchemaError(
-                f"Dense field {self.name!r}: width must be a whole number of 1 or more, "
-                f"not {self.width!r}."
-            )
+        _check_text(self.unit, f"Dense field {self.name!r}: unit")
+        width = _whole(self.width, f"Dense field {self.name!r}: width")
+        object.__setattr__(self, "width", width)
 
 
 @dataclass(frozen=True)
@@ -197,16 +235,12 @@ class Sequence:
             raise SchemaError(
                 f"Sequence field {self.name!r}: give either size or shares, exactly one of the two."
             )
-        if self.size is not None and (not isinstance(self.size, int) or self.size < 1):
-            raise SchemaError(
-                f"Sequence field {self.name!r}: size must be a whole number of 1 or more, "
-                f"not {self.size!r}."
-            )
-        if not isinstance(self.max_length, int) or self.max_length < 1:
-            raise SchemaError(
-                f"Sequence field {self.name!r}: max_length must be a whole number of 1 or more, "
-                f"not {self.max_length!r}."
-            )
+        if self.shares is not None:
+            _check_name(self.shares, f"Sequence field {self.name!r}: shares")
+        for name in ("size", "max_length"):
+            if getattr(self, name) is not None or name == "max_length":
+                value = _whole(getattr(self, name), f"Sequence field {self.name!r}: {name}")
+                object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)
@@ -218,6 +252,7 @@ class Scenario:
 
     def __post_init__(self) -> None:
         _check_name(self.name, "A scenario")
+        _check_text(self.description, f"Scenario {self.name!r}: description")
 
 
 def _duplicate(names: Iterable[str]) -> str | None:
@@ -227,6 +262,25 @@ def _duplicate(names: Iterable[str]) -> str | None:
             return name
         seen.add(name)
     return None
+
+
+PARTS = {
+    "tasks": Task,
+    "categorical": Categorical,
+    "dense": Dense,
+    "sequences": Sequence,
+    "scenarios": Scenario,
+}
+
+
+def _parts(entries: Any, name: str, kind: type) -> tuple[Any, ...]:
+    if isinstance(entries, kind | str | bytes | Mapping) or not isinstance(entries, Iterable):
+        raise SchemaError(f"{name} must be a list, each entry a {kind.__name__}, not {entries!r}.")
+    entries = tuple(entries)
+    for entry in entries:
+        if not isinstance(entry, kind):
+            raise SchemaError(f"{name} holds {entry!r}; each entry must be a {kind.__name__}.")
+    return entries
 
 
 @dataclass(frozen=True)
@@ -250,8 +304,9 @@ class Schema:
     _task_index: dict[str, int] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("tasks", "categorical", "dense", "sequences", "scenarios"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name, kind in PARTS.items():
+            object.__setattr__(self, name, _parts(getattr(self, name), name, kind))
+        _check_text(self.encoding, "encoding")
         if not self.tasks:
             raise SchemaError("A schema needs at least one task.")
         fields = [f.name for f in self.categorical] + [f.name for f in self.dense]
@@ -356,16 +411,15 @@ class Schema:
 
     def task_index(self, name: str) -> int:
         """Return the column of task ``name`` in labels; an unknown name raises ``SchemaError``."""
-        try:
-            return self._task_index[name]
-        except KeyError:
+        if not isinstance(name, str) or name not in self._task_index:
             raise SchemaError(
                 f"Unknown task {name!r}; this schema has {', '.join(self.task_names)}."
-            ) from None
+            )
+        return self._task_index[name]
 
     def scenario_index(self, name: str) -> int:
         """Return the number of scenario ``name``; an unknown name raises ``SchemaError``."""
-        if name not in self.scenario_names:
+        if not isinstance(name, str) or name not in self.scenario_names:
             raise SchemaError(
                 f"Unknown scenario {name!r}; this schema has {', '.join(self.scenario_names)}."
             )
@@ -382,6 +436,8 @@ class Schema:
         A task whose parent is left out keeps its observed rows but loses its ``given``: it can no
         longer be checked against a label that is not there.
         """
+        if not isinstance(tasks, Iterable):
+            raise SchemaError(f"Name a task or a list of tasks, not {tasks!r}.")
         names = [tasks] if isinstance(tasks, str) else list(tasks)
         chosen = [self.task(name) for name in names]
         chosen = [t if t.given in names else replace(t, given=None) for t in chosen]
@@ -389,7 +445,7 @@ class Schema:
 
     def with_tasks(self, tasks: Iterable[Task]) -> Schema:
         """Return a schema with the same inputs and scenarios and other tasks."""
-        return replace(self, tasks=tuple(tasks))
+        return replace(self, tasks=_parts(tasks, "tasks", Task))
 
     def extend(self, *, scenario: str) -> Schema:
         """Return a schema with one scenario more, the last one; the known ones keep their numbers.
@@ -409,32 +465,29 @@ class Schema:
     def to_dict(self) -> dict[str, Any]:
         """Return plain lists, numbers and strings, ready for JSON."""
         parts: dict[str, Any] = {
-            name: [asdict(part) for part in getattr(self, name)]
-            for name in ("tasks", "categorical", "dense", "sequences", "scenarios")
+            name: [asdict(part) for part in getattr(self, name)] for name in PARTS
         }
         return parts | {"encoding": self.encoding} if self.encoding else parts
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Schema:
         """Rebuild a schema from ``to_dict``; an unknown or missing entry raises ``SchemaError``."""
+        if not isinstance(data, Mapping):
+            raise SchemaError(f"A schema is a dictionary of its parts, not {data!r}.")
         data = dict(data)
         encoding = data.pop("encoding", "")
         if not isinstance(encoding, str):
             raise SchemaError(f"Schema entry 'encoding' must be a text, not {encoding!r}.")
-        parts = {
-            "tasks": Task,
-            "categorical": Categorical,
-            "dense": Dense,
-            "sequences": Sequence,
-            "scenarios": Scenario,
-        }
-        unknown = sorted(set(data) - set(parts))
+        unknown = [name for name in data if name not in PARTS]
         if unknown:
-            raise SchemaError(f"Unknown schema entry {unknown[0]!r}; known are {', '.join(parts)}.")
+            raise SchemaError(f"Unknown schema entry {unknown[0]!r}; known are {', '.join(PARTS)}.")
         built: dict[str, tuple[Any, ...]] = {}
-        for name, kind in parts.items():
+        for name, kind in PARTS.items():
+            entries = data.get(name, ())
+            if not isinstance(entries, list | tuple):
+                raise SchemaError(f"Schema entry {name!r} must be a list, not {entries!r}.")
             try:
-                built[name] = tuple(kind(**entry) for entry in data.get(name, ()))
+                built[name] = tuple(kind(**entry) for entry in entries)
             except TypeError as error:
                 raise SchemaError(f"Schema entry {name!r}: {error}.") from error
         return cls(**built, encoding=encoding)

@@ -14,6 +14,7 @@ import torch
 from mtlkit.comparison.fingerprint import Fingerprints
 from mtlkit.comparison.plan import Plan, Run
 from mtlkit.comparison.reads import NoFingerprint, version_of
+from mtlkit.data.shards import ShardedTable
 from mtlkit.files import why, write_text
 from mtlkit.train.device import choose_device
 
@@ -74,7 +75,7 @@ class RunStore:
         split = self.plan.data(seed)
         if self._tables is None or self._tables[0] is not split:
             tables = (split.train, split.validation, getattr(split, self.plan.on))
-            columns = [None if table is None else vars(table) for table in tables]
+            columns = [None if table is None else _content(table) for table in tables]
             self._tables = (split, Fingerprints().of(columns))  # past tables need not stay
         return self._tables[1]
 
@@ -97,6 +98,13 @@ class RunStore:
         key = hashlib.blake2b(json.dumps(determined_by).encode(), digest_size=16).hexdigest()
         name = re.sub(r"[^\w.-]+", "-", candidate)[:60]
         return self.folder / f"{name}-seed{seed}-{key}.json"
+
+
+def _content(table: Any) -> Any:
+    """All that determines a table; shards go by their checksums, wherever they lie."""
+    if isinstance(table, ShardedTable):
+        return [table.content_hash(), table.schema.to_dict()]
+    return vars(table)
 
 
 def read_run(path: Path) -> Run | None:

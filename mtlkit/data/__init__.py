@@ -5,7 +5,8 @@ from mtlkit.data.concatenate import concatenate
 from mtlkit.data.encode import Encoder
 from mtlkit.data.join import Join, join_splits
 from mtlkit.data.joined_schema import JoinedSchema
-from mtlkit.data.shards import ShardedTable, write_shards
+from mtlkit.data.shard_writer import ShardWriter, write_shards
+from mtlkit.data.shards import ShardedTable
 from mtlkit.data.splits import Split, check_disjoint, fit_units, split_random, split_time
 from mtlkit.data.table import Table
 
@@ -14,6 +15,7 @@ __all__ = [
     "Encoder",
     "Join",
     "JoinedSchema",
+    "ShardWriter",
     "ShardedTable",
     "Split",
     "Table",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,37 @@ def epoch_order(rows: int, *, shuffle: bool, seed: int, epoch: int) -> Tensor:
         return torch.arange(rows)
     state = int(np.random.SeedSequence([abs(int(seed)), int(epoch)]).generate_state(1)[0])
     return torch.randperm(rows, generator=torch.Generator().manual_seed(state))
+
+
+def check_batches(batch_size: int, start: int = 0) -> None:
+    """Raise ``ValueError`` unless ``batch_size`` is a whole number from 1 and ``start`` from 0."""
+    for name, value, low in (("batch_size", batch_size, 1), ("start", start, 0)):
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if not whole or value < low:
+            more = f"{low} or more" if whole else f"a whole number of {low} or more"
+            raise ValueError(f"{name} must be {more}, not {value!r}.")
+
+
+def stack_batches(parts: Sequence[Batch]) -> Batch:
+    """The rows of several batches with the same columns as one batch, in order."""
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    columns: dict[str, Any] = {
+        f.name: torch.cat([getattr(part, f.name) for part in parts])
+        for f in fields(Batch)
+        if isinstance(getattr(first, f.name), Tensor)
+    }
+    names = first.sequences
+    sequences = {name: stack_ragged([part.sequences[name] for part in parts]) for name in names}
+    return replace(first, **columns, sequences=sequences)
+
+
+def stack_ragged(parts: Sequence[Ragged]) -> Ragged:
+    """The rows of several ragged columns, one after the other."""
+    lengths = torch.cat([offsets.diff() for _, offsets in parts])
+    offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+    return torch.cat([values for values, _ in parts]), offsets
 
 
 def take_ragged(values: Tensor, offsets: Tensor, index: Tensor) -> Ragged:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from mtlkit.schema import Schema, SchemaError, Task
+
+MAKE = "Make one with torch.as_tensor, or the table with Table.from_columns."
 
 
 def refuse(column: str, bad: Tensor, values: Tensor, reason: str) -> None:
@@ -23,12 +25,16 @@ def refuse(column: str, bad: Tensor, values: Tensor, reason: str) -> None:
         raise SchemaError(f"Column {column!r}, row {row}: {shown} {reason}{rest}.")
 
 
-def _shape(name: str, value: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def _shape(name: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     if not isinstance(value, Tensor):
-        raise SchemaError(f"{name} must be a tensor, not {type(value).__name__}.")
+        raise SchemaError(f"{name} must be a tensor, not {type(value).__name__}. {MAKE}")
+    if value.layout != torch.strided or value.is_nested:
+        raise SchemaError(f"{name} must be a dense tensor: call .to_dense() first.")
     if value.dtype != dtype:
         hint = " (ids through floats are exact only up to 2**24)" if dtype == torch.int64 else ""
         raise SchemaError(f"{name} must have type {dtype}, not {value.dtype}{hint}.")
+    if value.requires_grad:
+        raise SchemaError(f"{name} must not ask for a gradient: call .detach() first.")
     if tuple(value.shape) != shape:
         raise SchemaError(f"{name} must have shape {shape}, not {tuple(value.shape)}.")
 
@@ -43,6 +49,26 @@ def check_weight(name: str, weight: Tensor) -> None:
             f"Column {name!r}, rows 0 to {len(weight) - 1}: all weigh 0, so no row counts: leave "
             "the weight out, or give some row one above 0."
         )
+
+
+def check_arguments(schema: Any, columns: Mapping[str, Any]) -> None:
+    """Check that a table's arguments are of the right kinds, before anything is read of them."""
+    if not isinstance(schema, Schema):
+        raise SchemaError(f"A table needs a Schema, not a {type(schema).__name__}.")
+    scenario = columns["scenario"]
+    if not isinstance(scenario, Tensor):
+        raise SchemaError(f"scenario must be a tensor, not {type(scenario).__name__}. {MAKE}")
+    if scenario.is_nested or scenario.dim() != 1:
+        raise SchemaError("scenario must be a tensor of shape (row,), one number a row.")
+    for name in ("sequences", "truth", "keys"):
+        entries = columns[name]
+        if not isinstance(entries, Mapping) and not (entries is None and name != "sequences"):
+            raise SchemaError(
+                f"{name} must be a dictionary {{name: column}}, not a {type(entries).__name__}."
+            )
+        for key in entries or ():
+            if not isinstance(key, str):
+                raise SchemaError(f"{name} has an entry {key!r}: a column's name is a text.")
 
 
 def check_columns(schema: Schema, columns: Mapping[str, Any]) -> None:
@@ -69,10 +95,15 @@ def check_columns(schema: Schema, columns: Mapping[str, Any]) -> None:
                 f"weight is on {table.weight.device}, the table on {table.scenario.device}."
             )
         check_weight("weight", table.weight)
-    for kind, entries in (("keys", table.keys), ("truth", table.truth)):
-        for name, value in entries.items():
-            if len(value) != rows:
-                raise SchemaError(f"{kind} {name!r} has {len(value)} rows; the table has {rows}.")
+    for name, value in table.keys.items():
+        _rows(f"key {name!r}", value, rows)
+        _shape(f"key {name!r}", value, (rows,), torch.int64)
+    for name, value in table.truth.items():
+        _rows(f"truth {name!r}", value, rows)
+        flat = not isinstance(value, Tensor) or value.is_nested or value.dim() != 2
+        wide = () if flat or not value.shape[1] else value.shape[1:]
+        _shape(f"truth {name!r}", value, (rows, *wide), torch.float32)
+    _check_places(table)
     if len(torch.unique(table.row_id)) != rows:
         raise SchemaError("row_id holds a value twice; every row needs an id of its own.")
 
@@ -94,6 +125,32 @@ def check_columns(schema: Schema, columns: Mapping[str, Any]) -> None:
         _check_labels(schema, table, task, i)
 
 
+def _rows(name: str, value: Any, rows: int) -> None:
+    if isinstance(value, Tensor) and not value.is_nested and value.dim() and len(value) != rows:
+        raise SchemaError(f"{name} has {len(value)} rows; the table has {rows}.")
+
+
+def _check_places(table: Any) -> None:
+    """All columns are on one device, which holds values."""
+    home = table.scenario.device
+    for name, value in vars(table).items():
+        for part in _tensors(value):
+            if part.device != home:
+                raise SchemaError(
+                    f"{name} is on {part.device}, scenario on {home}: all belong on one device."
+                )
+    if home.type == "meta":
+        raise SchemaError('The columns are on the device "meta", which holds no values to check.')
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping | tuple | list):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from _tensors(part)
+
+
 def _check_sequences(schema: Schema, table: Any) -> None:
     rows = len(table.scenario)
     names = {s.name for s in schema.sequences}
@@ -103,9 +160,15 @@ def _check_sequences(schema: Schema, table: Any) -> None:
         raise SchemaError(f"Sequence column {odd!r} is {state}.")
     sizes = {c.name: c.size for c in schema.categorical}
     for s in schema.sequences:
-        values, offsets = table.sequences[s.name]
+        pair = table.sequences[s.name]
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise SchemaError(
+                f"Sequence {s.name!r} must be a pair (values, offsets), not {type(pair).__name__}."
+            )
+        values, offsets = pair
         _shape(f"offsets of sequence {s.name!r}", offsets, (rows + 1,), torch.int64)
-        _shape(f"values of sequence {s.name!r}", values, (len(values),), torch.int64)
+        entries = values.numel() if isinstance(values, Tensor) else 0
+        _shape(f"values of sequence {s.name!r}", values, (entries,), torch.int64)
         if int(offsets[0]) != 0 or int(offsets[-1]) != len(values):
             raise SchemaError(
                 f"Offsets of sequence {s.name!r} must start at 0 and end at {len(values)}."

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mtlkit.data.batch import Ragged
+from mtlkit.data.batch import stack_ragged
 from mtlkit.data.table import Table, weight_of
 from mtlkit.schema import Schema, SchemaError, Task
 
@@ -50,12 +50,6 @@ def concatenate(*tables: Table) -> Table:
             out[:, index] = column
         return out
 
-    def stack_ragged(name: str) -> Ragged:
-        parts = [t.sequences[name] for t in tables]
-        lengths = torch.cat([o.diff() for _, o in parts])
-        zero = torch.zeros(1, dtype=torch.int64, device=lengths.device)
-        return torch.cat([v for v, _ in parts]), torch.cat([zero, lengths.cumsum(0)])
-
     weight = None
     if any(t.weight is not None for t in tables):
         weight = torch.cat([weight_of(t) for t in tables])
@@ -66,7 +60,7 @@ def concatenate(*tables: Table) -> Table:
         schema,
         torch.cat([t.categorical for t in tables]),
         torch.cat([t.dense for t in tables]),
-        {s.name: stack_ragged(s.name) for s in schema.sequences},
+        {s.name: stack_ragged([t.sequences[s.name] for t in tables]) for s in schema.sequences},
         torch.cat([widen(t, t.labels, torch.float32) for t in tables]),
         torch.cat([widen(t, t.observed, torch.bool) for t in tables]),
         torch.cat([t.scenario for t in tables]),

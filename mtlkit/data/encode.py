@@ -14,10 +14,10 @@ from typing import Any
 import polars as pl
 
 from mtlkit.data.columns import label_numbers, weights
-from mtlkit.data.frames import as_frame
+from mtlkit.data.frames import as_frame, collected, lazy_columns
 from mtlkit.data.scenarios import read_as, scenario_names, scenario_numbers
 from mtlkit.data.table import Table
-from mtlkit.data.vocabulary import fingerprint, ids, learn
+from mtlkit.data.vocabulary import fingerprint, ids, learn, learn_lazily
 from mtlkit.schema import Categorical, Dense, Scenario, Schema, SchemaError, Task
 from mtlkit.schema import Sequence as SequenceField
 
@@ -74,15 +74,16 @@ class Encoder:
         """Learn ids, medians, means and deviations from training rows; returns the encoder.
 
         ``frame`` is a polars frame or whatever ``as_frame`` reads: pandas, Arrow, a dictionary, a
-        path.
+        path. A LazyFrame (``pl.scan_parquet``) may be larger than memory: ids are counted as a
+        stream, and numbers are read one column at a time. What is learned is the same.
         """
-        frame = as_frame(frame)
+        frame = frame if isinstance(frame, pl.LazyFrame) else as_frame(frame)
         self._vocabulary, self._scale = {}, {}
         for name in self.categorical:
-            self._vocabulary[name] = learn(_column(frame, name), self.min_count)
+            self._vocabulary[name] = self._learned(frame, name)
         for name, shares in self.sequences.items():
             if shares is None:
-                self._vocabulary[name] = learn(_elements(_column(frame, name)), self.min_count)
+                self._vocabulary[name] = self._learned(frame, name, lists=True)
         dense: list[Dense] = []
         for name in self.dense:
             series, gaps = self._numbers(frame, name)
@@ -104,11 +105,11 @@ class Encoder:
         tasks = [_fitted(t, frame, counted) for t in self.tasks]
         scenarios: Iterable[str] = ()
         if self.scenario is not None:
-            scenarios = scenario_names(_column(frame, self.scenario))
-            self._scenario_type = frame.schema[self.scenario]
+            column = _column(frame, self.scenario)
+            scenarios, self._scenario_type = scenario_names(column), column.dtype
             if not scenarios:
                 raise SchemaError(
-                    f"Column {self.scenario!r} holds no scenario: all {frame.height:,} training "
+                    f"Column {self.scenario!r} holds no scenario: all {len(column):,} training "
                     "rows are missing. Drop it, or fill it."
                 )
         self._schema = Schema(
@@ -120,6 +121,19 @@ class Encoder:
             self._fingerprint(scenarios),
         )
         return self
+
+    def _learned(
+        self, frame: pl.DataFrame | pl.LazyFrame, name: str, *, lists: bool = False
+    ) -> pl.Series:
+        """The values of a column, or of its lists, that get ids."""
+        if isinstance(frame, pl.DataFrame):
+            series = _column(frame, name)
+            return learn(_elements(series) if lists else series, self.min_count)
+        dtype = _type(frame, name)
+        if lists:
+            _refuse_no_lists(name, dtype)
+        flat = pl.col(name).explode() if lists and dtype != pl.Null else pl.col(name)
+        return learn_lazily(frame.select(flat), self.min_count)
 
     def _fingerprint(self, scenarios: Iterable[str]) -> str:
         learned: dict[str, Any] = {f"ids of {n}": v for n, v in self._vocabulary.items()}
@@ -213,7 +227,9 @@ class Encoder:
             known, default=None, return_dtype=pl.String
         )
 
-    def _numbers(self, frame: pl.DataFrame, name: str) -> tuple[pl.Series, pl.Series]:
+    def _numbers(
+        self, frame: pl.DataFrame | pl.LazyFrame, name: str
+    ) -> tuple[pl.Series, pl.Series]:
         series = _column(frame, name)
         if not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
             raise SchemaError(
@@ -254,20 +270,30 @@ class Encoder:
         return SequenceField(name, size=len(self._vocabulary[name]) + 1, max_length=self.max_length)
 
 
-def _fitted(task: Task, frame: pl.DataFrame, counted: pl.Series | None) -> Task:
+def _fitted(task: Task, frame: pl.DataFrame | pl.LazyFrame, counted: pl.Series | None) -> Task:
     """A regression task with its location and scale; another one as it is."""
     if task.kind != "regression":
         return task
     labels = label_numbers(_column(frame, task.name), task)
+    if counted is None:
+        return task.fitted(labels.drop_nulls())
     seen = labels.is_not_null()
-    weight = None if counted is None else counted.filter(seen).to_list()
-    return task.fitted(labels.filter(seen).to_list(), weight)
+    return task.fitted(labels.filter(seen), counted.filter(seen))
 
 
-def _column(frame: pl.DataFrame, name: str) -> pl.Series:
-    if name not in frame.columns:
-        raise SchemaError(f"Column {name!r} is missing; the frame has {', '.join(frame.columns)}.")
-    return frame[name]
+def _type(frame: pl.DataFrame | pl.LazyFrame, name: str) -> pl.DataType:
+    columns = frame.schema if isinstance(frame, pl.DataFrame) else lazy_columns(frame)
+    if name not in columns:
+        raise SchemaError(f"Column {name!r} is missing; the frame has {', '.join(columns)}.")
+    return columns[name]
+
+
+def _column(frame: pl.DataFrame | pl.LazyFrame, name: str) -> pl.Series:
+    """One column in one piece, so that its mean is the same however its rows came."""
+    _type(frame, name)
+    if isinstance(frame, pl.LazyFrame):
+        frame = collected(frame.select(name))
+    return frame[name].rechunk()
 
 
 def _first_row(table: Table) -> int:
@@ -283,8 +309,12 @@ def _first_row(table: Table) -> int:
 
 def _elements(series: pl.Series) -> pl.Series:
     """The entries of a column of lists, one after the other."""
-    if not isinstance(series.dtype, (pl.List, pl.Array, pl.Null)):
-        raise SchemaError(
-            f"Column {series.name!r} has type {series.dtype}; a sequence is a list of values a row."
-        )
+    _refuse_no_lists(series.name, series.dtype)
     return series if series.dtype == pl.Null else series.explode().alias(series.name)
+
+
+def _refuse_no_lists(name: str, dtype: pl.DataType) -> None:
+    if not isinstance(dtype, (pl.List, pl.Array, pl.Null)):
+        raise SchemaError(
+            f"Column {name!r} has type {dtype}; a sequence is a list of values a row."
+        )

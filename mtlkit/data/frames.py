@@ -62,6 +62,22 @@ def _frame(data: Any) -> pl.DataFrame:
     raise SchemaError(f"A {type(data).__name__} is no table: give {KNOWN}.")
 
 
+def collected(query: pl.LazyFrame) -> pl.DataFrame:
+    """The rows of a query, computed as a stream; one that fails raises ``SchemaError``."""
+    try:
+        return query.collect(engine="streaming")
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, OSError) as error:
+        raise SchemaError(f"The LazyFrame cannot be read: {error}.") from error
+
+
+def lazy_columns(frame: pl.LazyFrame) -> pl.Schema:
+    """Names and types of a query's columns; one that fails raises ``SchemaError``."""
+    try:
+        return frame.collect_schema()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, OSError) as error:
+        raise SchemaError(f"The LazyFrame cannot be read: {error}.") from error
+
+
 def _file(path: Path) -> pl.DataFrame:
     reader = READERS.get(path.suffix.lower())
     if reader is None:

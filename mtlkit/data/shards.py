@@ -1,11 +1,10 @@
-"""Tables larger than memory: Parquet shards in a folder, streamed with one shard read ahead."""
+"""Tables larger than memory: the interface of ``Table`` over Parquet shards, one read ahead."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,155 +12,258 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+from torch import Tensor
 
-from mtlkit.data.batch import Batch, epoch_order
+from mtlkit.data.batch import Batch, check_batches, epoch_order, stack_batches
 from mtlkit.data.concatenate import concatenate
-from mtlkit.data.table import Table
-from mtlkit.schema import Schema, SchemaError
-
-MANIFEST = "manifest.json"
-
-
-def write_shards(table: Table, folder: str | Path, rows_per_shard: int = 100_000) -> Path:
-    """Write a table as Parquet shards; the folder appears only when it is complete."""
-    if table.weight is not None:
-        raise SchemaError(
-            "Shards do not hold weights of rows, and without them every row would count alike: "
-            "train on the table itself, or write one without weight."
-        )
-    folder = Path(folder)
-    if rows_per_shard < 1:
-        raise ValueError(f"rows_per_shard must be 1 or more, not {rows_per_shard}.")
-    if folder.exists():
-        raise FileExistsError(f"{folder} exists already; remove it or choose another folder.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        shards = []
-        for number, begin in enumerate(range(0, len(table), rows_per_shard)):
-            part = table.take(torch.arange(begin, min(begin + rows_per_shard, len(table))))
-            name = f"shard-{number:05d}.parquet"
-            _to_frame(part).write_parquet(unfinished / name, compression="zstd")
-            shards.append({"file": name, "rows": len(part)})
-        manifest = {
-            "format": 1,
-            "schema": table.schema.to_dict(),
-            "truth": sorted(table.truth),
-            "keys": sorted(table.keys),
-            "censored": table.censored is not None,
-            "shards": shards,
-        }
-        (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        unfinished.replace(folder)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    return folder
-
-
-def _to_frame(table: Table) -> pl.DataFrame:
-    def two(t: torch.Tensor) -> np.ndarray:
-        return t.cpu().numpy()
-
-    columns: dict[str, Any] = {"row_id": two(table.row_id), "scenario": two(table.scenario)}
-    for i, c in enumerate(table.schema.categorical):
-        columns[f"c:{c.name}"] = two(table.categorical[:, i])
-    for name, part in table.schema.dense_slices.items():
-        for j in range(part.start, part.stop):
-            columns[f"d:{name}:{j - part.start}"] = two(table.dense[:, j])
-    for name, (values, offsets) in table.sequences.items():
-        pieces = np.split(two(values), two(offsets)[1:-1]) if len(table) else []
-        columns[f"s:{name}"] = pl.Series([p.tolist() for p in pieces], dtype=pl.List(pl.Int64))
-    for i, t in enumerate(table.schema.tasks):
-        columns[f"l:{t.name}"] = two(table.labels[:, i])
-        columns[f"o:{t.name}"] = two(table.observed[:, i])
-        if table.censored is not None:
-            columns[f"z:{t.name}"] = two(table.censored[:, i])
-    for kind, entries in (("t", table.truth), ("k", table.keys)):
-        for name, value in entries.items():
-            columns[f"{kind}:{name}"] = two(value)
-    return pl.DataFrame(columns)
+from mtlkit.data.manifest import AGAIN, flagged, read_manifest
+from mtlkit.data.shard_file import read_shard, table_columns, tensor, to_table
+from mtlkit.data.table import Table, row_numbers, same_tasks
+from mtlkit.schema import Schema, SchemaError, Task
 
 
 class ShardedTable:
-    """The interface of ``Table.batches`` over a folder that ``write_shards`` made.
+    """A table in a folder that ``ShardWriter`` or ``write_shards`` made, used like a ``Table``.
 
-    At most two shards are in memory. Shuffling permutes the shards and the rows inside each, so a
-    shard should hold many batches. The order depends on (seed, epoch) alone.
+    ``fit``, ``evaluate``, ``predict``, ``compare`` and the splits take it. At most two shards are
+    in memory. Columns of one number a row (``label``, ``mask``, ``scenario``, ``row_id``, the
+    entries of ``keys`` and ``truth``) are read whole when they are asked for; inputs come in
+    batches, or by ``in_memory()``. Selecting rows or tasks reads nothing and copies no file.
+
+    Shuffling permutes the shards and the rows inside each, so a shard should hold many batches. The
+    order depends on (seed, epoch) alone. Every file is checked against its SHA-256 whenever it is
+    read. Raises ``SchemaError`` naming file and reason for a folder that was damaged or edited.
     """
 
     def __init__(self, folder: str | Path) -> None:
+        if not isinstance(folder, str | Path):
+            raise SchemaError(f"folder must be a path, not a {type(folder).__name__}.")
         self.folder = Path(folder)
-        path = self.folder / MANIFEST
-        if not path.is_file():
-            raise SchemaError(f"{path} is missing: {self.folder} holds no complete set of shards.")
-        try:
-            self.manifest = json.loads(path.read_text(encoding="utf-8"))
-            self.schema = Schema.from_dict(self.manifest["schema"])
-            self.shards = [(str(s["file"]), int(s["rows"])) for s in self.manifest["shards"]]
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise SchemaError(f"{path} is damaged ({error}); write the shards again.") from error
+        self.manifest = read_manifest(self.folder)
+        self.schema: Schema = self.manifest.schema
+        self._kinds = self.manifest.columns()
+        self._rows: list[Tensor | None] = [None] * len(self.manifest.shards)  # masks; None: all
+        self._counts = [shard.rows for shard in self.manifest.shards]
+        self._device = torch.device("cpu")
+        self._forget()
+
+    def _forget(self) -> None:
+        self._known: dict[str, Tensor] = {}  # columns read whole
+        self._checked: set[int] = set()  # shards whose values fit the schema
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_known": {}, "_checked": set()}
 
     def __len__(self) -> int:
-        return sum(rows for _, rows in self.shards)
+        return sum(self._counts)
+
+    def __repr__(self) -> str:
+        return (
+            f"ShardedTable({len(self):,} rows in {sum(map(bool, self._counts))} shard(s) of "
+            f"{self.folder}, {self.schema.num_scenarios} scenario(s), tasks: "
+            f"{', '.join(self.schema.task_names)})"
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("categorical", "dense", "sequences"):
+            raise AttributeError(
+                f"A ShardedTable has no {name}: its inputs are not in memory. Take batches, or "
+                "read some rows: table.take(rows).in_memory()."
+            )
+        raise AttributeError(f"A ShardedTable has no {name}.")
 
     @property
     def device(self) -> torch.device:
-        return torch.device("cpu")
+        """Where the batches are."""
+        return self._device
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the files that hold rows of the table, compressed as they are on the disk."""
+        pairs = zip(self.manifest.shards, self._counts, strict=True)
+        return sum(shard.bytes for shard, count in pairs if count)
+
+    def to(self, device: torch.device | str) -> ShardedTable:
+        """Return the table whose batches and columns come on ``device``."""
+        return self._changed(_device=torch.device(device))
+
+    def content_hash(self) -> str:
+        """32 hexadecimal digits for the rows and tasks, from the files' hashes: nothing is read."""
+        found = hashlib.blake2b(digest_size=16)
+        for shard, rows in zip(self.manifest.shards, self._rows, strict=True):
+            found.update(f"{shard.sha256} {'all' if rows is None else 'some'};".encode())
+            found.update(b"" if rows is None else rows.numpy().tobytes())
+        found.update(json.dumps(self.schema.task_names).encode())
+        return found.hexdigest()
+
+    def _changed(self, **changes: Any) -> ShardedTable:
+        other = object.__new__(ShardedTable)
+        other.__dict__.update(self.__dict__ | changes)
+        other._forget()
+        return other
+
+    # --- some rows, some tasks ---------------------------------------------------------------
+
+    def take(self, index: Tensor | np.ndarray | Sequence[int]) -> ShardedTable:
+        """Return the rows at ``index`` (growing row numbers) or where a mask (row,) is true.
+
+        Shards are read in order, so rows stay in theirs; ``take(...).in_memory()`` is a table whose
+        rows come in any order.
+        """
+        numbers = row_numbers(index, len(self), "cpu")
+        if bool((numbers.diff() <= 0).any()):
+            raise SchemaError(
+                "Rows of shards are read in order: give a mask or row numbers that grow, or read "
+                "these rows with batch(index)."
+            )
+        chosen = torch.zeros(len(self), dtype=torch.bool)
+        chosen[numbers] = True
+        rows: list[Tensor | None] = []
+        pieces = chosen.split(self._counts) if self._counts else ()
+        for own, piece in zip(self._rows, pieces, strict=True):
+            mask = piece.clone() if own is None else own.clone()
+            if own is not None:
+                mask[own] = piece
+            rows.append(None if bool(mask.all()) else mask)
+        return self._changed(_rows=rows, _counts=[int(piece.sum()) for piece in pieces])
+
+    def select_tasks(self, names: str | Sequence[str]) -> ShardedTable:
+        """Return the table with only these tasks, in this order."""
+        return self._changed(schema=self.schema.select(names))
+
+    def with_tasks(self, tasks: Iterable[Task]) -> ShardedTable:
+        """Return the same columns under changed tasks of the same names, such as fitted ones."""
+        return self._changed(schema=same_tasks(self.schema, tasks))
+
+    def in_memory(self) -> Table:
+        """Return all rows as a ``Table``; take the few that you need first."""
+        tables = [table for _, table in self._ahead(self._filled())] or [self._empty()]
+        whole = concatenate(*tables)
+        whole.row_id = torch.cat([table.row_id for table in tables])
+        return whole.to(self._device)
+
+    # --- columns of one number a row ---------------------------------------------------------
+
+    def label(self, name: str) -> Tensor:
+        """Labels of one task, float32 (row,); 0 where ``mask(name)`` is false."""
+        self.schema.task_index(name)
+        return self._columns([f"l:{name}"])[0]
+
+    def mask(self, name: str) -> Tensor:
+        """Where one task's label is observed, bool (row,)."""
+        self.schema.task_index(name)
+        return self._kept(f"o:{name}")
+
+    @property
+    def labels(self) -> Tensor:
+        """Labels of all tasks, float32 (row, task)."""
+        return torch.stack(self._columns([f"l:{t}" for t in self.schema.task_names]), dim=1)
+
+    @property
+    def observed(self) -> Tensor:
+        """Which labels are observed, bool (row, task)."""
+        return torch.stack(self._columns([f"o:{t}" for t in self.schema.task_names]), dim=1)
+
+    @property
+    def censored(self) -> Tensor | None:
+        """Which labels are only lower bounds, bool (row, task); None where there are no flags."""
+        if not self.manifest.censored:
+            return None
+        result = torch.zeros(len(self), self.schema.num_tasks, dtype=torch.bool)
+        names = flagged(self.schema)
+        for name, flags in zip(names, self._columns([f"z:{n}" for n in names]), strict=True):
+            result[:, self.schema.task_index(name)] = flags.cpu()
+        return result.to(self._device)
+
+    @property
+    def scenario(self) -> Tensor:
+        """Number of each row's scenario, int64 (row,)."""
+        return self._columns(["scenario"])[0]
+
+    @property
+    def row_id(self) -> Tensor:
+        """The row ids, int64 (row,)."""
+        return self._columns(["row_id"])[0]
+
+    @property
+    def weight(self) -> Tensor | None:
+        """How much each row counts, float32 (row,); None where the rows have no weights."""
+        return self._columns(["w"])[0] if self.manifest.weight else None
+
+    @property
+    def keys(self) -> Mapping[str, Tensor]:
+        """Keys by name, int64 (row,); each is read when it is first asked for."""
+        return Columns(self.manifest.keys, lambda name: self._kept(f"k:{name}"))
+
+    @property
+    def truth(self) -> Mapping[str, Tensor]:
+        """Truth by name, float32 (row,) or (row, k); each is read whenever it is asked for."""
+        return Columns(tuple(self.manifest.truth), lambda name: self._columns([f"t:{name}"])[0])
+
+    def _kept(self, name: str) -> Tensor:
+        if name not in self._known:
+            self._known[name] = self._columns([name])[0]
+        return self._known[name]
+
+    def _columns(self, names: list[str]) -> list[Tensor]:
+        """Columns of the files for all rows of the table, on its device."""
+        parts: list[list[Tensor]] = [[] for _ in names]
+        for number in self._filled() if names else ():
+            frame, rows = self._frame(number, names), self._rows[number]
+            for part, name in zip(parts, names, strict=True):
+                column = tensor(frame[name])
+                part.append(column if rows is None else column[rows])
+        empty = pl.DataFrame(schema=self._kinds)
+        return [
+            torch.cat(part or [tensor(empty[name])]).to(self._device)
+            for part, name in zip(parts, names, strict=True)
+        ]
+
+    # --- shards and batches ------------------------------------------------------------------
+
+    def _filled(self) -> list[int]:
+        """Numbers of the shards that hold rows of the table."""
+        return [number for number, count in enumerate(self._counts) if count]
+
+    def _frame(self, number: int, names: list[str]) -> pl.DataFrame:
+        return read_shard(self.folder, self.manifest.shards[number], self._kinds, names)
+
+    def _empty(self) -> Table:
+        return to_table(pl.DataFrame(schema=self._kinds), self.manifest, self.schema)
 
     def load(self, number: int) -> Table:
-        """Read one shard as a table; a missing, short or foreign file is refused by name."""
-        name, rows = self.shards[number]
-        path = self.folder / name
+        """Read the table's rows of one shard; a damaged, missing or foreign file is refused."""
+        frame = self._frame(number, table_columns(self.manifest, self.schema))
         try:
-            frame = pl.read_parquet(path)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise SchemaError(
-                f"{path} cannot be read ({error}); write the shards again."
-            ) from error
-        if frame.height != rows:
-            raise SchemaError(f"{path} has {frame.height} rows; the manifest says {rows}.")
-        return self._to_table(frame, path)
+            table = to_table(frame, self.manifest, self.schema, check=number not in self._checked)
+        except SchemaError as error:
+            path = self.folder / self.manifest.shards[number].file
+            raise SchemaError(f"{path} does not fit its schema: {error} {AGAIN}") from error
+        self._checked.add(number)
+        rows = self._rows[number]
+        return table if rows is None else table.take(rows)
 
-    def _to_table(self, frame: pl.DataFrame, path: Path) -> Table:
-        def tensor(name: str) -> torch.Tensor:
-            if name not in frame.columns:
-                raise SchemaError(f"{path} lacks column {name!r}; write the shards again.")
-            return torch.from_numpy(np.array(frame[name].to_numpy()))
-
-        def block(names: list[str], dtype: torch.dtype) -> torch.Tensor:
-            if not names:
-                return torch.zeros(frame.height, 0, dtype=dtype)
-            return torch.stack([tensor(n) for n in names], 1)
-
-        schema = self.schema
-        sequences = {}
-        for s in schema.sequences:
-            lists = frame[f"s:{s.name}"]
-            lengths = np.array(lists.list.len().cast(pl.Int64).to_numpy())
-            values = lists.filter(lists.list.len() > 0).explode().cast(pl.Int64)
-            sequences[s.name] = (
-                torch.from_numpy(np.array(values.to_numpy())),
-                torch.from_numpy(np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])),
+    def _ahead(self, numbers: Sequence[int]) -> Iterator[tuple[int, Table]]:
+        """Shards in turn, while the next one is read: at most two are in memory."""
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            following: Future[Table] | None = (
+                pool.submit(self.load, numbers[0]) if numbers else None
             )
-        tasks = schema.task_names
-        stored = self.manifest
-        return Table(
-            schema,
-            block([f"c:{c.name}" for c in schema.categorical], torch.int64),
-            block([f"d:{d.name}:{j}" for d in schema.dense for j in range(d.width)], torch.float32),
-            sequences,
-            block([f"l:{t}" for t in tasks], torch.float32),
-            block([f"o:{t}" for t in tasks], torch.bool),
-            tensor("scenario"),
-            censored=block([f"z:{t}" for t in tasks], torch.bool) if stored["censored"] else None,
-            truth={k: tensor(f"t:{k}") for k in stored["truth"]},
-            keys={k: tensor(f"k:{k}") for k in stored["keys"]},
-            row_id=tensor("row_id"),
-        )
+            for place, number in enumerate(numbers):
+                assert following is not None
+                table = following.result()
+                later = numbers[place + 1 : place + 2]
+                following = pool.submit(self.load, later[0]) if later else None
+                yield number, table
+
+    def batch(self, index: Tensor) -> Batch:
+        """Return the rows at ``index``, int64 (k,) in any order, as a batch."""
+        wanted, places = row_numbers(index, len(self), "cpu").unique(return_inverse=True)
+        return self.take(wanted).in_memory().batch(places.to(self._device))
 
     def batch_count(self, batch_size: int) -> int:
         """Batches of one epoch, the last one maybe smaller."""
+        check_batches(batch_size)
         return -(-len(self) // batch_size)
 
     def batches(
@@ -174,30 +276,49 @@ class ShardedTable:
         start: int = 0,
         drop_last: bool = False,
     ) -> Iterator[Batch]:
-        """Yield the batches of one epoch from batch ``start`` on; shards before it are not read."""
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be 1 or more, not {batch_size}.")
-        order = epoch_order(len(self.shards), shuffle=shuffle, seed=seed, epoch=epoch).tolist()
-        skip = start * batch_size
-        while order and skip >= self.shards[order[0]][1]:
-            skip -= self.shards[order.pop(0)][1]
-        rest: Table | None = None
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            ahead: Future[Table] | None = pool.submit(self.load, order[0]) if order else None
-            for position, number in enumerate(order):
-                assert ahead is not None
-                shard = ahead.result()
-                following = order[position + 1 : position + 2]
-                ahead = pool.submit(self.load, following[0]) if following else None
-                rows = epoch_order(
-                    len(shard), shuffle=shuffle, seed=seed, epoch=epoch * len(self.shards) + number
-                )
-                shard = shard.take(rows[skip:])
-                skip = 0
-                joined = shard if rest is None else concatenate(rest, shard)
-                full = len(joined) // batch_size * batch_size
-                for begin in range(0, full, batch_size):
-                    yield joined.batch(torch.arange(begin, begin + batch_size))
-                rest = joined.take(torch.arange(full, len(joined))) if full < len(joined) else None
-        if rest is not None and not drop_last:
-            yield rest.batch(torch.arange(len(rest)))
+        """Yield the batches of one epoch from batch ``start`` on; shards before it are not read.
+
+        (epoch, start) is the whole state of the sampler, as in ``Table.batches``. A batch may hold
+        rows of two neighbouring shards.
+        """
+        check_batches(batch_size, start)
+        filled = self._filled()
+        places = epoch_order(len(filled), shuffle=shuffle, seed=seed, epoch=epoch).tolist()
+        order, skip = [filled[place] for place in places], start * batch_size
+        while order and skip >= self._counts[order[0]]:
+            skip -= self._counts[order.pop(0)]
+        begun: list[Batch] = []  # parts of a batch that the next shard completes
+        missing = batch_size
+        for number, shard in self._ahead(order):
+            own_epoch = epoch * len(self._counts) + number  # another order in each shard
+            rows = epoch_order(len(shard), shuffle=shuffle, seed=seed, epoch=own_epoch)[skip:]
+            skip = 0
+            while len(rows):
+                begun.append(shard.batch(rows[:missing]))
+                rows, missing = rows[missing:], missing - len(begun[-1])
+                if not missing:
+                    yield stack_batches(begun).to(self._device)
+                    begun, missing = [], batch_size
+        if begun and not drop_last:
+            yield stack_batches(begun).to(self._device)
+
+
+class Columns(Mapping[str, Tensor]):
+    """Columns by name, each of which is read when it is asked for."""
+
+    def __init__(self, names: tuple[str, ...], read: Callable[[str], Tensor]) -> None:
+        self._names, self._read = names, read
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._read(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names  # without reading
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)

@@ -116,8 +116,10 @@ def fit_units(split: Split) -> Split:
     train = split.train
     tasks = []
     for task in train.schema.tasks:
-        labels = train.label(task.name)[train.mask(task.name)]
-        usable = task.kind == "regression" and len(labels) >= 2
-        weight = None if train.weight is None else train.weight[train.mask(task.name)].tolist()
-        tasks.append(task.fitted(labels.tolist(), weight) if usable else task)
+        if task.kind == "regression":
+            seen = train.mask(task.name)
+            labels = train.label(task.name)[seen].cpu().numpy()
+            weight = None if train.weight is None else train.weight[seen].cpu().numpy()
+            task = task.fitted(labels, weight) if len(labels) >= 2 else task
+        tasks.append(task)
     return Split(*(table.with_tasks(tasks) for table in split))

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtlkit.data.batch import Batch, Ragged, epoch_order, move, take_ragged
-from mtlkit.data.checks import check_columns
+from mtlkit.data.batch import Batch, Ragged, check_batches, epoch_order, move, take_ragged
+from mtlkit.data.checks import check_arguments, check_columns
 from mtlkit.data.columns import column_tensors
 from mtlkit.schema import Schema, SchemaError, Task
 
@@ -51,6 +51,8 @@ class Table:
         weight: Tensor | None = None,
         check: bool = True,
     ) -> None:
+        if check:
+            check_arguments(schema, locals())
         self.schema = schema
         self.categorical = categorical
         self.dense = dense
@@ -98,7 +100,7 @@ class Table:
 
     def take(self, index: Tensor | np.ndarray | Sequence[int]) -> Table:
         """Return the rows at ``index`` (int64 (k,)) or where a bool mask (row,) is true."""
-        index = self._index(index)
+        index = row_numbers(index, len(self), self.device)
         columns = vars(self.batch(index))
         columns.pop("table")
         return Table(
@@ -109,22 +111,6 @@ class Table:
             row_id=self.row_id.index_select(0, index),
             check=False,
         )
-
-    def _index(self, index: Tensor | np.ndarray | Sequence[int]) -> Tensor:
-        index = torch.as_tensor(index, device=self.device)
-        if index.dtype == torch.bool:
-            if index.shape != (len(self),):
-                raise SchemaError(
-                    f"A mask needs one entry a row, ({len(self)},), not {tuple(index.shape)}."
-                )
-            return index.nonzero().squeeze(1)
-        if index.numel() == 0:
-            return index.to(torch.int64)
-        if index.is_floating_point() or index.dim() != 1:
-            raise SchemaError(
-                "An index is a one-dimensional list of whole row numbers or a bool mask."
-            )
-        return index.to(torch.int64)
 
     def batch(self, index: Tensor) -> Batch:
         """Return the rows at ``index``, int64 (k,) on the table's device, as a batch."""
@@ -141,6 +127,7 @@ class Table:
 
     def batch_count(self, batch_size: int) -> int:
         """Batches of one epoch, the last one maybe smaller."""
+        check_batches(batch_size)
         return -(-len(self) // batch_size)
 
     def batches(
@@ -158,8 +145,7 @@ class Table:
         The order depends on (seed, epoch) alone, so (epoch, start) is the whole state of the
         sampler: a run resumed from it sees the very batches it would have seen.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be 1 or more, not {batch_size}.")
+        check_batches(batch_size, start)
         order = epoch_order(len(self), shuffle=shuffle, seed=seed, epoch=epoch).to(self.device)
         for begin in range(start * batch_size, len(self), batch_size):
             index = order[begin : begin + batch_size]
@@ -177,18 +163,12 @@ class Table:
 
     def with_tasks(self, tasks: Iterable[Task]) -> Table:
         """Return the same columns under changed tasks of the same names, such as fitted ones."""
-        tasks = tuple(tasks)
-        if tuple(t.name for t in tasks) != self.schema.task_names:
-            raise SchemaError(
-                "with_tasks keeps the columns: the task names must stay "
-                f"{', '.join(self.schema.task_names)}."
-            )
-        return Table(self.schema.with_tasks(tasks), **self._columns())
+        return Table(same_tasks(self.schema, tasks), **self._columns())
 
     def select_tasks(self, names: str | Sequence[str]) -> Table:
         """Return the table with only these tasks, in this order."""
-        names = [names] if isinstance(names, str) else list(names)
-        columns = [self.schema.task_index(name) for name in names]
+        schema = self.schema.select(names)
+        columns = [self.schema.task_index(name) for name in schema.task_names]
         index = torch.tensor(columns, device=self.device)
         censored = None if self.censored is None else self.censored[:, index]
         changed = self._columns() | {
@@ -196,7 +176,7 @@ class Table:
             "observed": self.observed[:, index],
             "censored": censored,
         }
-        return Table(self.schema.select(names), **changed, check=False)
+        return Table(schema, **changed, check=False)
 
     @classmethod
     def from_columns(
@@ -234,6 +214,45 @@ def weight_of(table: Table) -> Tensor:
     if table.weight is None:
         return torch.ones(len(table), device=table.device)
     return table.weight
+
+
+def same_tasks(schema: Schema, tasks: Iterable[Task]) -> Schema:
+    """The schema with changed tasks of the same names; others raise ``SchemaError``."""
+    changed = schema.with_tasks(tasks)
+    if changed.task_names != schema.task_names:
+        raise SchemaError(
+            "with_tasks keeps the columns: the task names must stay "
+            f"{', '.join(schema.task_names)}."
+        )
+    return changed
+
+
+def row_numbers(
+    index: Tensor | np.ndarray | Sequence[int], rows: int, device: torch.device | str
+) -> Tensor:
+    """Row numbers, int64 (k,), of a list of them or of a bool mask (row,).
+
+    Raises ``SchemaError`` for anything else and for numbers outside 0 .. rows - 1.
+    """
+    try:
+        index = torch.as_tensor(index, device=device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise SchemaError(f"{WANTED}, not a {type(index).__name__}.") from error
+    if index.dtype == torch.bool:
+        if index.shape != (rows,):
+            raise SchemaError(f"A mask needs one entry a row, ({rows},), not {tuple(index.shape)}.")
+        return index.nonzero().squeeze(1)
+    if index.dim() == 1 and index.numel() == 0:
+        return index.to(torch.int64)
+    if index.is_floating_point() or index.is_complex() or index.dim() != 1:
+        raise SchemaError(f"{WANTED}, not {index.dtype} of shape {tuple(index.shape)}.")
+    low, high = int(index.min()), int(index.max())
+    if low < 0 or high >= rows:
+        raise SchemaError(f"Row {low if low < 0 else high} is not in 0 .. {rows - 1}.")
+    return index.to(torch.int64)
+
+
+WANTED = "An index is a one-dimensional list of whole row numbers or a bool mask"
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 import polars as pl
 
+from mtlkit.data.frames import collected
 from mtlkit.schema import SchemaError
 
 TEXT = (pl.String, pl.Categorical, pl.Enum)
@@ -39,19 +40,38 @@ def learn(series: pl.Series, min_count: int = 1) -> pl.Series:
     Raises ``SchemaError`` for floats (equal numbers may differ in their last digits) and for lists,
     records and objects.
     """
-    kind = family(series.dtype)
+    kind = _learnable(series.name, series.dtype)
+    values = (series.cast(pl.String) if kind == "text" else series).drop_nulls()
+    return _often(values.alias("value").value_counts(name="times"), min_count)
+
+
+def learn_lazily(frame: pl.LazyFrame, min_count: int = 1) -> pl.Series:
+    """``learn`` of a LazyFrame's one column, counted as a stream: only its values are in memory."""
+    ((name, dtype),) = frame.collect_schema().items()
+    kind = _learnable(name, dtype)
+    if kind == "nothing":
+        return pl.Series("value", [], dtype=dtype)
+    value = pl.col(name).cast(pl.String) if kind == "text" else pl.col(name)
+    values = frame.select(value.alias("value")).drop_nulls()
+    return _often(collected(values.group_by("value").agg(times=pl.len())), min_count)
+
+
+def _learnable(name: str, dtype: pl.DataType) -> str:
+    kind = family(dtype)
     if kind == "floats":
         raise SchemaError(
-            f"Column {series.name!r} holds floats; ids must be whole numbers or text "
+            f"Column {name!r} holds floats; ids must be whole numbers or text "
             "(floats are exact only up to 2**24 in float32)."
         )
-    if series.dtype.is_nested() or series.dtype == pl.Object:
+    if dtype.is_nested() or dtype == pl.Object:
         raise SchemaError(
-            f"Column {series.name!r} has type {series.dtype}; ids are learned from one value a "
+            f"Column {name!r} has type {dtype}; ids are learned from one value a "
             "row: text, whole numbers, dates or truth values. Give lists of values as sequences."
         )
-    values = (series.cast(pl.String) if kind == "text" else series).drop_nulls()
-    counts = values.alias("value").value_counts(name="times")
+    return kind
+
+
+def _often(counts: pl.DataFrame, min_count: int) -> pl.Series:
     return counts.filter(pl.col("times") >= min_count)["value"].sort()
 
 

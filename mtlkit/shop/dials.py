@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from numbers import Real
 from pathlib import Path
-
-import yaml
+from typing import Any
 
 from mtlkit.data.places import datasets_folder
+from mtlkit.shop.preset_file import read_preset
 from mtlkit.shop.probability import at_least_one
 
 EXPOSURES = ("random", "popular", "personal")
@@ -69,8 +70,9 @@ class Dials:
             "selection_bias": (0, 5), "dirt": (0, 0.5),
         }  # fmt: skip
         for name, (low, high) in limits.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
+            value: Any = getattr(self, name)
+            real = isinstance(value, Real) and not isinstance(value, bool)
+            if not real:
                 raise ValueError(f"dial {name}: expected a number, got {value!r}")
             if not low <= value <= high:
                 raise ValueError(f"dial {name}: {value!r} is outside {low} to {high}")
@@ -78,7 +80,7 @@ class Dials:
             if whole and int(value) != value:
                 raise ValueError(f"dial {name}: expected a whole number, got {value!r}")
             object.__setattr__(self, name, int(value) if name in WHOLE else float(value))
-        if self.exposure not in EXPOSURES:
+        if not isinstance(self.exposure, str) or self.exposure not in EXPOSURES:
             raise ValueError(f"dial exposure: {self.exposure!r} is not one of {EXPOSURES}")
         if self.items < 10 * self.page_size:
             raise ValueError(
@@ -111,18 +113,21 @@ def load_dials(preset: str | Path | None, changes: dict | None = None) -> Dials:
     """
     values: dict = {}
     if preset is not None:
+        if not isinstance(preset, str | Path) or not str(preset).strip():
+            raise ValueError(
+                f"market preset {preset!r}: give one of {', '.join(presets())}, or the path of a "
+                "file of yours."
+            )
         path = Path(preset)
         if path.suffix not in (".yaml", ".yml"):
             path = datasets_folder() / "markets" / f"{preset}.yaml"
-        if not path.is_file():
+        if "\0" in str(preset) or not path.is_file():
             raise ValueError(
                 f"market preset {str(preset)!r}: no file {path}. Known presets: "
                 f"{', '.join(presets()) or 'none'}. Presets live in datasets/markets; the path of "
                 "a file of your own works too."
             )
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        if not isinstance(values, dict):
-            raise ValueError(f"{path}: expected lines of `dial: value`")
+        values = read_preset(path)
         _refuse_unknown(values, str(path))
     _refuse_unknown(changes or {}, "Market(...)")
     try:

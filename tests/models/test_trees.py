@@ -8,8 +8,7 @@ import pytest
 import torch
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-from mtlkit.data import Join
-from mtlkit.data.shards import ShardedTable, write_shards
+from mtlkit.data import Join, ShardedTable, write_shards
 from mtlkit.data.table import Table
 from mtlkit.models import Trees
 from mtlkit.schema import Categorical, Dense, Scenario, Schema, SchemaError, Sequence, Task

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mtlkit.balance import EqualWeights, FixedWeights
-from mtlkit.data.shards import ShardedTable, write_shards
+from mtlkit.data import ShardedTable, write_shards
 from mtlkit.models import MMoE, SharedBottom
 from mtlkit.schema import SchemaError
 from mtlkit.train import evaluate, fit, seeded
