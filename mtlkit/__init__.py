@@ -56,6 +56,8 @@ _HOME = {
     "Comparison": "comparison",
     "compare": "comparison",
     "paired_interval": "comparison",
+    "Prepared": "own",
+    "prepare": "own",
 }
 
 __all__ = ["__version__", *_HOME]
@@ -92,6 +94,7 @@ if TYPE_CHECKING:
         Trees,
         wrap,
     )
+    from mtlkit.own import Prepared, prepare
     from mtlkit.schema import (
         Categorical,
         Dense,
