@@ -57,7 +57,9 @@ _HOME = {
     "compare": "comparison",
     "paired_interval": "comparison",
     "Prepared": "own",
+    "load": "own",
     "prepare": "own",
+    "save": "own",
 }
 
 __all__ = ["__version__", *_HOME]
@@ -94,7 +96,7 @@ if TYPE_CHECKING:
         Trees,
         wrap,
     )
-    from mtlkit.own import Prepared, prepare
+    from mtlkit.own import Prepared, load, prepare, save
     from mtlkit.schema import (
         Categorical,
         Dense,

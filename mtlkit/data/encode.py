@@ -7,18 +7,23 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import polars as pl
 
 from mtlkit.data.columns import label_numbers
 from mtlkit.data.frames import as_frame
+from mtlkit.data.packed import pack, unpack
 from mtlkit.data.scenarios import read_as, scenario_names, scenario_numbers
 from mtlkit.data.table import Table
-from mtlkit.data.vocabulary import fingerprint, ids, learn
+from mtlkit.data.vocabulary import TEXT, fingerprint, ids, learn
 from mtlkit.schema import Categorical, Dense, Scenario, Schema, SchemaError, Task
 from mtlkit.schema import Sequence as SequenceField
+
+TOLD = (
+    "categorical", "dense", "log1p", "sequences", "scenario", "keys", "min_count", "max_length",
+)  # fmt: skip
 
 
 @dataclass
@@ -176,6 +181,37 @@ class Encoder:
             table.row_id = table.row_id + _first_row(table)
         return table
 
+    def state_dict(self) -> dict[str, Any]:
+        """All that was told and learned, as tensors and plain values; fit first."""
+        kind = pl.Series([], dtype=self._scenario_type if self._scenario_type else pl.Null)
+        if kind.dtype in TEXT:  # the values of categories are of no account
+            kind = kind.cast(pl.String)
+        return {
+            "told": {name: _plain(getattr(self, name)) for name in TOLD},
+            "schema": self.schema.to_dict(),
+            "tasks": [asdict(task) for task in self.tasks],
+            "vocabulary": pack(self._vocabulary),
+            "scale": {name: [float(v) for v in values] for name, values in self._scale.items()},
+            "scenario type": pack({"type": kind}),
+        }
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Any]) -> Encoder:
+        """The fitted encoder that ``state_dict`` describes.
+
+        Raises ``KeyError`` for a missing entry and ``SchemaError`` for one that does not fit.
+        """
+        encoder = cls([Task(**task) for task in state["tasks"]], **state["told"])
+        encoder._schema = Schema.from_dict(state["schema"])
+        encoder._vocabulary = unpack(state["vocabulary"])
+        encoder._scale = {
+            name: (median, mean, deviation, bool(marked))
+            for name, (median, mean, deviation, marked) in state["scale"].items()
+        }
+        kind = unpack(state["scenario type"])["type"].dtype
+        encoder._scenario_type = None if encoder.scenario is None else kind
+        return encoder
+
     def values(self, name: str) -> list[Any]:
         """The values behind ids 1, 2, ... of a categorical or sequence column, in id order."""
         if name not in self._vocabulary:
@@ -236,6 +272,13 @@ def _column(frame: pl.DataFrame, name: str) -> pl.Series:
     if name not in frame.columns:
         raise SchemaError(f"Column {name!r} is missing; the frame has {', '.join(frame.columns)}.")
     return frame[name]
+
+
+def _plain(value: Any) -> Any:
+    """What an encoder was told, in lists and dictionaries of its own."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return value if value is None or isinstance(value, str | int) else list(value)
 
 
 def _first_row(table: Table) -> int:
