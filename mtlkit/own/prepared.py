@@ -14,6 +14,7 @@ from mtlkit.data.encode import Encoder
 from mtlkit.data.frames import as_frame
 from mtlkit.data.splits import Split
 from mtlkit.data.table import Table
+from mtlkit.own.audited import Audit, audit
 from mtlkit.own.cut import Cut, find_cut
 from mtlkit.own.labels import Unmet, as_tasks, null_unmet
 from mtlkit.own.roles import Roles, find_roles, require_columns
@@ -53,6 +54,10 @@ class Prepared:
     @property
     def schema(self) -> Schema:
         return self.encoder.schema
+
+    def audit(self, model: Any | None = None) -> Audit:
+        """What nobody told of these rows: see ``mtlkit.audit``."""
+        return audit(self, model)
 
     def __repr__(self) -> str:
         return text(self)
