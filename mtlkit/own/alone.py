@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
 
 from mtlkit.data.table import Table
 from mtlkit.metrics import auc
@@ -38,7 +37,13 @@ def strength(task: Task, label: np.ndarray, prediction: np.ndarray) -> float:
         return NAN if len(label) * (1 - most) < FEWEST else float((right - most) / (1 - most))
     if np.ptp(label) == 0 or np.ptp(prediction) == 0:
         return NAN if np.ptp(label) == 0 else 0.0
-    return max(0.0, float(stats.spearmanr(label, prediction).statistic)) ** 2
+    return max(0.0, float(np.corrcoef(_ranks(label), _ranks(prediction))[0, 1])) ** 2
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1 on, (row,); equal values share the mean of theirs."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[place]
 
 
 def fields(table: Table) -> dict[str, np.ndarray]:

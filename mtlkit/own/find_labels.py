@@ -24,7 +24,8 @@ APART = 10.0  # largest over smallest loss
 def strengths(split: Split) -> pl.DataFrame:
     """How well each column alone tells each label: column, task, strength (``alone.strength``).
 
-    Learned on training rows, measured on validation rows; the strongest first.
+    Learned on training rows, measured on validation rows, null where these are too few; the
+    strongest first.
     """
     train, later = (t.take(sample(t, 20_000)) for t in split[:2])
     ours, theirs = fields(train), fields(later)
@@ -33,17 +34,16 @@ def strengths(split: Split) -> pl.DataFrame:
         seen, known = train.mask(task.name).numpy(), later.mask(task.name).numpy()
         y, label = train.label(task.name).numpy()[seen], later.label(task.name).numpy()[known]
         for name, values in ours.items() if len(y) else ():
-            told = told_by(task, values[seen], y, theirs[name][known])
-            rows.append((name, task.name, strength(task, label, told)))
+            scores = told_by(task, values[seen], y, theirs[name][known])
+            rows.append((name, task.name, strength(task, label, scores)))
     shape = {"column": pl.String, "task": pl.String, "strength": pl.Float64}
-    return pl.DataFrame(rows, shape, orient="row").sort(
-        "strength", descending=True, nulls_last=True, maintain_order=True
-    )
+    told = pl.DataFrame(rows, shape, orient="row").with_columns(pl.col("strength").fill_nan(None))
+    return told.sort("strength", descending=True, nulls_last=True, maintain_order=True)
 
 
 def leaks(facts: Facts) -> Found:
     """Columns that alone nearly tell a label, or more of it than all the others together."""
-    found = facts.alone.filter(pl.col("strength").is_not_nan())
+    found = facts.alone.drop_nulls()
     for task in facts.split.train.schema.tasks:
         own = found.filter(task=task.name)
         tells = own.filter(pl.col("strength") >= TELLS.get(task.kind, TELLS_ELSE))

@@ -13,7 +13,7 @@ from mtlkit.own.finding import Facts, Finding, Found, percent
 MANY_UNKNOWN = 0.05  # share of test rows
 NEARLY_ALL = 0.9
 BY_NATURE = 3.0  # times as many equal rows as independent columns would have
-LOOKS_LIKE_ID = re.compile(r"(^|[_\s.-])(id|ids|uid|code|sku|zip|key|nr|no)$|[a-z](Id|ID)$", re.I)
+LOOKS_LIKE_ID = re.compile(r"(?i:(^|[_\s.-])(id|ids|uid|code|sku|zip|key|nr|no)$)|[a-z](Id|ID)$")
 
 
 def duplicates(facts: Facts) -> Found:
@@ -46,6 +46,8 @@ def _hashable(series: pl.Series) -> pl.Series:
 
 def _collisions(series: pl.Series) -> float:
     """The chance that two rows drawn at random have the same value."""
+    if series.null_count() == len(series):
+        return 1.0
     counts = series.value_counts()[:, -1].cast(pl.Float64)
     return float(((counts / len(series)) ** 2).sum())
 
@@ -108,9 +110,10 @@ def constants(facts: Facts) -> Found:
     rows = facts.frame.filter(pl.Series(facts.cut.part == 0))
     for name in facts.roles.names:
         if _hashable(rows[name]).n_unique() == 1:
+            value = rows[name].head(1).to_list()[0]
             yield Finding(
                 "constant column", "look", name, None, 1.0,
-                f"Column {name!r} is {rows[name][0]!r} in every training row: no model learns "
+                f"Column {name!r} is {value!r} in every training row: no model learns "
                 f'from it. drop=["{name}"], or look where its values went.',
             )  # fmt: skip
 

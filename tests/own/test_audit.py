@@ -16,6 +16,7 @@ TASKS = {
     "kind": Task("kind", "multiclass", classes=3), "dwell": Task("dwell", "regression"),
     "units": Task("units", "count"),
 }  # fmt: skip
+LIGHT = [*(TASKS[n] for n in TASKS if n != "units"), Task("units", "count", weight=0.02)]
 CUTS = {"rows": {}, "group": {"group": "session"}, "time": {"time": "day"}}
 
 
@@ -60,8 +61,8 @@ def put(name, values):
 
 
 def copies(frame, rng):
-    """Thirty rows stand twice; the copy is anywhere."""
-    both = pl.concat([frame, frame[rng.permutation(len(frame))[:30].tolist()]])
+    """Sixty rows stand twice; the copy is anywhere."""
+    both = pl.concat([frame, frame[rng.permutation(len(frame))[:60].tolist()]])
     return both[rng.permutation(len(both)).tolist()].with_columns(session=pl.int_range(len(both)))
 
 
@@ -106,7 +107,7 @@ PLANTED = {
     "a copy of units": ("tells a label", "fault", "rows", {},
         put("leak", lambda f, r: f["units"].to_numpy() * 2.5), "leak", "units"),
     "a hint at click": ("tells a label", "look", "rows", {},
-        put("leak", lambda f, r: f["click"].to_numpy() + r.normal(size=len(f)) * 0.5),
+        put("leak", lambda f, r: f["click"].to_numpy() + r.normal(size=len(f)) * 0.55),
         "leak", "click"),
     "a hint at dwell": ("tells a label", "look", "group", {},
         put("leak", lambda f, r: f["dwell"].to_numpy() + r.normal(size=len(f)) * 1.5),
@@ -162,7 +163,8 @@ def test_a_planted_fault_is_found_where_it_is_and_nothing_else_is(name):
     assert (level, column, task) in found
     assert {f.kind for f in report.findings} == {kind}
     assert all(f.text.endswith((".", "?")) for f in report.findings)
-    assert {f.column for f in report.of(kind)} == {column}
+    columns = {f.column and f.column.removesuffix("_missing") for f in report.of(kind)}
+    assert columns == {column and column.removesuffix("_missing")}
 
 
 def test_every_kind_is_planted():
@@ -173,15 +175,16 @@ def test_every_kind_is_planted():
 @pytest.mark.parametrize(("name", "options"), [
     ("ids as numbers", {"dense": ["product_id"]}),
     ("ids as numbers", {"categorical": ["product_id"]}),
-    ("a number for each row", {"min_count": 2}), ("a large count", {"tasks": [TASKS["units"]]}),
+    ("a number for each row", {"min_count": 2}), ("a large count", {"tasks": LIGHT}),
     ("copies of rows", {"cut": "group", "tasks": [TASKS["click"]]}),
 ])  # fmt: skip
-def test_what_the_sentence_says_mends_it(name, options):
+def test_what_mends_a_fault_silences_the_audit(name, options):
     kind, _, cut, own, plant, column, _ = PLANTED[name]
     frame = plant(clean(), np.random.default_rng(0))
     if name == "copies of rows":
         inputs = [n for n in frame.columns if n not in ("session", "day", "words")]
-        frame = frame.with_columns(session=pl.struct(inputs).rank("dense").cast(pl.Int64))
+        same = frame.select(inputs).hash_rows() // 2
+        frame = frame.with_columns(session=same.cast(pl.Int64))
     report = prepared(frame, **({"cut": cut} | own | options)).audit()
     assert not report.of(kind)
 
