@@ -9,7 +9,8 @@ from mtlkit.metrics import auc, gauc, r2
 from mtlkit.own.finding import Facts, Finding, Found
 from mtlkit.schema import Task
 
-GAP = {"AUC": 0.05, "R²": 0.2}  # pooled minus within scenarios
+GAP = {"AUC": 0.05, "R²": 0.2}  # pooled minus within scenarios, and ...
+ALONE = {"AUC": 0.55, "R²": 0.1}  # ... what the scenario alone gives: else it is luck of few rows
 
 
 def by_scenario(facts: Facts) -> pl.DataFrame:
@@ -48,7 +49,7 @@ def by_scenario(facts: Facts) -> pl.DataFrame:
 def gaps(facts: Facts) -> Found:
     """Tasks whose pooled score comes from the gap between scenarios."""
     for name, metric, pooled, within, alone in by_scenario(facts).iter_rows():
-        if pooled - within >= GAP[metric]:
+        if pooled - within >= GAP[metric] and alone >= ALONE[metric]:
             yield Finding(
                 "gap between scenarios", "look", facts.encoder.scenario, name, pooled - within,
                 f"The {metric} of {name} is {pooled:.3f} over all rows and {within:.3f} inside "
