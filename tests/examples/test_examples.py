@@ -40,7 +40,7 @@ def test_a_script_is_at_most_25_readable_lines(name):
 def test_a_script_runs_and_its_audit_names_the_trap(name, capsys, monkeypatch):
     monkeypatch.setenv("TQDM_DISABLE", "1")
     text = (FOLDER / name).read_text(encoding="utf-8")
-    (asked,) = re.findall(r'locate\("(\w+)", "([\w.]+)"\)', text)
+    (asked,) = re.findall(r'locate\("(\w+)", "([\w.-]+)"\)', text)
     if public.find(*asked) is None:
         pytest.skip(f"{asked[0]} is not here: set MTLKIT_DATA")
     names = runpy.run_path(str(FOLDER / name))
