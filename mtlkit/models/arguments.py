@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from functools import partial
 from types import FunctionType
@@ -16,6 +17,16 @@ class Unnamed(NamedTuple):
     """Stands for a value of the caller's own, which is not kept: it may be large, or a secret."""
 
     kind: str
+
+
+class OwnSignature:
+    """A class is called as its ``__init__`` says, for ``help`` too, whatever ``__new__`` takes."""
+
+    def __get__(self, instance: Any, owner: Any) -> inspect.Signature:
+        if instance is not None:  # a model is called as its forward says
+            raise AttributeError("__signature__")
+        whole = inspect.signature(owner.__init__)
+        return whole.replace(parameters=list(whole.parameters.values())[1:])  # without self
 
 
 def remember(args: tuple[Any, ...], options: Mapping[str, Any]) -> Arguments:

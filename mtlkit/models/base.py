@@ -12,7 +12,7 @@ from mtlkit.data.batch import Batch
 from mtlkit.layers.table import EmbeddingTable
 from mtlkit.layers.towers import Towers
 from mtlkit.losses.tasks import masked_mean, row_losses, task_losses
-from mtlkit.models.arguments import Arguments, remember
+from mtlkit.models.arguments import Arguments, OwnSignature, remember
 from mtlkit.schema import Schema, Task
 
 Inputs = Callable[[Schema, int], Any]  # (schema, embedding_dim) -> a module with ``width``
@@ -34,6 +34,7 @@ class MultiTaskModel(nn.Module):
     embedding: Any  # a module with ``width``
     towers: Towers
     made_with: Arguments  # what the class was called with, as far as it can be named
+    __signature__ = OwnSignature()
 
     def __new__(cls, *args: Any, **options: Any) -> Any:
         model = super().__new__(cls)

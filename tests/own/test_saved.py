@@ -1,5 +1,6 @@
 """save, load, predict: equal predictions from a file, and no other file is read."""
 
+import inspect
 import io
 import warnings
 from functools import partial
@@ -248,6 +249,21 @@ def test_a_model_does_not_hold_what_it_was_made_with_if_that_may_be_large():
     data = ready()
     (argument,), _ = Constant(data.train).made_with
     assert argument.kind == "Table"
+
+
+@pytest.mark.parametrize("kind", [*SHARING.values(), *LINKS.values(), *ADAPTING.values(), Own])
+def test_noting_arguments_leaves_a_class_its_signature(kind):
+    shown = inspect.signature(kind)
+    assert list(shown.parameters) == list(inspect.signature(kind.__init__).parameters)[1:]
+    assert "schema" in shown.parameters and "options" not in shown.parameters
+    with pytest.raises(TypeError, match="unexpected keyword argument 'depth'"):
+        kind(ready().schema, depth=3)
+
+
+def test_a_model_keeps_the_signature_of_its_call():
+    model = Own(ready().schema)
+    assert "schema" not in inspect.signature(model).parameters
+    assert list(inspect.signature(model.forward).parameters) == ["batch"]
 
 
 def test_a_compiled_model_is_saved_as_the_model_inside(tmp_path):
