@@ -58,7 +58,19 @@ _HOME = {
     "Comparison": "comparison",
     "compare": "comparison",
     "paired_interval": "comparison",
+    "Audit": "own",
+    "Prepared": "own",
+    "audit": "own",
+    "load": "own",
+    "prepare": "own",
+    "save": "own",
 }
+
+# rooms that ``mtlkit.balance.NashMTL()`` finds without an import of its own
+_ROOMS = (
+    "balance", "comparison", "course", "data", "layers", "losses", "metrics", "models", "own",
+    "plot", "schema", "shop", "train",
+)  # fmt: skip
 
 __all__ = ["__version__", *_HOME]
 
@@ -96,6 +108,7 @@ if TYPE_CHECKING:
         export_onnx,
         wrap,
     )
+    from mtlkit.own import Audit, Prepared, audit, load, prepare, save
     from mtlkit.schema import (
         Categorical,
         Dense,
@@ -110,6 +123,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"mtlkit.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'mtlkit' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"mtlkit.{_HOME[name]}"), name)
@@ -118,4 +133,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_ROOMS])

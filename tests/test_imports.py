@@ -16,7 +16,7 @@ FLOORS = [
     {"shop"},
     {"models", "balance"},
     {"train"},
-    {"comparison", "plot"},
+    {"comparison", "plot", "own"},
     {"bench", "course"},
     {"lessons", "__main__"},
 ]

@@ -1,8 +1,12 @@
 """What the README says holds: its code runs, its links lead somewhere, its numbers are right."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
+import polars as pl
 import pytest
 
 import mtlkit
@@ -20,6 +24,50 @@ def test_the_readmes_code_trains_a_model_that_the_oracle_beats(monkeypatch):
     exec(compile(code, "README.md", "exec"), {"print": shown.append, "mtlkit": mtlkit})
     trained, oracle = shown
     assert 0.65 < trained < oracle
+
+
+def impressions(rows, seed):
+    rng = np.random.default_rng(seed)
+    click = rng.integers(0, 2, rows)
+    return pl.DataFrame({
+        "user": rng.integers(0, 30, rows), "item": rng.integers(0, 50, rows),
+        "price": rng.lognormal(size=rows), "place": rng.choice(["search", "feed"], rows),
+        "day": np.arange(rows) // 20, "click": click, "buy": click * rng.integers(0, 2, rows),
+        "seconds": rng.exponential(9, rows), "refunded": rng.random(rows) < 0.1,
+    })  # fmt: skip
+
+
+def bring_your_own():
+    return re.findall(r"```python\n(.*?)```", README, re.S)[1]
+
+
+def test_the_lines_to_bring_ones_own_run_in_a_folder_with_two_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    impressions(600, 0).write_parquet("impressions.parquet")
+    impressions(50, 1).drop("click", "buy", "seconds").write_parquet("tomorrow.parquet")
+    shown: list = []
+    names = {"print": shown.append}
+    exec(compile(bring_your_own(), "README.md", "exec"), names)
+    assert isinstance(shown[0], mtlkit.Audit) and isinstance(shown[1], mtlkit.Comparison)
+    assert names["chances"].shape == (50,)
+
+
+def test_they_are_at_most_twenty_lines_of_code():
+    lines = [line for line in bring_your_own().splitlines() if line.strip()]
+    assert len(lines) <= 20
+
+
+def test_all_that_the_readme_names_is_there_after_import_mtlkit_alone():
+    names = set(re.findall(r"\bmtlkit(?:\.[A-Za-z_]\w*)+", README))
+    assert {"mtlkit.balance.NashMTL", "mtlkit.prepare"} <= names
+    names |= {f"mtlkit.{room}" for room in mtlkit._ROOMS}
+    where = " ".join(re.findall(r"\n  ([\w/ .]+?)  +\w", README)).split()  # "What is where"
+    rooms = {name.rstrip("/").removesuffix(".py") for name in where}
+    assert {"train", "balance", "own", "metrics"} <= rooms
+    names |= {f"mtlkit.{room}" for room in rooms - {"lessons", "src"}}
+    program = "\n".join(["import mtlkit", *sorted(names), "mtlkit.balance.NashMTL()"])
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=300, cwd=ROOT)
 
 
 def test_every_relative_link_of_the_readme_leads_to_a_file():

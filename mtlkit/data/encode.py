@@ -8,16 +8,17 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import polars as pl
 
 from mtlkit.data.columns import label_numbers, weights
 from mtlkit.data.frames import as_frame, collected, lazy_columns
+from mtlkit.data.packed import pack, unpack
 from mtlkit.data.scenarios import read_as, scenario_names, scenario_numbers
 from mtlkit.data.table import Table
-from mtlkit.data.vocabulary import fingerprint, ids, learn, learn_lazily
+from mtlkit.data.vocabulary import TEXT, fingerprint, ids, learn, learn_lazily
 from mtlkit.schema import Categorical, Dense, Scenario, Schema, SchemaError, Task
 from mtlkit.schema import Sequence as SequenceField
 
@@ -208,6 +209,41 @@ class Encoder:
             table.row_id = table.row_id + _first_row(table)
         return table
 
+    def state_dict(self) -> dict[str, Any]:
+        """All that was told and learned, as tensors and plain values; fit first."""
+        kind = pl.Series([], dtype=self._scenario_type if self._scenario_type else pl.Null)
+        if kind.dtype in TEXT:  # the values of categories are of no account
+            kind = kind.cast(pl.String)
+        return {
+            "told": {
+                f.name: _plain(getattr(self, f.name))
+                for f in fields(self)
+                if f.init and f.name != "tasks"
+            },
+            "schema": self.schema.to_dict(),
+            "tasks": [asdict(task) for task in self.tasks],
+            "vocabulary": pack(self._vocabulary),
+            "scale": {name: [float(v) for v in values] for name, values in self._scale.items()},
+            "scenario type": pack({"type": kind}),
+        }
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Any]) -> Encoder:
+        """The fitted encoder that ``state_dict`` describes.
+
+        Raises ``KeyError`` for a missing entry and ``SchemaError`` for one that does not fit.
+        """
+        encoder = cls([Task(**task) for task in state["tasks"]], **state["told"])
+        encoder._schema = Schema.from_dict(state["schema"])
+        encoder._vocabulary = unpack(state["vocabulary"])
+        encoder._scale = {
+            name: (median, mean, deviation, bool(marked))
+            for name, (median, mean, deviation, marked) in state["scale"].items()
+        }
+        kind = unpack(state["scenario type"])["type"].dtype
+        encoder._scenario_type = None if encoder.scenario is None else kind
+        return encoder
+
     def values(self, name: str) -> list[Any]:
         """The values behind ids 1, 2, ... of a categorical or sequence column, in id order."""
         if name not in self._vocabulary:
@@ -294,6 +330,13 @@ def _column(frame: pl.DataFrame | pl.LazyFrame, name: str) -> pl.Series:
     if isinstance(frame, pl.LazyFrame):
         frame = collected(frame.select(name))
     return frame[name].rechunk()
+
+
+def _plain(value: Any) -> Any:
+    """What an encoder was told, in lists and dictionaries of its own."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return value if value is None or isinstance(value, str | int) else list(value)
 
 
 def _first_row(table: Table) -> int:

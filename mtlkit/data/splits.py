@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor
 from mtlkit.data.keys import moment
 from mtlkit.data.table import Table
 from mtlkit.schema import SchemaError
+
+PARTS = ("training", "validation", "test")
 
 
 class Split(NamedTuple):
@@ -69,19 +71,31 @@ def split_random(
 
     Regression tasks are fitted (location and scale) on the training part.
     """
+    groups = None if group is None else _key(table, group).cpu().numpy()
+    part = torch.from_numpy(random_parts(len(table), fractions, seed, groups))
+    return _finish(table, part.to(table.device), key=group)
+
+
+def random_parts(
+    rows: int, fractions: Sequence[float], seed: int = 0, groups: np.ndarray | None = None
+) -> np.ndarray:
+    """The part of every row drawn at random, int64 (row,): 0 training, 1 validation, 2 test.
+
+    Rows with equal ``groups`` (row,) are in one part; the fractions are then those of the groups.
+    Raises ``ValueError`` for fractions that are not three numbers with the sum 1.
+    """
     if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
         raise ValueError(f"fractions must be three numbers >= 0 that sum to 1, not {fractions}.")
     generator = np.random.default_rng(seed)
-    if group is None:
-        position = generator.permutation(len(table))
-        total = len(table)
+    if groups is None:
+        position = generator.permutation(rows)
+        total = rows
     else:
-        _, inverse = np.unique(_key(table, group).cpu().numpy(), return_inverse=True)
+        _, inverse = np.unique(groups, return_inverse=True)
         total = int(inverse.max()) + 1 if len(inverse) else 0
         position = generator.permutation(total)[inverse.reshape(-1)]
     cuts = np.rint(np.cumsum(fractions) * total)
-    part = torch.from_numpy(np.digitize(position, cuts[:2]))  # (row,) 0, 1 or 2
-    return _finish(table, part.to(table.device), key=group)
+    return np.digitize(position, cuts[:2])
 
 
 def split_time(
@@ -93,19 +107,28 @@ def split_time(
     ("2026-11-29") where it was a column of dates or moments.
     Regression tasks are fitted (location and scale) on the training part.
     """
+    part = time_parts(_key(table, key).cpu().numpy(), boundaries)
+    return _finish(table, torch.from_numpy(part).to(table.device))
+
+
+def time_parts(time: np.ndarray, boundaries: Sequence[Any]) -> np.ndarray:
+    """The part of every row by its time, int64 (row,): 0 before the first boundary, 2 from the
+    second on. Raises ``ValueError`` for boundaries that do not grow."""
     first, second = map(moment, boundaries)
     if not first < second:
         raise ValueError(f"boundaries must grow: {boundaries[0]} is not before {boundaries[1]}.")
-    time = _key(table, key)
-    part = (time >= first).to(torch.int64) + (time >= second).to(torch.int64)
-    return _finish(table, part)
+    return (time >= first).astype(np.int64) + (time >= second)
+
+
+def require_rows(part: Any) -> None:
+    """Raise ``SchemaError`` where training, validation or test has no row."""
+    for number, name in enumerate(PARTS):
+        if not bool((part == number).any()):
+            raise SchemaError(f"The {name} part of the split has no rows.")
 
 
 def _finish(table: Table, part: Tensor, key: str | None = None) -> Split:
-    names = ("training", "validation", "test")
-    for number, name in enumerate(names):
-        if not bool((part == number).any()):
-            raise SchemaError(f"The {name} part of the split has no rows.")
+    require_rows(part)
     tables = [table.take(part == number) for number in range(3)]
     check_disjoint(*tables, key=key)
     return fit_units(Split(*tables))

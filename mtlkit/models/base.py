@@ -13,6 +13,7 @@ from mtlkit.data.batch import Batch
 from mtlkit.layers.table import EmbeddingTable
 from mtlkit.layers.towers import Towers
 from mtlkit.losses.tasks import masked_mass, masked_mean, row_losses, task_losses
+from mtlkit.models.arguments import Arguments, OwnSignature, remember
 from mtlkit.schema import Schema, SchemaError, Task
 
 Model = TypeVar("Model", bound="MultiTaskModel")
@@ -37,6 +38,13 @@ class MultiTaskModel(nn.Module):
 
     embedding: Any  # a module with ``width``
     towers: Towers
+    made_with: Arguments  # what the class was called with, as far as it can be named
+    __signature__ = OwnSignature()
+
+    def __new__(cls, *args: Any, **options: Any) -> Any:
+        model = super().__new__(cls)
+        model.__dict__["made_with"] = remember(args, options)
+        return model
 
     def __init__(self, schema: Schema) -> None:
         super().__init__()

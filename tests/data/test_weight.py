@@ -6,7 +6,16 @@ import pytest
 import torch
 
 from mtlkit.comparison.fingerprint import Fingerprints
-from mtlkit.data import Encoder, Join, Table, concatenate, split_random, split_time, write_shards
+from mtlkit.data import (
+    Encoder,
+    Join,
+    ShardedTable,
+    Table,
+    concatenate,
+    split_random,
+    split_time,
+    write_shards,
+)
 from mtlkit.data.splits import Split, fit_units
 from mtlkit.schema import SchemaError, Task
 from tests import tiny
@@ -82,10 +91,20 @@ def test_a_table_without_weights_is_the_same_to_a_store_as_ever():
     assert len(prints) == 2
 
 
-def test_shards_refuse_weights_rather_than_lose_them(tmp_path):
-    with pytest.raises(SchemaError, match="Shards do not hold weights of rows"):
-        write_shards(weighed(), tmp_path / "shards")
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("numbers", [[1, 2, 3, 4, 5], [0, 0, 0, 4, 5]])
+def test_shards_keep_the_weights_of_rows_also_where_all_of_a_shard_are_0(tmp_path, numbers):
+    table = with_weight(tiny.table(tiny.schema()), torch.tensor(numbers).float())
+    shards = ShardedTable(write_shards(table, tmp_path / "shards", rows_per_shard=2))
+    assert shards.weight.tolist() == numbers
+    assert torch.cat([b.weight for b in shards.batches(2)]).tolist() == numbers
+    assert shards.in_memory().weight.tolist() == numbers
+
+
+def test_an_encoder_that_was_saved_still_knows_its_column_of_weights():
+    frame = pl.DataFrame({"user": ["a", "b"], "click": [0, 1], "w": [1.0, 2.0]})
+    encoder = Encoder([Task("click")], categorical=["user"], weight="w").fit(frame)
+    again = Encoder.from_state_dict(encoder.state_dict())
+    assert again.transform(frame).weight.tolist() == [1, 2]
 
 
 WRONG = {

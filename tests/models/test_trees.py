@@ -340,3 +340,14 @@ def test_a_schema_of_dense_columns_or_of_histories_alone_is_enough():
         made = tiny.table(schema, 200)
         trees = grown(made)
         assert predict(trees, made)["click"].std() > 0
+
+
+@pytest.mark.parametrize("longest", [0, 1, 2, 3])
+def test_histories_may_be_shorter_than_the_entries_that_trees_read(longest):
+    schema = Schema((Task("click"),), dense=(Dense("x"),), sequences=(Sequence("seen", size=9),))
+    made = tiny.table(schema, 200)
+    made.sequences["seen"] = (
+        torch.arange(200 * longest) % 9, torch.arange(201) * longest,
+    )  # fmt: skip
+    longer = tiny.table(schema, 50, seed=1)
+    assert np.isfinite(predict(grown(made), longer)["click"]).all()
