@@ -39,11 +39,16 @@ def _shape(name: str, value: Any, shape: tuple[int, ...], dtype: torch.dtype) ->
         raise SchemaError(f"{name} must have shape {shape}, not {tuple(value.shape)}.")
 
 
-def check_weight(name: str, weight: Tensor) -> None:
+def check_row_weights(name: str, weight: Tensor) -> None:
     """Raise ``SchemaError`` where a column of weights (row,) holds what no row can weigh."""
     bad = ~torch.isfinite(weight)
     refuse(name, bad, weight, "is no weight: every row needs a finite number of 0 or more")
     refuse(name, weight < 0, weight, "is below 0: a row weighs 0 (left out) or more")
+
+
+def check_weight(name: str, weight: Tensor) -> None:
+    """The same for the weights of a whole table, of which some must be above 0."""
+    check_row_weights(name, weight)
     if len(weight) and not bool(weight.any()):
         raise SchemaError(
             f"Column {name!r}, rows 0 to {len(weight) - 1}: all weigh 0, so no row counts: leave "

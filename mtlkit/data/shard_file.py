@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from mtlkit.data.batch import Ragged
+from mtlkit.data.checks import check_row_weights
 from mtlkit.data.manifest import AGAIN, Manifest, ShardEntry, flagged
 from mtlkit.data.table import Table
 from mtlkit.schema import Schema, SchemaError
@@ -137,9 +138,13 @@ def to_table(
         "keys": {name: tensor(frame[f"k:{name}"]) for name in manifest.keys},
         "row_id": tensor(frame["row_id"]),
     }
+    table = Table(schema, **parts, check=check)
     if manifest.weight:
-        parts["weight"] = tensor(frame["w"])
-    return Table(schema, **parts, check=check)
+        weight = tensor(frame["w"])
+        if check:
+            check_row_weights("weight", weight)
+        table.weight = weight  # all of one shard may weigh 0
+    return table
 
 
 def tensor(series: pl.Series) -> Tensor:

@@ -93,7 +93,7 @@ def test_a_table_without_weights_is_the_same_to_a_store_as_ever():
 
 @pytest.mark.parametrize("numbers", [[1, 2, 3, 4, 5], [0, 0, 0, 4, 5]])
 def test_shards_keep_the_weights_of_rows_also_where_all_of_a_shard_are_0(tmp_path, numbers):
-    table = with_weight(tiny.table(tiny.schema()), torch.tensor(numbers).float())
+    table = with_weight(tiny.table(tiny.schema(), 5), torch.tensor(numbers).float())
     shards = ShardedTable(write_shards(table, tmp_path / "shards", rows_per_shard=2))
     assert shards.weight.tolist() == numbers
     assert torch.cat([b.weight for b in shards.batches(2)]).tolist() == numbers
