@@ -175,12 +175,12 @@ class Killed(Exception):
 
 
 class Dying(SharedBottom):
-    left = 0
+    _left = 0
 
     def losses(self, logits, batch):
-        if self.left == 0:
+        if self._left == 0:
             raise Killed
-        self.left -= 1
+        self._left -= 1
         return super().losses(logits, batch)
 
 
@@ -205,7 +205,7 @@ def test_a_run_that_accumulates_resumes_bit_for_bit(tmp_path, rule, left):
     assert expected.steps == 4 * 3 and [row["epoch"] for row in expected.rows] == [0, 1, 2, 3]
     options |= {"checkpoint": tmp_path / "run.pt", "checkpoint_every": 1, "resume": True}
     dying = model(Dying)
-    dying.left = left * {"uw": 2, "gradnorm": 2, "famo": 3}.get(rule, 1)  # passes a batch
+    dying._left = left * {"uw": 2, "gradnorm": 2, "famo": 3}.get(rule, 1)  # passes a batch
     with pytest.raises(Killed):
         fit(dying, table, balancer=rule_of(rule), **options)
     epoch, batch, steps = load_checkpoint(tmp_path / "run.pt")["position"]
