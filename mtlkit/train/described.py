@@ -19,7 +19,7 @@ from mtlkit.data.content import tensor_hash
 from mtlkit.schema import Schema
 
 # Attributes that training sets and clears by itself: they tell nothing of what was asked for.
-PASSING = {"training", "step", "sparse_gradient", "reads", "noted", "judged"}
+PASSING = {"training", "step", "sparse_gradient", "reads", "noted", "judged", "made_with"}
 OF_A_STEP = {"schema", "present", "last_weights", "tasks"}  # of a balancer
 MANY = 100_000  # values described; of what is beyond them the class alone
 

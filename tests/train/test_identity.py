@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from mtlkit.balance import BALANCERS, Curriculum, EqualWeights, FixedWeights, GradNorm
-from mtlkit.data import Join
+from mtlkit.data import Join, ShardedTable, write_shards
 from mtlkit.data.content import UNSEEN, content_hash
-from mtlkit.data.shards import ShardedTable, write_shards
 from mtlkit.layers.joined import field_inputs
 from mtlkit.layers.lookup import Lookup
 from mtlkit.models import ADAPTING, LINKS, SHARING, MMoE, SharedBottom, wrap
@@ -141,6 +140,8 @@ def test_what_is_the_same_in_other_words_is_taken(tmp_path):
     copied.keys = {"user": torch.zeros(len(TRAIN), dtype=torch.int64)}
     default = FixedWeights({"click": 1.0, "purchase": 1})
     assert resumed(tmp_path / "run.pt", train=copied, balancer=default).steps == 8
+    named = model_for(TRAIN, dropout=0.0)  # a default, written down
+    assert resumed(tmp_path / "named.pt", model=named).steps == 8
     frozen = model_for(TRAIN)
     frozen.embedding.table.requires_grad_(False)
     with pytest.raises(CheckpointError, match="its frozen parameters"):
@@ -296,7 +297,7 @@ def factory(n):
         {"tables": {1, 2}}, {"rate": float("nan")}, {"tables": tiny.schema("click")},
         {"tables": tiny.schema("dwell")},
     ],
-    ids=str,
+    ids=range(14),  # what they are has no name that stays
 )  # fmt: skip
 def test_a_module_of_ones_own_is_told_by_all_its_public_attributes(other):
     def wrapped(**more):
