@@ -274,6 +274,7 @@ runs = [[row["validation"]["click"]["auc"] for row in history.rows] for history 
 names = live.candidates
 curves = {name: runs[i :: len(names)] for i, name in enumerate(names)}  # a run for each seed
 alone_auc = [max(run) for run in curves["separate"]]
+names = [name for name in names if name != "separate"]  # those that share
 Markdown("Minus separate networks, mean over shops (interval):\n\n" + "\n".join(told))
 
 # %% [markdown]
@@ -464,7 +465,6 @@ def improvement(run, alone):
 
 
 # `curves`: the AUC after each epoch, a run for each seed; `alone_auc`: that of separate networks
-names = [name for name in live.candidates if name != "separate"]
 praised = {n: np.mean([improvement(*run) for run in zip(curves[n], alone_auc)]) for n in names}
 print({name: f"{value:+.1f} %" for name, value in praised.items()})
 
