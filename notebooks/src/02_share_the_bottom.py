@@ -75,6 +75,16 @@ log = market.impressions(size.rows).select_tasks(["click", "purchase"])
 days = mtlkit.split_time(log, "day", (33, 44))
 clicks, bought = (int(days.train.label(task).sum()) for task in ("click", "purchase"))
 print(f"{len(days.train):,} training rows, {clicks:,} clicks, {bought} purchases")
+found = evidence("02")  # the stored contest: what was chosen there is used here
+here = SHOP if SHOP in found.shops else found.shops[0]
+
+
+def stored(name, judged="click and purchase"):
+    """The numbers of a stored choice: the learning rate and, where there is one, the weight."""
+    row = found.table("chosen").filter(pl.col("judged by") == judged, shop=here, candidate=name)
+    return [float(part.split()[1]) for part in row["chosen"].item().split(", ")]
+
+
 plot.network("shared_bottom", ["click", "purchase"])
 
 # %% tags=["predict"]
@@ -82,8 +92,8 @@ predict("2.p1")
 
 # %%
 shape = {"embedding_dim": 32, "hidden": (64, 32), "tower": (16,)}
-practice = {"epochs": size.map_epochs, "batch_size": 512, "learning_rate": 0.008}
-practice |= {"schedule": "linear", "row_prior": 0.07}  # as in notebook 01
+practice = {"epochs": size.map_epochs, "batch_size": 1_024}  # else the defaults, as in notebook 01
+rate, (shared_rate, weight) = stored("separate", "purchase")[0], stored("shared, chosen weight")
 live = mtlkit.compare(
     {
         "separate": lambda seed: SingleTask(log.schema, own_stop=True, **shape),
@@ -91,7 +101,10 @@ live = mtlkit.compare(
     },
     days, seeds=range(size.tries), on="test", by_scenario=False, progress=False,
     fit_options=practice,
-    fit_options_for={"shared": {"balancer": FixedWeights({"purchase": 0.1})}},
+    fit_options_for={
+        "separate": {"learning_rate": rate},
+        "shared": {"learning_rate": shared_rate, "balancer": FixedWeights({"purchase": weight})},
+    },
 )  # fmt: skip
 live
 
@@ -105,7 +118,6 @@ live
 
 # %% tags=["hide-input", "hide-output"]
 # The answer to your first guess: run this cell.
-found = evidence("02")
 ceiling = found.table("ceiling")
 numbers = found.runs["rows"].unique(maintain_order=True).to_list()
 relations = found.runs["correlation"].unique(maintain_order=True).to_list()
@@ -155,7 +167,7 @@ Markdown("Shared minus separate, mean over shops (interval):\n\n" + "\n".join(sa
 rungs = {
     "as it was": ("separate, as it was", "shared, as it was"),
     "separate stops": ("separate, own stops", "shared, as it was"),
-    "a rate that falls to 0": ("separate, falling rate", "shared, falling rate"),
+    "a rate that falls to 0": ("separate, no prior", "shared, equal weights, no prior"),
     "a prior on embedding rows": ("separate", "shared, equal weights"),
     "a chosen weight": ("separate", "shared, chosen weight"),
 }
