@@ -53,7 +53,7 @@ class AcrossShops:
         return sum(said == word for said in self.verdicts.values())
 
     def short(self, digits: int = 3) -> str:
-        """ "+0.012 (0.004 to 0.020), 4/0", for a table: shops better / worse, for ``sign`` +1 or -1.
+        """ "+0.012 (0.004 to 0.020), 4/0", for a table: how many shops are better / worse.
 
         Raises ``ValueError`` where ``sign`` is 0, for then no shop is better or worse.
         """
