@@ -57,6 +57,12 @@ def test_all_have_four_trials_and_the_networks_the_same_four_rates(contest):
         assert row["rate"] in ([rate for rate, _ in lesson.FORESTS] if trees else lesson.RATES)
 
 
+def test_six_tasks_are_weighed_in_eight_ways_of_which_one_is_untuned(contest):
+    names = sharing(contest, "six")
+    chosen = set(contest.table("chosen").filter(tasks="six")["candidate"])
+    assert len(names) == 8 and set(names) - chosen == {"equal, usual rate"}
+
+
 def test_each_draw_of_the_search_comes_with_its_own_rate(contest):
     for row in contest.table("chosen").filter(candidate="searched").iter_rows(named=True):
         draw = drawn(lesson.TASKS, 4, row["shop"])[lesson.RATES.index(row["rate"])]
