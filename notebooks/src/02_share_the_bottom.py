@@ -149,9 +149,9 @@ pl.DataFrame(map_rows)
 #
 # ### What made the difference?
 #
-# The table shows the point at which everyone was tuned, 0.5 and 60,000 rows: mean AUC. Its first row trains
-# worse: at a constant rate, without a prior, with one stop for all and equal weights. Each further
-# row mends one thing more. All rates are tuned.
+# The table shows the point at which everyone was tuned, 0.5 and 60,000 rows: mean AUC. Its first row
+# trains worse: at a constant rate, without a prior, with one stop for all and equal weights. Each
+# further row mends one thing more. All rates are tuned.
 
 # %% tags=["hide-input"]
 rungs = {
