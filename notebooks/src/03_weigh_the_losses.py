@@ -289,6 +289,7 @@ curves = {name: runs[i :: len(names)] for i, name in enumerate(names)}  # a run 
 alone_auc = [max(run) for run in curves["separate"]]
 names = [name for name in names if name != "separate"]  # those that share
 Markdown(
+    f"On the map of notebook 02, this is correlation {market.dials.task_correlation:g}. "
     f"The live table above has one shop, fewer test rows and {len(few)} starts: too little to "
     "judge dwell by. The stored tables, minus separate networks, mean over shops (interval):\n\n"
     + "\n".join(told)
