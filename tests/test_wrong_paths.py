@@ -119,6 +119,17 @@ def test_what_cannot_be_read_is_an_error_of_its_own_that_names_the_path(
     assert any(mark in said for mark in (". ", "; ", ": ")), "what to do stands after what is"
 
 
+@pytest.mark.parametrize("end", READERS)
+@pytest.mark.parametrize(("kind", "state"), [("empty", "is empty"), ("a folder", "is a folder")])
+def test_what_lies_where_a_table_should_be_is_told_as_what_it_is(
+    kind, state, end, tmp_path, monkeypatch
+):
+    path = lay(kind, tmp_path / "place" / f"rows{end}", monkeypatch)
+    with pytest.raises(SchemaError) as caught:
+        as_frame(path)
+    assert str(caught.value).startswith(f"{path} {state}: ")
+
+
 def test_a_model_that_is_not_there_may_be_caught_as_before(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"^There is no model .*none\. Pass the path that"):
         mtlkit.load(tmp_path / "none")
