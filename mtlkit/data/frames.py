@@ -34,9 +34,13 @@ def as_frame(data: Any) -> pl.DataFrame:
         return _frame(data)
     except SchemaError:
         raise
-    except (pl.exceptions.PolarsError, ValueError, TypeError, OSError, OverflowError) as error:
-        where = str(data) if isinstance(data, str | Path) else f"The {type(data).__name__}"
-        raise SchemaError(f"{where} cannot be read as a table: {error}.") from error
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, TypeError, OSError,
+            OverflowError) as error:  # fmt: skip
+        file = isinstance(data, str | Path)
+        raise SchemaError(
+            f"{data if file else f'The {type(data).__name__}'} cannot be read as a table: "
+            f"{str(error).rstrip('.')}.{' Write it again, or give another file.' * file}"
+        ) from error
 
 
 def _frame(data: Any) -> pl.DataFrame:
@@ -82,8 +86,12 @@ def _file(path: Path) -> pl.DataFrame:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise SchemaError(f"{path}: files of the kind {path.suffix!r} are not read; give {KNOWN}.")
+    if path.is_dir():
+        raise SchemaError(f"{path} is a folder: give one file, or a LazyFrame of several.")
     if not path.is_file():
-        raise SchemaError(f"{path} is no file.")
+        raise SchemaError(f"{path} is no file, nothing is there: mend the path.")
+    if path.stat().st_size == 0:
+        raise SchemaError(f"{path} is empty: write it again, or give another file.")
     return reader(path)
 
 

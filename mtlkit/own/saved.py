@@ -68,7 +68,8 @@ def save(path: str | Path, model: Any, data: Prepared | Encoder) -> None:
     registries is made anew from it by name; for any other, ``load`` asks for the module.
 
     Raises ``SchemaError`` for a module that is no model and for the encoder of another schema, and
-    ``ValueError`` for ``Trees``, which are no weights.
+    ``ValueError`` for ``Trees``, which are no weights. A path that cannot be written is a
+    ``CheckpointError``.
     """
     encoder = data.encoder if isinstance(data, Prepared) else data
     if not isinstance(encoder, Encoder):
@@ -111,8 +112,8 @@ def load(
     function that makes it of the schema. A plain module is wrapped (``mtlkit.wrap``).
 
     Tensors and plain values alone are read, never code. Raises ``CheckpointError`` for a file that
-    is damaged, of another kind or format, or does not fit ``module``; ``FileNotFoundError`` for
-    none.
+    is damaged, of another kind or format, or does not fit ``module``, and for none (also a
+    ``FileNotFoundError``).
     """
     found = read_envelope(path)
     try:
