@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from mtlkit.data.vocabulary import TEXT
 from mtlkit.own.finding import Facts, Finding, Found, percent
 
 MANY_UNKNOWN = 0.05  # share of test rows
@@ -96,13 +97,27 @@ def unknown_ids(facts: Facts) -> Found:
                 + (f': it tells nothing about new rows, drop=["{name}"].' if whole else
                    ": they all have id 0. Report scores with and without these rows."),
             )  # fmt: skip
-    unknown = float((test.scenario == test.schema.unknown_scenario).double().mean())
-    if facts.encoder.scenario is not None and unknown > 0.001:
+    place = facts.encoder.scenario
+    if place is None:
+        return
+    new = (test.scenario == test.schema.unknown_scenario).numpy()
+    new &= _given(facts.frame[place])[test.row_id.numpy()]  # gaps are no new scenario
+    if new.mean() > 0.001:
         yield Finding(
-            "unknown ids", "look", facts.encoder.scenario, None, unknown,
-            f"{percent(unknown)} of the test rows have no scenario of training: they meet shared "
-            "weights only.",
+            "unknown ids", "look", place, None, float(new.mean()),
+            f"{percent(new.mean())} of the test rows have a value of {place!r} that no training "
+            "row has: their scenario is unknown, and they meet shared weights only.",
         )  # fmt: skip
+
+
+def _given(series: pl.Series) -> np.ndarray:
+    """Where a column of scenarios has a value, bool (row,): not null, NaN or blank."""
+    given = series.is_not_null()
+    if series.dtype.is_float():
+        given &= series.is_not_nan().fill_null(False)
+    elif series.dtype in TEXT:
+        given &= (series.cast(pl.String).str.strip_chars() != "").fill_null(False)
+    return given.to_numpy()
 
 
 def constants(facts: Facts) -> Found:

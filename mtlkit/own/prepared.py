@@ -57,6 +57,11 @@ class Prepared:
     def schema(self) -> Schema:
         return self.encoder.schema
 
+    @property
+    def weight(self) -> str | None:
+        """The column that says how much each row counts, None where all count alike."""
+        return self.encoder.weight
+
     def audit(self, model: Any | None = None) -> Audit:
         """What nobody told of these rows: see ``mtlkit.audit``."""
         return audit(self, model)

@@ -142,7 +142,7 @@ def test_labels_fall_down_the_whole_chain_and_are_counted():
     assert data.frame["pay"][:8].to_list() == [1, None, None, None, None, None, None, 0]
     assert data.unmet == {"cart": (15, 10), "pay": (25, 15)}
     assert frame["pay"].to_list() == [1, 1, 1, 0, 1, 0, None, 0]
-    assert "25 labels of pay stood below an unmet parent" in repr(data)
+    assert "25 labels of pay are not read, because cart is not 1 there; 15 of them" in repr(data)
 
 
 def test_a_role_is_that_of_the_type_unless_it_is_told():
