@@ -37,6 +37,18 @@ def check_rows(
         amounts(frame[name], log1p=name in roles.log1p)
 
 
+def require_scales(frame: pl.DataFrame, tasks: Sequence[Task], train: np.ndarray) -> None:
+    """Raise ``SchemaError`` for a regression of fewer than two labels in the rows of a mask."""
+    rows = frame.filter(pl.Series(train))
+    for task in tasks:
+        labels = len(rows) - rows[task.name].null_count()
+        if task.kind == "regression" and labels < 2:
+            raise SchemaError(
+                f"Task {task.name!r} has {labels} label(s) in the training rows, too few to "
+                "measure its scale: cut elsewhere (fractions, boundaries), or leave it out."
+            )
+
+
 def censored_flags(
     frame: pl.DataFrame, tasks: Sequence[Task], columns: Mapping[str, str]
 ) -> Flags:

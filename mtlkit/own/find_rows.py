@@ -14,7 +14,12 @@ from mtlkit.own.finding import Facts, Finding, Found, percent
 MANY_UNKNOWN = 0.05  # share of test rows
 NEARLY_ALL = 0.9
 BY_NATURE = 3.0  # times as many equal rows as independent columns would have
-LOOKS_LIKE_ID = re.compile(r"(?i:(^|[_\s.-])(id|ids|uid|code|sku|zip|key|nr|no)$)|[a-z](Id|ID)$")
+ENDS = "id|ids|uid|code|sku|zip|key|nr|no"  # of a name
+WHOLE = (  # names; in the plural they are counts
+    "user|customer|visitor|client|item|product|article|brand|category|seller|merchant|supplier|"
+    "shop|store|session|order|campaign|country|region|city|warehouse|device|browser"
+)
+LOOKS_LIKE_ID = re.compile(rf"(?i:(^|[_\s.-])({ENDS})$|^({WHOLE})$)|[a-z](Id|ID)$")
 
 
 def duplicates(facts: Facts) -> Found:

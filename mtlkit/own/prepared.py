@@ -16,7 +16,7 @@ from mtlkit.data.frames import as_frame
 from mtlkit.data.splits import Split
 from mtlkit.data.table import Table
 from mtlkit.own.audited import Audit, audit
-from mtlkit.own.checked import Flags, censored_flags, check_rows
+from mtlkit.own.checked import Flags, censored_flags, check_rows, require_scales
 from mtlkit.own.cut import Cut, find_cut
 from mtlkit.own.labels import Unmet, as_tasks, null_unmet
 from mtlkit.own.roles import Roles, find_roles, require_columns
@@ -165,6 +165,7 @@ def prepare(
     frame, unmet = null_unmet(frame, tasks)
     flags = censored_flags(frame, tasks, censored or {})
     check_rows(frame, tasks, roles, keys=kept, weight=weight, flags=flags)
+    require_scales(frame, tasks, cut.part == 0)
     encoder = Encoder(
         tasks, categorical=roles.categorical, dense=roles.dense, log1p=roles.log1p,
         sequences=roles.sequences, scenario=scenario, keys=kept, min_count=min_count,
