@@ -28,7 +28,7 @@ SEVERAL = (
     "frames are pl.concat(frames)"
 )
 KEY = "Tables that share a key are joined first:"
-JOIN = "one.join(other, on=key, how=\"left\", validate=\"m:1\")"
+JOIN = 'one.join(other, on=key, how="left", validate="m:1")'
 
 
 def as_frame(data: Any) -> pl.DataFrame:
@@ -106,10 +106,8 @@ def _file(path: Path) -> pl.DataFrame:
 def _records(data: list[Any] | tuple[Any, ...]) -> pl.DataFrame:
     """Rows as dictionaries; a name that one of them lacks is a gap."""
     if all(isinstance(row, Mapping) for row in data):
-        for name in dict.fromkeys(name for row in data for name in row):
-            if not isinstance(name, str):
-                raise SchemaError(f"Column {name!r}: a column's name is a text.")
-        return pl.DataFrame([dict(row) for row in data], infer_schema_length=None)
+        names = dict.fromkeys(name for row in data for name in row)
+        return _columns({name: [row.get(name) for row in data] for name in names})
     kind = type(data).__name__
     if all(isinstance(row, str | Path) or _is_frame(row) for row in data):
         raise SchemaError(f"A {kind} of tables is no table: {SEVERAL}. {KEY} {JOIN}.")
@@ -141,7 +139,20 @@ def _series(name: str, values: Any) -> pl.Series:
     try:
         return pl.Series(name, values)
     except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
-        raise SchemaError(f"Column {name!r} could not be read as one column: {error}") from error
+        if _mixed_numbers(values):  # 3 and 2.5, as in JSON
+            return pl.Series(name, values, dtype=pl.Float64, strict=False)
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise SchemaError(f"Column {name!r} could not be read as one column: {reason}.") from error
+
+
+def _mixed_numbers(values: Any) -> bool:
+    """Whether a list holds whole numbers and floats alone, each of which a float holds exactly."""
+    return isinstance(values, list | tuple) and all(
+        value is None
+        or isinstance(value, float)
+        or (isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 2**53)
+        for value in values
+    )
 
 
 def require_column(name: str, values: Any) -> None:

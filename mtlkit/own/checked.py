@@ -49,9 +49,7 @@ def require_scales(frame: pl.DataFrame, tasks: Sequence[Task], train: np.ndarray
             )
 
 
-def censored_flags(
-    frame: pl.DataFrame, tasks: Sequence[Task], columns: Mapping[str, str]
-) -> Flags:
+def censored_flags(frame: pl.DataFrame, tasks: Sequence[Task], columns: Mapping[str, str]) -> Flags:
     """{task: where its label is a lower bound, bool (row,)}, from columns of 0 and 1.
 
     A flag where there is no label says nothing and is False. Raises ``SchemaError`` for a task that

@@ -55,7 +55,7 @@ def leaks(facts: Facts) -> Found:
             yield Finding(
                 "tells a label", "fault", column, task.name, value,
                 f"{_column(facts, column)} alone gives {task.name} {measure_name(task)} of "
-                f"{value:.3f}: it is the outcome in other words, or the one follows from the other. "
+                f"{value:.3f}: it is the outcome in other words, or one follows from the other. "
                 f'Leave out what is known only afterwards: drop=["{column}"].',
             )  # fmt: skip
         if own.is_empty() or not tells.is_empty():

@@ -37,7 +37,7 @@ class History:
     stopped: str | None = None
 
     def __repr__(self) -> str:
-        told = [f"{len(self.rows)} epoch{'' if len(self.rows) == 1 else 's'}", f"{self.steps} steps"]
+        told = [f"{len(self.rows)} epoch(s)", f"{self.steps} steps"]
         if self.best_epoch is not None:
             told.append(f"best epoch {self.best_epoch}")
         if self.stopped is not None:

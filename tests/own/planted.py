@@ -75,7 +75,8 @@ def clean(
     level = z + gap * rng.normal(size=places)[place]
 
     def happens(logit: np.ndarray, share: float) -> np.ndarray:
-        return (rng.random(rows) < 1 / (1 + np.exp(-logit - np.log(share / (1 - share))))).astype(int)
+        chance = 1 / (1 + np.exp(-logit - np.log(share / (1 - share))))
+        return (rng.random(rows) < chance).astype(int)
 
     click = happens(level, rate)
     columns: dict[str, Any] = {f"x{i}": np.exp(v) if i % 2 else v for i, v in enumerate(x.T)}
@@ -252,7 +253,8 @@ def is_found(kind: str, strength: str, seed: int, **shape: Any) -> bool:
     """Whether the fault is named with its own column and task."""
     cut, where, task, plant, options = PLANTED[kind][strength]
     frame = plant(clean(seed, **shape), np.random.default_rng(seed))
-    return any(f.column == where and f.task == task for f in found(ready(frame, cut, **options), kind))
+    named = [(f.column, f.task) for f in found(ready(frame, cut, **options), kind)]
+    return (where, task) in named
 
 
 def alarms(shape: str, seed: int, cut: str) -> list[Any] | None:
