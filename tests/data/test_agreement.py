@@ -187,7 +187,7 @@ def test_what_is_no_table_is_refused_with_where_one_is(what, reader):
 
 
 @pytest.mark.parametrize("name", [*registry.EVERY, "wrap", "trees"])
-def test_no_model_is_made_of_what_is_no_schema(name):  # noqa
+def test_no_model_is_made_of_what_is_no_schema(name):
     kinds = mtlkit.models.SHARING | mtlkit.models.LINKS | mtlkit.models.ADAPTING
     own = registry.ARGUMENTS.get(name, {})
 

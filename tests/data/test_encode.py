@@ -153,10 +153,10 @@ def test_floats_that_gaps_made_of_whole_numbers_are_told_how_to_become_ids():
 
 
 @pytest.mark.parametrize(("task", "values", "words"), [
-    (Task("y"), [0.0, 1, 28.38, 0, 1], r'row 2: 28.38; the label of a binary task is 0 or 1\. An amo'),
-    (Task("y", "count"), [0.0, 1, 2, 0.5, 1], r'row 3: 0.5; .* count task is 0, 1, 2, .*regression"'),
+    (Task("y"), [0.0, 1, 28.38, 0, 1], r'row 2: 28.38; label of a binary task is 0 or 1\. An am'),
+    (Task("y", "count"), [0.0, 1, 2, 0.5, 1], r'row 3: 0.5; .* count task is 0, 1, .*regression"'),
     (Task("y", "multiclass", classes=3), [0.0, 1, 1.5, 0, 1], "row 2: 1.5; .* number of a class"),
-    (Task("y", "multiclass", classes=3), [0, 2, 3, 1, 2], r"row 2: 3 is not a class: they are 0 \.\."),
+    (Task("y", "multiclass", classes=3), [0, 2, 3, 1, 2], "row 2: 3 is not a class: they are 0"),
     (Task("y"), ["no", "yes", "no", "no", None], r'for example pl.col\("y"\) == "yes"'),
     (Task("y", "multiclass", classes=3), list("abcab"), r'pl.col\("y"\).rank\("dense"\) - 1'),
     (Task("y", "count"), list("12345"), r'pl.col\("y"\).cast\(pl.Float64\)'),
@@ -170,12 +170,14 @@ def test_a_label_that_is_none_is_refused_with_what_would_be_one(task, values, wo
         fitted.transform(rows)
 
 
-@pytest.mark.parametrize("example", ["== \"yes\"", "rank"])
+@pytest.mark.parametrize("example", ['== "yes"', "rank"])
 def test_the_ways_that_a_refusal_proposes_are_ways(example):
     rows = frame().with_columns(y=pl.Series(["no", "yes", "no", "no", None]))
     task = Task("y") if example != "rank" else Task("y", "multiclass", classes=2)
     way = pl.col("y") == "yes" if example != "rank" else pl.col("y").rank("dense") - 1
-    table = Encoder([task], categorical=["brand"]).fit(rows.with_columns(way)).transform(
-        rows.with_columns(way)
+    table = (
+        Encoder([task], categorical=["brand"])
+        .fit(rows.with_columns(way))
+        .transform(rows.with_columns(way))
     )
     assert table.label("y").tolist() == [0, 1, 0, 0, 0] and not table.mask("y")[4]

@@ -45,7 +45,11 @@ def test_rows_as_dictionaries_are_a_table_and_what_one_lacks_is_a_gap():
     read = as_frame(rows)
     assert read.schema == {"a": pl.Float64, "b": pl.String, "c": pl.Boolean}
     assert as_frame({"a": [1, None, 2.5]})["a"].to_list() == [1.0, None, 2.5]
-    for odd in ([2**53 + 1, 2.5], [True, 2.5], [1, "x"]):  # what a float does not hold, or no number
+    for odd in (
+        [2**53 + 1, 2.5],
+        [True, 2.5],
+        [1, "x"],
+    ):  # what a float does not hold, or no number
         with pytest.raises(SchemaError, match=r"'a' could not be read as one column: .*[^\n]\.$"):
             as_frame({"a": odd})
     assert read[[0, 1, -1]].rows() == [(1.0, None, None), (None, "x", None), (2.5, None, True)]
@@ -89,7 +93,10 @@ def test_a_pandas_frame_comes_through_without_pyarrow(monkeypatch):
     ("data", "words"),
     [
         (3, "A int is no table: give a polars DataFrame"),
-        ([FRAME, FRAME], r"A list of tables is no table: .*pl.concat.*joined first: one.join\(other"),
+        (
+            [FRAME, FRAME],
+            r"A list of tables is no table: .*pl.concat.*joined first: one.join\(other",
+        ),
         ([FRAME.lazy()], r"A list of tables is no table"),
         (("a.parquet", "b.parquet"), r"A tuple of tables is no table: .*pl.scan_parquet"),
         ([{"a": 1}, 3], "A list is no table"),
