@@ -171,8 +171,9 @@ def sessions(share: float) -> Plant:
     """A session of one row each, but for this share of rows, which are in sessions of three."""
 
     def values(frame: pl.DataFrame, rng: np.random.Generator) -> np.ndarray:
+        row = np.arange(len(frame))
         several = rng.random(len(frame)) < share
-        return np.where(several, np.arange(len(frame)) // 3, 10**6 + np.arange(len(frame)))
+        return np.where(several[row // 3], row // 3, 10**6 + row)
 
     return column("session", values)
 
