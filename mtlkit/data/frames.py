@@ -100,7 +100,15 @@ def _file(path: Path) -> pl.DataFrame:
         raise SchemaError(f"{path}: files of the kind {path.suffix!r} are not read; give {KNOWN}.")
     if not path.is_file():
         raise SchemaError(f"{path} is no file.")
-    return reader(path)
+    frame = reader(path)
+    if path.suffix.lower() == ".csv" and frame.width == 1:
+        mark = next((mark for mark in ";\t|" if mark in frame.columns[0]), None)
+        if mark is not None:
+            raise SchemaError(
+                f"{path} has one column, {frame.columns[0]!r}: its columns are not separated by "
+                f"commas. Read it by pl.read_csv(path, separator={mark!r})."
+            )
+    return frame
 
 
 def _records(data: list[Any] | tuple[Any, ...]) -> pl.DataFrame:

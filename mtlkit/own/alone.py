@@ -46,7 +46,10 @@ def by_luck(task: Task, label: np.ndarray, deviations: float) -> float:
         ones = float(label.sum())
         less, more = max(ones, 1.0), max(len(label) - ones, 1.0)
         return 0.5 + deviations * float(np.sqrt((1 / less + 1 / more) / 12))
-    return 0.0 if task.kind == "multiclass" else deviations**2 / max(len(label), 1)
+    if task.kind == "multiclass":
+        most = np.bincount(label.astype(int)).max() / len(label) if len(label) else 1.0
+        return deviations * float(np.sqrt(most / max(len(label) * (1 - most), 1.0)))
+    return deviations**2 / max(len(label), 1)
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:

@@ -11,7 +11,8 @@ import torch
 from mtlkit.data.vocabulary import TEXT
 from mtlkit.own.finding import Facts, Finding, Found, percent
 
-MANY_UNKNOWN = 0.05  # share of test rows
+MANY_UNKNOWN = 0.05  # share of test rows, which are ...
+FEWEST = 5  # ... so many or more
 NEARLY_ALL = 0.9
 BY_NATURE = 3.0  # times as many equal rows as independent columns would have
 ENDS = "id|ids|uid|code|sku|zip|key|nr|no"  # of a name
@@ -94,7 +95,7 @@ def unknown_ids(facts: Facts) -> Found:
             rare = float((before == 0).double().mean()) if len(before) else 0.0
             shares[name] = float((values == 0).double().mean()) - rare
     for name, share in shares.items():
-        if share >= MANY_UNKNOWN:
+        if share >= MANY_UNKNOWN and share * len(test) >= FEWEST:
             whole = share >= NEARLY_ALL
             yield Finding(
                 "unknown ids", "fault" if whole else "look", name, None, share,

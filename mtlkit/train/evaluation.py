@@ -90,7 +90,10 @@ def _predict(
             for name, value in kept.items():
                 if value is not None:
                     columns.setdefault(name, []).append(value.cpu().numpy())
-    empty = {t.name: np.empty((0, t.outputs) if t.outputs > 1 else 0) for t in model.schema.tasks}
+    empty = {
+        t.name: np.empty((0, t.outputs) if t.outputs > 1 else 0, dtype=np.float32)
+        for t in model.schema.tasks
+    }
     predictions = {k: np.concatenate(v) if v else empty[k] for k, v in parts.items()}
     return predictions, {k: np.concatenate(v) for k, v in columns.items()}
 

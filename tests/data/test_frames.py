@@ -125,6 +125,16 @@ def test_what_is_no_table_is_refused_by_a_sentence(data, words):
         as_frame(data)
 
 
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_a_csv_file_separated_otherwise_is_refused_with_its_mark(tmp_path, mark):
+    FRAME.write_csv(tmp_path / "rows.csv", separator=mark)
+    with pytest.raises(SchemaError, match=r"rows.csv has one column.*separator=") as caught:
+        as_frame(tmp_path / "rows.csv")
+    assert f"separator={mark!r}" in str(caught.value)
+    (tmp_path / "one.csv").write_text("user\na\nb\n", encoding="utf-8")
+    assert as_frame(tmp_path / "one.csv")["user"].to_list() == ["a", "b"]
+
+
 def test_a_damaged_file_is_refused_by_name(tmp_path):
     path = tmp_path / "rows.parquet"
     path.write_bytes(b"PAR1 and then nonsense")
