@@ -100,7 +100,7 @@ def _how(series: pl.Series, task: Task) -> str:
     """How text becomes a label, with a value of the column."""
     if series.dtype not in (pl.String, pl.Categorical, pl.Enum) or not len(series.drop_nulls()):
         return ""
-    name, value = series.name, series.cast(pl.String).drop_nulls().max()
+    name, value = series.name, str(series.cast(pl.String).drop_nulls().max())
     if task.is_binary:
         return f', for example pl.col("{name}") == "{value}"'
     if task.kind == "multiclass":

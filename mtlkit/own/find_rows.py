@@ -103,15 +103,15 @@ def unknown_ids(facts: Facts) -> Found:
                 + (f': it tells nothing about new rows, drop=["{name}"].' if whole else
                    ": they all have id 0. Report scores with and without these rows."),
             )  # fmt: skip
-    place = facts.encoder.scenario
-    if place is None:
+    scenario = facts.encoder.scenario
+    if scenario is None:
         return
     new = (test.scenario == test.schema.unknown_scenario).numpy()
-    new &= _given(facts.frame[place])[test.row_id.numpy()]  # gaps are no new scenario
+    new &= _given(facts.frame[scenario])[test.row_id.numpy()]  # gaps are no new scenario
     if new.mean() > 0.001:
         yield Finding(
-            "unknown ids", "look", place, None, float(new.mean()),
-            f"{percent(new.mean())} of the test rows have a value of {place!r} that no training "
+            "unknown ids", "look", scenario, None, float(new.mean()),
+            f"{percent(new.mean())} of the test rows have a value of {scenario!r} that no training "
             "row has: their scenario is unknown, and they meet shared weights only.",
         )  # fmt: skip
 

@@ -139,11 +139,12 @@ def html(data: Summarised) -> str:
 def plain_table(head: Sequence[str], body: Sequence[Sequence[str]], texts: int = 1) -> str:
     """Columns of equal width, the first ``texts`` to the left and the others to the right."""
     widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
-    sides = [*[str.ljust] * texts, *[str.rjust] * (len(head) - texts)]
-    return "\n".join(
-        "  ".join(side(*cell) for side, *cell in zip(sides, line, widths)).rstrip()
-        for line in (head, *body)
-    )
+    lines = []
+    for line in (head, *body):
+        left = [cell.ljust(width) for cell, width in zip(line[:texts], widths)]
+        right = [cell.rjust(width) for cell, width in zip(line[texts:], widths[texts:])]
+        lines.append("  ".join([*left, *right]).rstrip())
+    return "\n".join(lines)
 
 
 def html_table(head: Sequence[str], body: Sequence[Sequence[str]], texts: int = 1) -> str:
