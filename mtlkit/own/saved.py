@@ -19,6 +19,7 @@ from mtlkit.models.wrap import WrappedModule, unwrapped
 from mtlkit.own.blueprint import CannotBeNamed, described, rebuilt
 from mtlkit.own.envelope import read_envelope, write_envelope
 from mtlkit.own.prepared import Prepared
+from mtlkit.own.strangers import warn_of_strangers
 from mtlkit.schema import Schema, SchemaError
 from mtlkit.train.checkpoint import CheckpointError
 from mtlkit.train.evaluation import predict
@@ -43,17 +44,25 @@ class SavedModel:
         """New rows as a table without labels and keys; ``frame`` is whatever ``as_frame`` reads.
 
         Labels and other columns that no model reads may be there or not. Unseen values are id 0, an
-        unseen scenario is unknown. Raises ``SchemaError`` that names a missing or unfit column.
+        unseen scenario is unknown. A column of 20 values or more of which training knew none is
+        warned of: it may be written otherwise. Raises ``SchemaError`` that names a missing or unfit
+        column.
         """
         frame = as_frame(frame)
         scoring = copy.copy(self.encoder)
         scoring.keys = ()
         labels = {task.name for task in scoring.schema.tasks}
-        return scoring.transform(frame.select(n for n in frame.columns if n not in labels))
+        table = scoring.transform(frame.select(n for n in frame.columns if n not in labels))
+        warn_of_strangers(table, frame, self.encoder)
+        return table
 
     def predict(self, frame: Any, batch_size: int = 8192) -> dict[str, np.ndarray]:
         """Predictions in natural units as ``mtlkit.predict``: {task: (row,)}, rows in the frame's
-        order; (row, classes) for a multiclass task. Errors as ``table``."""
+        order; (row, classes) for a multiclass task. Errors as ``table``.
+
+        A task with a parent is predicted given that it happened (``Task.given``): the chance of
+        both is the product, ``p["click"] * p["buy"]``.
+        """
         return predict(self.model, self.table(frame), batch_size)
 
     def __repr__(self) -> str:
