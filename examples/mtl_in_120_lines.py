@@ -2,7 +2,7 @@
 
 Read it from top to bottom: a shop's rows, a network, its losses, six steps, the metrics. From equal
 weights on, with equal batches, mtlkit's MMoE, fit and evaluate come to the same: a test holds that.
-Left out here: other kinds of labels, weights that adapt, scenarios, sequences, the best epoch.
+Left out here: other kinds of labels, weights that adapt, scenarios, sequences, early stopping.
 """
 
 import torch
@@ -48,7 +48,7 @@ class MMoE(nn.Module):
             nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 1)) for _ in range(tasks)
         )
         for layer in (*self.embeddings, *self.gates):
-            nn.init.normal_(layer.weight, std=0.01)  # ids, and experts, begin nearly equal
+            nn.init.normal_(layer.weight, std=0.01)  # ids and experts begin nearly equal
 
     def embed(self, ids: Tensor) -> Tensor:
         rows = [table(column) for table, column in zip(self.embeddings, ids.unbind(1))]
