@@ -12,6 +12,7 @@ import torch
 import mtlkit
 from mtlkit import Categorical, Dense, Market, MMoE, Schema, Table, Task
 from mtlkit.data.batch import epoch_order
+from mtlkit.metrics import METRICS
 from mtlkit.models import MultiTaskModel
 
 ROOT = Path(__file__).parents[2]
@@ -145,6 +146,7 @@ def test_losses_with_missing_labels_and_all_gradients_are_equal(columns, dtype, 
     assert without > 0
 
 
+PLAIN = {"device": "cpu", "precision": "fp32", "progress": False}
 RUNS = {  # options of fit: epochs, batch_size, learning_rate, row_prior
     "as practised": (3, 64, 4e-3, 0.07),
     "a strong prior": (2, 83, 8e-3, 0.01),
@@ -161,7 +163,7 @@ def test_training_ends_with_the_weights_of_fit(columns, run):
     page.fit(mine, in_double(columns), batches, WEIGHTS, rate, deviation)
     mtlkit.fit(
         theirs, table, epochs=epochs, batch_size=size, learning_rate=rate, row_prior=deviation,
-        seed=5, device="cpu", precision="fp32", progress=False,
+        seed=5, **PLAIN,
     )  # fmt: skip
     assert theirs.step == len(batches)
     after = on_the_page(theirs)
@@ -172,7 +174,7 @@ def test_training_ends_with_the_weights_of_fit(columns, run):
 def test_training_in_float32_ends_near_the_weights_of_fit(columns):
     theirs, table, mine = twins(columns, torch.float32)
     page.fit(mine, columns, batches_of(table, 64), WEIGHTS)
-    mtlkit.fit(theirs, table, epochs=1, batch_size=64, device="cpu", progress=False)
+    mtlkit.fit(theirs, table, epochs=1, batch_size=64, **PLAIN)
     same(dict(mine.named_parameters()), on_the_page(theirs), {"rtol": 1e-3, "atol": 1e-4})
 
 
@@ -180,29 +182,36 @@ def in_double(columns):
     return tuple(c.double() if c.is_floating_point() else c for c in columns)
 
 
-METRICS = ("auc", "log_loss", "pcoc", "ece")
+NAMES = ("auc", "log_loss", "pcoc", "ece")
+NEARLY = {"rel": 1e-9, "abs": 1e-12}
 
 
-@pytest.mark.parametrize("tied", ["none", "some", "all"])
-def test_metrics_are_equal(columns, tied):
+@pytest.mark.parametrize("spread", [8.0, 0.0], ids=["far apart", "all equal"])
+def test_metrics_of_a_model_are_those_of_evaluate(columns, spread):
     theirs, table, mine = twins(columns)
-    for tower in theirs.towers:  # chances far apart, not all about a half
-        tower[-1].weight.data *= {"none": 8.0, "some": 8.0, "all": 0.0}[tied]
+    for tower in theirs.towers:
+        tower[-1].weight.data *= spread
     mine.load_state_dict(on_the_page(theirs))
-    if tied == "some":
-        columns = tuple(torch.cat([c, c[:50], c[:50]]) for c in columns)
-        columns[2][-50:, 0] = 1 - columns[2][-50:, 0]  # equal rows, unequal labels
-        table = package_table(columns)
     ids, numbers, labels = in_double(columns)
     found = page.evaluate(mine(ids, numbers).sigmoid(), labels)
     expected = mtlkit.evaluate(theirs, table)
     for row, task in zip(found.tolist(), table.schema.task_names):
-        wanted = [expected[task][name] for name in METRICS]
-        assert row == pytest.approx(wanted, rel=1e-9, abs=1e-12)
+        assert row == pytest.approx([expected[task][name] for name in NAMES], **NEARLY)
+
+
+@pytest.mark.parametrize("decimals", [0.8, 1, 2, 3])
+def test_metrics_of_tied_chances_are_the_packages(decimals):
+    *_, labels, chances = page.shop(1_234)
+    steps = 10**decimals
+    chances = ((chances.double() * steps).round() / steps).clamp(0.001, 0.999)
+    for row, p, y in zip(page.evaluate(chances, labels).tolist(), chances.T, labels.T):
+        known = ~y.isnan()
+        expected = [METRICS[name](y[known].numpy(), p[known].numpy()) for name in NAMES]
+        assert row == pytest.approx(expected, **NEARLY)
 
 
 def test_a_purchase_is_known_exactly_where_there_was_a_click():
-    *_, labels, chances = page.shop(2_000)
+    *_, labels, chances = page.shop(20_000)
     assert torch.equal(labels[:, 1].isnan(), labels[:, 0] == 0)
     assert 0.1 < labels[:, 0].mean() < 0.3
     observed = torch.tensor([labels[:, 0].mean(), labels[:, 1].nanmean()])
