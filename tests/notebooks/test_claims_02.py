@@ -41,7 +41,7 @@ def test_a_purchase_gains_three_to_four_hundredths_from_a_closely_related_click(
     for minus in ALONE:
         gain = gap("purchase", minus=minus, correlation=0.95, rows=rows)
         assert 0.025 <= gain.headline.mean < 0.045
-        assert gain.better_on >= 3 and gain.worse_on == 0
+        assert gain.better_on in ((3, 4) if minus == "separate" else (3, 5)) and gain.worse_on == 0
         few = rows == 7_000 and minus == "separate"
         assert (gain.verdict == "better") != few  # the one point whose interval reaches 0
     for minus in ALONE if rows > 7_000 else ():
@@ -86,9 +86,9 @@ def test_no_trend_of_the_gain_with_the_number_of_purchases_is_seen(gap, correlat
 def test_trees_are_level_with_separate_networks_on_purchase_and_not_below_on_click(gap, where):
     assert gap("purchase", "trees", **where).verdict == "no difference seen"
     assert gap("click", "trees", **where).verdict != "worse"
-    if where["rows"] > 7_000:
-        shared = gap("click", "trees", "shared, chosen weight", **where)
-        assert 0.005 < shared.headline.mean < 0.0125 and shared.better_on >= 3
+    shared = gap("click", "trees", "shared, chosen weight", **where)
+    assert 0.005 < shared.headline.mean < 0.035 and shared.better_on >= 2
+    assert shared.verdict != "worse" and shared.worse_on == 0
 
 
 @pytest.mark.parametrize("where", POINTS)
@@ -97,6 +97,8 @@ def test_equal_weights_cost_click_at_every_point_of_the_map(gap, where):
         cost = gap("click", f"{kind}, equal weights", **where)
         assert -0.05 < cost.headline.mean < -0.0185
         assert where["rows"] == 7_000 or cost.verdict == "worse"
+    if where["correlation"] == 0.95:  # on Monday
+        assert -0.0345 < gap("click", "shared, equal weights", **where).headline.mean < -0.0155
 
 
 def test_the_weight_takes_the_price_away_and_nothing_else_does(gap):
