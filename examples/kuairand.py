@@ -1,4 +1,4 @@
-"""KuaiRand: click, long view, watch time. The trap: a pooled score that only tells tabs apart."""
+"""KuaiRand: click, long view, watch time. The trap: the pooled score only tells tabs apart."""
 
 import gzip
 
@@ -21,6 +21,6 @@ data = mtlkit.prepare(
     frame, ["is_click", Task("long_view", given="is_click"), watch], scenario="tab", time="date",
     categorical=["user_id", "video_id"], drop=["time_ms", "hourmin", "is_rand", *later],
 )  # fmt: skip
-print(data, data.audit(), sep="\n\n")  # all rows beside inside the tabs, per task
+print(data, data.audit(), sep="\n\n")  # by task: all rows together, beside inside the tabs
 models = {"apart": lambda s: SingleTask(data.schema), "shared": lambda s: MMoE(data.schema)}
 print(mtlkit.compare(models, data.split, seeds=range(2), fit_options={"epochs": 2}))

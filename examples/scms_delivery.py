@@ -9,7 +9,7 @@ from mtlkit import MMoE, SingleTask, Task
 from mtlkit.data.real.public import locate
 
 raw = gzip.decompress(locate("scms_delivery", "SCMS_Delivery_History_Dataset.csv.gz").read_bytes())
-frame = pl.read_csv(raw.replace(b"\r", b"\n"), infer_schema_length=0)  # line ends are CR alone
+frame = pl.read_csv(raw.replace(b"\r", b"\n"), infer_schema_length=0)  # its lines end in CR alone
 due, done = (pl.col(n).str.to_date("%d-%b-%y") for n in
              ("Scheduled Delivery Date", "Delivered to Client Date"))  # fmt: skip
 days = (done - due).dt.total_days().clip(-30, 60).alias("days")
@@ -19,7 +19,7 @@ frame = frame.select("ASN/DN #", "Fulfill Via", *inputs, amounts, days, late=day
 
 tasks = ["late", Task("days", "regression", unit="days")]
 roles = {"scenario": "Fulfill Via", "log1p": ["Line Item Quantity", "Line Item Value"]}
-print(mtlkit.prepare(frame, tasks, keys=["ASN/DN #"], **roles).audit())  # at random: groups
+print(mtlkit.prepare(frame, tasks, keys=["ASN/DN #"], **roles).audit())  # cut at random
 data = mtlkit.prepare(frame, tasks, group="ASN/DN #", **roles)
 print(data, data.audit(), sep="\n\n")
 models = {"apart": lambda s: SingleTask(data.schema), "shared": lambda s: MMoE(data.schema)}

@@ -19,7 +19,7 @@ frame = frame.select("Clothing ID", "Age", "Class Name", "Rating", words, place=
 
 tasks = ["good", Task("votes", "count")]
 roles = {"scenario": "place", "group": "Clothing ID", "min_count": 10}
-print(mtlkit.prepare(frame, tasks, **roles).audit())  # Rating alone tells what is recommended
+print(mtlkit.prepare(frame, tasks, **roles).audit())  # Rating alone all but tells good
 
 data = mtlkit.prepare(frame, tasks, drop=["Rating"], **roles)
 print(data, data.audit(), sep="\n\n")
