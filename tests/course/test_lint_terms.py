@@ -81,7 +81,8 @@ def test_a_term_may_be_used_from_its_notebook_on(number):
     ["`loss`", "```\nloss\n```", "$loss$", "$$\nloss\n$$", "[x](loss.md)", "# The loss",
      "<!-- loss -->", "lossless, a-loss, loss-like, glosses", ("goals", "- a loss"),
      ("sources", "loss"), ("instructor", "loss"), ("solution", "loss"), ("lang-zh", "loss"),
-     ("code", "loss = 1"), ("title", "title: loss\n---\nIts loss."), ("exercise", "goal: a loss\n---\nText.")],
+     ("code", "loss = 1"), ("title", "title: loss\n---\nIts loss."),
+     ("exercise", "goal: a loss\n---\nText.")],
 )  # fmt: skip
 def test_what_is_no_prose_is_no_use(text):
     assert said(notebook(text, number="00"), LOSS) == []
