@@ -56,6 +56,10 @@ def test_a_plain_use_before_the_bold_one_is_found_with_both_lines():
     assert found == ["2: 'task loss' is used before the new term 'loss' is set bold (line 5)"]
 
 
+def test_another_word_for_a_term_may_stand_in_the_line_that_sets_it_bold():
+    assert said(notebook("The task loss (**loss**) is small."), LOSS) == []
+
+
 def test_a_term_that_its_notebook_never_uses_is_found():
     assert said(notebook("Nothing."), LOSS) == [
         "1: the term 'loss' of this notebook never stands in its text"
@@ -102,6 +106,14 @@ def test_of_two_terms_that_overlap_the_longer_one_counts():
     longer = term("base loss", notebook="03")
     assert said(notebook("The **loss**, and log-loss.", "Every base loss."), LOSS, longer) == [
         "5: 'base loss' is used once, but notebook 03 introduces it"
+    ]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_two_terms_that_begin_alike_the_longer_one_counts(order):
+    both = [LOSS, term("loss weight", notebook="03")][::order]
+    assert said(notebook("A **loss**.", "A loss weight."), *both) == [
+        "5: 'loss weight' is used once, but notebook 03 introduces it"
     ]
 
 

@@ -60,7 +60,7 @@ def _introduced(term: Term, found: list[Use]) -> Rule:
     bold = next((use.line for use in found if use.bold), None)
     if bold is None:
         yield found[0].line, f"the new term {term.term!r} is never set bold", False
-    elif not found[0].bold:
+    elif found[0].line < bold:
         text = f"{found[0].form!r} is used before the new term {term.term!r} is set bold"
         yield found[0].line, f"{text} (line {bold})", False
 
