@@ -1,8 +1,8 @@
 """The command `mtlkit build`: every generated notebook file from its source.
 
 A source `notebooks/src/NN_topic.py` gives the learner's copy, the solution copy, the instructor
-page and the card file; all together give the table in the README. Outputs of unchanged cells are
-kept, so a rebuild changes nothing that did not change.
+page and the card file; all together give the table in the README. The glossary's data give its
+page. Outputs of unchanged cells are kept, so a rebuild changes nothing that did not change.
 """
 
 import argparse
@@ -10,9 +10,9 @@ import os
 import sys
 from pathlib import Path
 
-from mtlkit.course.author import readme, reference
+from mtlkit.course.author import glossary, glossary_page, readme, reference
 from mtlkit.course.author.folders import HERE, Folders, source_paths
-from mtlkit.course.author.lint import lint
+from mtlkit.course.author.lint import Finding, lint
 from mtlkit.course.author.make import build_one, execute_all, write_all
 from mtlkit.course.author.source import SourceError
 from mtlkit.course.author.stale import differences, orphans, stale_records
@@ -41,9 +41,14 @@ def main(argv: list[str] | None = None, folders: Folders = HERE) -> int:
     if not paths:
         print(f"There are no sources in {folders.sources}.")
     trouble: list[str] = []
+    warnings: list[Finding] = []
     for path in paths:
-        trouble += _one(path, folders, options)
+        trouble += _one(path, folders, options, warnings)
+    if options.lint:
+        terms = sum(warning.terms for warning in warnings)
+        print(f"{len(warnings)} warnings, {terms} of them about terms")
     trouble += _readme(folders, options.check)
+    trouble += _glossary(folders, options.check)
     if options.check and not options.only:
         trouble += orphans(folders)
     if folders.reference is not None and not options.only:
@@ -55,7 +60,10 @@ def main(argv: list[str] | None = None, folders: Folders = HERE) -> int:
     return 1 if trouble else 0
 
 
-def _one(path: Path, folders: Folders, options: argparse.Namespace) -> list[str]:
+def _one(
+    path: Path, folders: Folders, options: argparse.Namespace, warnings: list[Finding]
+) -> list[str]:
+    """Build one source as asked; returns what is wrong, and adds its warnings to `warnings`."""
     from nbclient.exceptions import CellExecutionError
 
     trouble: list[str] = []
@@ -79,6 +87,7 @@ def _one(path: Path, folders: Folders, options: argparse.Namespace) -> list[str]
                 trouble.append(str(finding))
             else:
                 print(finding)
+                warnings.append(finding)
     if not trouble:
         print(f"{path.name}: {'up to date' if options.check else 'built'}")
     return trouble
@@ -94,6 +103,22 @@ def _readme(folders: Folders, check: bool) -> list[str]:
     if check:
         return [] if text == wanted else [f"{path.name}: its table of notebooks is stale"]
     write_if_new(path, wanted)
+    return []
+
+
+def _glossary(folders: Folders, check: bool) -> list[str]:
+    """Write the page of the glossary, or say that it is stale; what is wrong with its data."""
+    data, path = glossary.place(folders), glossary_page.place(folders)
+    if not data.is_file():
+        return [f"{folders.shown(path)}: its source is gone; delete it"] if path.exists() else []
+    try:
+        text = glossary_page.page(glossary.read(data), folders)
+    except glossary.GlossaryError as error:
+        return error.problems
+    if not check:
+        write_if_new(path, text)
+    elif not path.exists() or path.read_bytes() != text.encode("utf-8"):
+        return [f"{folders.shown(path)}: differs from what {data.name} gives"]
     return []
 
 

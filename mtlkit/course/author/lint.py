@@ -1,12 +1,13 @@
 """The rules that every notebook keeps, as findings with file and line: `mtlkit build --lint`.
 
 `lint_text` holds the rules of text and structure, `lint_code` those of code, `lint_outputs` those
-of what was run. Errors fail the tests, warnings are for the author to judge.
+of what was run, `lint_terms` those of words. Errors fail the tests, warnings are for the author to
+judge.
 """
 
 from dataclasses import dataclass
 
-from mtlkit.course.author import copies, lint_code, lint_outputs, lint_text
+from mtlkit.course.author import copies, glossary, lint_code, lint_outputs, lint_terms, lint_text
 from mtlkit.course.author.folders import HERE, Folders
 from mtlkit.course.author.make import Built
 
@@ -18,6 +19,7 @@ class Finding:
     where: str
     sentence: str
     error: bool = True
+    terms: bool = False  # whether it is about the words of the glossary
 
     def __str__(self) -> str:
         return f"{self.where}: {'' if self.error else 'warning: '}{self.sentence}"
@@ -34,4 +36,6 @@ def lint(built: Built, folders: Folders = HERE) -> list[Finding]:
         for position, text, error in lint_outputs.rules(getattr(built, audience), audience):
             line = cells[position - 1].line if position else 1
             found.append(Finding(f"{name}:{line}", f"{audience} copy, {text}", error))
+    for line, text, error in lint_terms.rules(built.source, glossary.known(folders)):
+        found.append(Finding(f"{name}:{line}", text, error, terms=True))
     return found
