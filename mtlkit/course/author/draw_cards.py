@@ -29,6 +29,7 @@ def as_json(source: Source) -> str:
     }
     content = {
         "title": source.title.title,
+        "question": source.title.question,
         "exercises": exercises,
         "answers": answers(source),
     }

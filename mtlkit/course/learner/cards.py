@@ -15,12 +15,13 @@ def numbers() -> list[str]:
 def load(number: str) -> dict[str, Any]:
     """A notebook's card file.
 
-    {"title": ..., "exercises": {id: {level, minutes, goal, hints}}, "answers": {fingerprint of a
-    cell: [ids of the guesses whose answer it shows]}}, the last for cells that name no guess.
+    {"title": ..., "question": ..., "exercises": {id: {level, minutes, goal, hints}}, "answers":
+    {fingerprint of a cell: [ids of the guesses whose answer it shows]}}, the last for cells that
+    name no guess.
     """
     path = lesson.path(number, "cards.json")
     if not path.exists():
-        return {"title": "", "exercises": {}, "answers": {}}
+        return {"title": "", "question": "", "exercises": {}, "answers": {}}
     return json.loads(path.read_text(encoding="utf-8"))
 
 
