@@ -105,6 +105,7 @@ def test(argv: Sequence[str]) -> int:
             "MTLKIT_MODE": "smoke",
             "MTLKIT_SHOP": "0",
             "MTLKIT_PLAIN": "1",
+            "MTLKIT_ANSWERS": "show",
             "MTLKIT_HOME": home,  # tests leave the learner's progress and records alone
             "MTLKIT_RECORD": str(Path(home) / "records"),
         }

@@ -1,13 +1,14 @@
 """What a learner calls in a notebook: checks, quizzes, guesses, progress, sizes, evidence."""
 
 from mtlkit.course.doctor import doctor
+from mtlkit.course.learner.answers import watch
 from mtlkit.course.learner.check import check
 from mtlkit.course.learner.checker import NotAttempted
 from mtlkit.course.learner.display import plain_tables
 from mtlkit.course.learner.evidence import evidence
 from mtlkit.course.learner.hint import hint, lay_ready
 from mtlkit.course.learner.modes import announce, mode, shop, sizes
-from mtlkit.course.learner.predict import guess, predict
+from mtlkit.course.learner.predict import guess, predict, skip
 from mtlkit.course.learner.progress import progress
 from mtlkit.course.learner.quiz import quiz
 from mtlkit.course.learner.record import record
@@ -27,7 +28,9 @@ __all__ = [
     "record",
     "shop",
     "sizes",
+    "skip",
 ]
 
 announce()
-lay_ready()
+lay_ready(hint=hint, predict=predict, skip=skip)
+watch()

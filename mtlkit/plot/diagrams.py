@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
@@ -188,12 +189,15 @@ def course_map(
     """Map of the course: one line a question, one station a notebook.
 
     ``highlight`` is the number of the notebook you are in ("02"); ``ready`` the numbers that exist
-    already: the others are drawn hollow. Notebooks are read in the order of their numbers.
+    already, without it those that this mtlkit has a lesson for. The others are dashed and grey:
+    they are to come. Notebooks are read in the order of their numbers. Raises ``ValueError`` for a
+    number that is not on the map.
     """
     numbers = [number for *_, stations in MAP for number, _ in stations]
     for number in (*(ready or ()), *([highlight] if highlight else [])):
         if number not in numbers:
             raise ValueError(f"There is no notebook {number!r}; numbers run from 00 to 18.")
+    built = set(_built() if ready is None else ready) & set(numbers)
     figure, ((axes,),) = canvas(title, height=6.0)
     with style():
         axes.set(xlim=(0, 7), ylim=(len(MAP) - 0.35, -0.45))
@@ -205,7 +209,10 @@ def course_map(
             axes.plot([xs[0], xs[-1]], [y, y], color=colour, linewidth=4, marker="", zorder=1)
             for x, (number, topic) in zip(xs, stations, strict=True):
                 _station(axes, x, y, number, topic, colour, number == highlight,
-                         ready is None or number in ready)  # fmt: skip
+                         number in built or number == highlight)  # fmt: skip
+        if set(numbers) - built:
+            axes.text(6.9, -0.35, "dashed: to come", fontsize=8.5, color="#767676",
+                      ha="right", va="bottom")  # fmt: skip
     told = [
         f"{name} ({asks}): " + listed(f"{n} {t}".replace("\n", " ") for n, t in stations)
         for name, asks, _, stations in MAP
@@ -213,9 +220,16 @@ def course_map(
     alt = f"Map of the course. {'; '.join(told)}."
     if highlight:
         alt += f" You are in notebook {highlight}."
-    if ready is not None:
-        alt += f" Ready: {listed(sorted(ready))}; the others are planned."
+    coming = [number for number in numbers if number not in built]
+    if coming:
+        alt += f" Ready: {listed(sorted(built))}; the others are to come."
     return Picture(figure, alt)
+
+
+def _built() -> set[str]:
+    """The numbers of the notebooks whose lesson is in this mtlkit, by their files alone."""
+    lessons = Path(__file__).resolve().parents[1] / "lessons"
+    return {path.parent.name[2:] for path in lessons.glob("nb*/cards.json")}
 
 
 def _station(
@@ -223,7 +237,10 @@ def _station(
 ) -> None:
     axes.plot(x, y, marker="o", markersize=21, markeredgewidth=3 if here else 1.8, zorder=2,
               markerfacecolor=INK if here else "white",
-              markeredgecolor=colour if ready else "#bbbbbb")  # fmt: skip
+              markeredgecolor=colour if ready else "white")  # fmt: skip
+    if not ready:  # a marker's own edge cannot be dashed
+        axes.scatter(x, y, s=19**2, facecolor="white", edgecolor="#888888", linewidth=1.3,
+                     linestyle=(0, (2.5, 2)), zorder=2.5)  # fmt: skip
     text = "white" if here else INK if ready else GREY
     axes.text(x, y, number, ha="center", va="center_baseline", fontsize=9.5, fontweight="bold",
               color=text, zorder=3)  # fmt: skip

@@ -56,7 +56,8 @@ ALLOWED = {
     "html": {"lang"}, "meta": {"charset", "name", "content", "http-equiv"}, "i": {"style"},
     "a": {"href"}, "section": {"class", "aria-label", "id"}, "th": {"scope", "class", "colspan",
     "rowspan"}, "td": {"class", "colspan", "rowspan", "scope"}, "img": {"loading", "alt", "src"},
-    "div": {"class", "role", "tabindex", "aria-label"}, "p": {"class"}, "span": {"class"},
+    "div": {"class", "role", "tabindex", "aria-label", "id"}, "details": {"open"},
+    "p": {"class"}, "span": {"class"},
     "dl": {"class"}, "tr": {"colspan", "rowspan", "scope"}, "table": {"scope"},
 }  # fmt: skip
 PLAIN = "head title style body header h1 h2 h3 h4 main footer code figure figcaption thead tbody"

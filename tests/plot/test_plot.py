@@ -185,7 +185,7 @@ DIAGRAMS = {
     "mmoe": (lambda: plot.network("mmoe", experts=5), ["5 shared experts", "2 tasks", "gate"]),
     "course_map": (
         lambda: plot.course_map("02", {"00", "01", "02"}),
-        ["02 Share the bottom", "18 The bug museum", "You are in notebook 02", "planned"],
+        ["02 Share the bottom", "18 The bug museum", "You are in notebook 02", "to come"],
     ),
 }
 EVERYTHING = HELPERS | DIAGRAMS
@@ -486,3 +486,13 @@ def test_a_guess_of_a_share_is_seen_on_the_whole_scale():
     assert axes.get_xlim()[1] > 115  # room for the number beside the dot
     with pytest.raises(ValueError, match="single number"):
         plot.guess_against_truth(None, {"a": 1.0}, "found", limits=(0, 1))
+
+
+def test_the_map_shows_what_is_built_and_what_is_to_come():
+    from mtlkit.course.learner import cards
+    from mtlkit.plot.style import listed
+
+    assert f"Ready: {listed(cards.numbers())}; the others are to come." in plot.course_map().alt
+    assert "to come" not in plot.course_map(ready=[f"{n:02d}" for n in range(19)]).alt
+    axes = plot.course_map("00", ["00", "01"]).figure.axes[0]
+    assert len(axes.collections) == 17 and "dashed: to come" in [t.get_text() for t in axes.texts]

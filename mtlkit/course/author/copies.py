@@ -1,6 +1,5 @@
 """Making the learner's and the solution copy of a parsed source; nothing is run or written."""
 
-import hashlib
 import re
 from itertools import pairwise
 from typing import Any
@@ -11,6 +10,7 @@ from mtlkit.course.author.draw_cards import Place, draw_exercise, draw_title
 from mtlkit.course.author.markers import split_solution
 from mtlkit.course.author.read_cards import read_exercise
 from mtlkit.course.author.source import Cell, Source
+from mtlkit.course.learner.cards import fingerprint
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LANGUAGE = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"}
@@ -18,12 +18,6 @@ AUDIENCES = ("learner", "solution")
 FOLDED = "First your guess; then run this cell to see the answer.\n"
 
 _LINK = re.compile(r"(\]\()([^)\s]+)(\))")
-
-
-def fingerprint(text: str, length: int = 8) -> str:
-    """A short hash of a text, blind to spaces at line ends."""
-    plain = "\n".join(line.rstrip() for line in text.strip().split("\n"))
-    return hashlib.sha256(plain.encode("utf-8")).hexdigest()[:length]
 
 
 def make_copy(source: Source, audience: str, place: Place, language: str = "en") -> Any:

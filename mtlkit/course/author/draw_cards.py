@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 
+from mtlkit.course.author.answer_cells import answers
 from mtlkit.course.author.source import Exercise, Source
 
 _STEPS = {"look": 1, "fill in": 1, "modify": 2, "write": 2, "challenge": 3}
@@ -26,7 +27,12 @@ def as_json(source: Source) -> str:
         e.id: {"level": e.level, "minutes": e.minutes, "goal": e.goal, "hints": e.hints}
         for e in source.exercises.values()
     }
-    content = {"title": source.title.title, "exercises": exercises}
+    content = {
+        "title": source.title.title,
+        "question": source.title.question,
+        "exercises": exercises,
+        "answers": answers(source),
+    }
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 

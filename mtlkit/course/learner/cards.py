@@ -1,5 +1,6 @@
 """The exercise cards of a notebook as data, for `hint` and `progress`; the builder writes them."""
 
+import hashlib
 import json
 from typing import Any
 
@@ -12,8 +13,27 @@ def numbers() -> list[str]:
 
 
 def load(number: str) -> dict[str, Any]:
-    """A notebook's card file: {"title": ..., "exercises": {id: {level, minutes, goal, hints}}}."""
+    """A notebook's card file.
+
+    {"title": ..., "question": ..., "exercises": {id: {level, minutes, goal, hints}}, "answers":
+    {fingerprint of a cell: [ids of the guesses whose answer it shows]}}, the last for cells that
+    name no guess.
+    """
     path = lesson.path(number, "cards.json")
     if not path.exists():
-        return {"title": "", "exercises": {}}
+        return {"title": "", "question": "", "exercises": {}, "answers": {}}
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def answers() -> dict[str, list[str]]:
+    """The entries "answers" of all notebooks: which guesses a cell answers, by its fingerprint."""
+    found: dict[str, list[str]] = {}
+    for number in numbers():
+        found |= load(number).get("answers", {})
+    return found
+
+
+def fingerprint(text: str, length: int = 8) -> str:
+    """A short hash of a cell's text, blind to spaces at line ends."""
+    plain = "\n".join(line.rstrip() for line in text.strip().split("\n"))
+    return hashlib.sha256(plain.encode("utf-8")).hexdigest()[:length]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-PARTS = ("checks", "hints", "quizzes", "guesses")
+PARTS = ("checks", "hints", "quizzes", "guesses", "skipped")
 STATES = ("right", "wrong", "not attempted")
 
 
@@ -60,6 +60,11 @@ def _guess(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def _skipped(value: Any) -> bool:
+    return value is True
+
+
 _RULES: dict[str, Callable[[Any], bool]] = {
     "checks": _check, "hints": _count, "quizzes": _quiz, "guesses": _guess,
+    "skipped": _skipped,
 }  # fmt: skip

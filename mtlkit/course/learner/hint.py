@@ -1,6 +1,7 @@
 """Hints, one at a time, from a nudge to nearly the answer."""
 
 import sys
+from typing import Any
 
 from mtlkit.course.learner import cards, store
 
@@ -23,8 +24,9 @@ def hint(exercise: str) -> None:
     store.update(lambda record: record["hints"].update({exercise: seen + 1}))
 
 
-def lay_ready() -> None:
-    """Give a notebook the name `hint`: cards and checks speak of it, and few cells import it."""
+def lay_ready(**names: Any) -> None:
+    """Give a notebook these names: cards and sentences speak of them, and few cells import them."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell is not None:
-        shell.user_ns.setdefault("hint", hint)
+        for name, value in names.items():
+            shell.user_ns.setdefault(name, value)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from mtlkit.course.learner import lesson
 
 MODES = ("smoke", "full")
+ANSWERS = ("hold", "show")
 SMOKE = "Smoke mode: the sizes are tiny, too small for the numbers that the text speaks of."
 
 _said = False  # whether this notebook has said that it runs in smoke mode
@@ -23,6 +24,19 @@ def mode() -> str:
     value = _known(os.environ.get("MTLKIT_MODE", "").strip().lower() or "full", "MTLKIT_MODE")
     if value == "smoke":
         _say_smoke()
+    return value
+
+
+def answers() -> str:
+    """Whether answers to guesses wait: "hold" unless MTLKIT_ANSWERS says "show".
+
+    Runs of whole notebooks (the builder, the course command, the tests) set it to "show"; so does
+    MTLKIT_STRICT=1. Raises ValueError if MTLKIT_ANSWERS holds anything else.
+    """
+    usual = "show" if os.environ.get("MTLKIT_STRICT") == "1" else "hold"
+    value = os.environ.get("MTLKIT_ANSWERS", "").strip().lower() or usual
+    if value not in ANSWERS:
+        raise ValueError(f'MTLKIT_ANSWERS must be "hold" or "show", found {value!r}')
     return value
 
 

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from mtlkit.course.learner import display, store
+from mtlkit.course.learner import answers, display, store
 from mtlkit.course.learner.questions import Prediction, prediction
 
 
@@ -11,7 +11,7 @@ def predict(identifier: str, *guessed: Any) -> None:
     """Ask for a guess ("2.p1"), or give it in plain text: `predict("2.p1", 40)`.
 
     A ranking is given best first, as several values or one list. In JupyterLab an input appears.
-    Nothing waits for the guess; `guess(identifier)` returns it later.
+    The cells that show the answer wait for it, or for `skip("2.p1")`.
     """
     try:
         question = prediction(identifier)
@@ -24,6 +24,22 @@ def predict(identifier: str, *guessed: Any) -> None:
         _show(question)
     else:
         print(as_text(question))
+
+
+def skip(identifier: str) -> None:
+    """Show the answer to a question ("2.p1") without a guess; `progress` counts it apart."""
+    try:
+        question = prediction(identifier)
+    except KeyError as missing:
+        print(missing.args[0])
+        return
+    given = guess(identifier)
+    if given is not None:
+        print(f"You have guessed already: {said(question, given)}.")
+        return
+    store.update(lambda record: record["skipped"].update({question.id: True}))
+    answers.settle()
+    print(f"Skipped: {question.id} counts as not guessed. Now let us look.")
 
 
 def guess(identifier: str) -> float | str | list[str] | None:
@@ -81,6 +97,7 @@ def reply(question: Prediction, value: Any) -> str:
     if given is None:
         return "No guess yet. A wild one is fine: it is what you learn from."
     store.update(lambda record: record["guesses"].update({question.id: given}))
+    answers.settle()
     return f"Noted: {said(question, given)}. Now let us look."
 
 

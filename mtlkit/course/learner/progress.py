@@ -50,6 +50,11 @@ def summary(number: str, record: dict[str, Any]) -> str:
         total = sum(len(rows) for rows in asked["quizzes"].values())
         parts.append(f"quiz questions {points} of {total} right")
     if asked["predictions"]:
-        given = sum(name in record["guesses"] for name in asked["predictions"])
-        parts.append(f"guesses {given} of {len(asked['predictions'])}")
+        skips = sum(name in record["skipped"] for name in asked["predictions"])
+        given = sum(
+            name in record["guesses"] and name not in record["skipped"]
+            for name in asked["predictions"]
+        )
+        apart = f" ({skips} skipped)" if skips else ""
+        parts.append(f"guesses {given} of {len(asked['predictions'])}{apart}")
     return f"{number}: " + ", ".join(parts) if parts else ""

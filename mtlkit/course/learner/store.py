@@ -34,7 +34,8 @@ def location() -> Path:
 
 
 def read() -> dict[str, Any]:
-    """The record: {"checks": {}, "hints": {}, "quizzes": {}, "guesses": {}}; never raises.
+    """The record: "checks", "hints", "quizzes", "guesses", "skipped", each {name: ...};
+    never raises.
 
     Damaged entries are left out. A file that is not a record is set aside beside it (named
     `progress.broken.json`, `...2.json`, and so on) with a message, and an empty record is returned.

@@ -78,6 +78,7 @@ def environment(mode: str, strict: bool, home: Path, shop: int = 0) -> dict[str,
         "MTLKIT_MODE": mode,
         "MTLKIT_SHOP": str(shop),
         "MTLKIT_PLAIN": "1",
+        "MTLKIT_ANSWERS": "show",  # whoever runs a notebook whole wants all of its outputs
         "MTLKIT_JOBS": "1",  # a notebook beside others: comparisons stay in its process
         "MTLKIT_STRICT": "1" if strict else "0",
         "MTLKIT_HOME": str(home.resolve()),

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from mtlkit.course.learner.record import is_record
 from mtlkit.course.runner.notebooks import NotebookRun
+from mtlkit.course.runner.report_findings import findings_html
 from mtlkit.course.runner.report_outputs import outputs
 from mtlkit.course.runner.report_tables import format_value, table_html
 from mtlkit.files import write_text
@@ -17,6 +18,7 @@ POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; "
     "form-action 'none'"
 )
+ANSWERS = "The answers to the guesses: guess first, then open"
 STATES = {"ok": ("ok", "✓ ok"), "failed": ("failed", "✗ failed"), "not run": ("waiting", "not run")}
 
 
@@ -39,6 +41,7 @@ def write_report(
         f"in {duration(seconds)}.</p>",
         _facts(facts),
         "</header><main>",
+        findings_html(shown, _executed),
         _overview(runs),
         *(_section_or_why(run, run in shown, path.parent) for run in runs),
         "<footer>Made by <code>mtlkit course</code>. Each number stands in an executed notebook "
@@ -97,12 +100,18 @@ def _overview(runs: Sequence[NotebookRun]) -> str:
             f'</span></td><td class="number">{len(run.records)}</td></tr>'
         )
     return (
-        '<section class="card overview" aria-label="Overview"><div class="scroll"><table><thead>'
+        f'<section class="card overview" aria-label="Overview"><details{_open(runs)}><summary>'
+        '<h2>How the run went</h2></summary><div class="scroll"><table><thead>'
         '<tr><th></th><th scope="col">Notebook</th>'
         '<th scope="col">State</th><th scope="col">Time</th>'
         '<th scope="col" class="number">Results</th></tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div></section>"
+        f"<tbody>{''.join(rows)}</tbody></table></div></details></section>"
     )
+
+
+def _open(runs: Sequence[NotebookRun]) -> str:
+    """What a fold needs to be open from the start: a failure is seen without a click."""
+    return " open" if any(run.failure is not None for run in runs) else ""
 
 
 def _section_or_why(run: NotebookRun, show_outputs: bool, folder: Path) -> str:
@@ -120,36 +129,47 @@ def _section_or_why(run: NotebookRun, show_outputs: bool, folder: Path) -> str:
 
 def _section(run: NotebookRun, show_outputs: bool, folder: Path) -> str:
     pieces = [
-        f'<section class="card {STATES[run.status][0]}" id="{_anchor(run)}">',
-        f'<div class="title"><h2>{_name(run)}</h2>{_state(run)}'
-        f'<span class="muted">{duration(run.seconds)}</span></div>',
+        f'<section class="card {STATES[run.status][0]}"><details{_open([run])}>',
+        f"<summary><h2>{_name(run)}</h2>{_state(run)}"
+        f'<span class="muted">{duration(run.seconds)}</span></summary>',
+        f'<div id="{_anchor(run)}">',  # inside: a link to it opens the fold
     ]
     if run.failure is not None:
         pieces.append(_failure(run))
     pieces.append(records_html(run.records))
-    figures, tables = _stored_outputs(run) if show_outputs else ([], [])
+    notebook = _executed(run) if show_outputs else None
+    if notebook is not None:
+        pieces.append(_outputs_html(*outputs(notebook, answers=False)))
+        answers = _outputs_html(*outputs(notebook, answers=True))
+        if answers:
+            pieces.append(f"<details><summary>{ANSWERS}</summary>{answers}</details>")
+    if run.executed is not None and run.executed.exists():
+        place = run.executed.relative_to(folder).as_posix()
+        link, shown = html.escape(quote(place), quote=True), html.escape(place)
+        pieces.append(f'<p class="muted">Executed copy: <a href="{link}">{shown}</a></p>')
+    return "\n".join([piece for piece in pieces if piece] + ["</div></details></section>"])
+
+
+def _outputs_html(figures: Sequence[str], tables: Sequence[str]) -> str:
+    pieces = []
     if tables:
         pieces.append("<h3>Tables in the notebook</h3>")
         pieces += [_scroll(table, "Table from the notebook") for table in tables]
     if figures:
         pieces.append(f'<h3>Figures</h3><div class="figures">{"".join(figures)}</div>')
-    if run.executed is not None and run.executed.exists():
-        place = run.executed.relative_to(folder).as_posix()
-        link, shown = html.escape(quote(place), quote=True), html.escape(place)
-        pieces.append(f'<p class="muted">Executed copy: <a href="{link}">{shown}</a></p>')
-    return "\n".join([piece for piece in pieces if piece] + ["</section>"])
+    return "\n".join(pieces)
 
 
-def _stored_outputs(run: NotebookRun) -> tuple[list[str], list[str]]:
+def _executed(run: NotebookRun) -> Any:
+    """The executed copy, None where there is none."""
     import nbformat
 
     if run.executed is None or not run.executed.exists():
-        return [], []
+        return None
     try:
-        notebook = nbformat.read(run.executed, as_version=4)
+        return nbformat.read(run.executed, as_version=4)
     except Exception:  # no notebook; why stands in its failure
-        return [], []
-    return outputs(notebook)
+        return None
 
 
 def _failure(run: NotebookRun) -> str:

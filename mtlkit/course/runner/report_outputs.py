@@ -17,10 +17,13 @@ PICTURES = (*BEGINNINGS, "image/svg+xml")
 UNREADABLE = '<figure><p class="muted">A picture that cannot be read was left out.</p></figure>'
 
 
-def outputs(notebook: Any) -> tuple[list[str], list[str]]:
-    """The figures and tables in a notebook's outputs, as (list of <figure>, list of <table>)."""
+def outputs(notebook: Any, answers: bool | None = None) -> tuple[list[str], list[str]]:
+    """The figures and tables in a notebook's outputs, as (list of <figure>, list of <table>).
+
+    `answers` takes only those that answer a guess (True), or only the others (False).
+    """
     figures, tables = [], []
-    for data, metadata in _bundles(notebook):
+    for data, metadata in _bundles(notebook, answers):
         picture = next((kind for kind in PICTURES if kind in data), None)
         if picture is not None:
             figures.append(_figure(picture, data[picture], metadata))
@@ -40,10 +43,26 @@ def _tables(data: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def _bundles(notebook: Any) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+def figure_called(notebook: Any, start: str) -> str:
+    """The first picture whose alt text starts so, as a <figure> without caption; "" for none."""
+    for data, metadata in _bundles(notebook):
+        kind = next((kind for kind in PICTURES if kind in data), None)
+        if kind is None or not _alt(kind, metadata).startswith(start):
+            continue
+        figure = _figure(kind, data[kind], metadata)
+        return figure.partition("<figcaption>")[0].removesuffix("</figure>") + "</figure>"
+    return ""
+
+
+def _bundles(
+    notebook: Any, answers: bool | None = None
+) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     """(data, metadata) of every output that has data; what has another form is left out."""
     found = []
     for cell in _list(_mapping(notebook).get("cells")):
+        tags = _list(_mapping(_mapping(cell).get("metadata")).get("tags"))
+        if answers is not None and answers != ("hide-output" in tags):
+            continue
         for output in map(_mapping, _list(_mapping(cell).get("outputs"))):
             if isinstance(output.get("data"), Mapping):
                 found.append((output["data"], _mapping(output.get("metadata"))))
@@ -66,15 +85,19 @@ def _figure(kind: str, data: Any, metadata: Mapping[str, Any]) -> str:
     coded = _coded(kind, _text(data))
     if coded is None:
         return UNREADABLE
-    details = metadata.get(kind)
-    alt = details.get("alt", "") if isinstance(details, Mapping) else ""
-    alt = str(alt or metadata.get("alt", "")).strip()
+    alt = _alt(kind, metadata)
     caption = f"<figcaption>{html.escape(alt)}</figcaption>" if alt else ""
     described = html.escape(alt or "Figure without a description", quote=True)
     return (
         f'<figure><img loading="lazy" alt="{described}" src="data:{kind};base64,{coded}">'
         f"{caption}</figure>"
     )
+
+
+def _alt(kind: str, metadata: Mapping[str, Any]) -> str:
+    details = metadata.get(kind)
+    alt = details.get("alt", "") if isinstance(details, Mapping) else ""
+    return str(alt or metadata.get("alt", "")).strip()
 
 
 def _coded(kind: str, text: str) -> str | None:
