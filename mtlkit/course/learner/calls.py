@@ -113,6 +113,7 @@ def like(found: Any, wanted: Any) -> Any:
     if isinstance(wanted, tuple):
         return _tuple(found, wanted)
     if isinstance(wanted, list):
+        found = found.tolist() if isinstance(found, np.ndarray) else found
         return list(found) if isinstance(found, list | tuple | set) else found
     if hasattr(wanted, "detach"):
         return _tensor(found, truth=str(wanted.dtype) == "torch.bool")

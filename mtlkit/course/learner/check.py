@@ -13,7 +13,7 @@ from mtlkit.course.learner import guard, lesson
 from mtlkit.course.learner.calls import LearnerError, Watched, watched
 from mtlkit.course.learner.checker import REGISTRY, Checker, Mistake, NotAttempted
 from mtlkit.course.learner.diagnose import diagnose
-from mtlkit.course.learner.explain import error_sentence, time_sentence
+from mtlkit.course.learner.explain import error_sentence, text_of, time_sentence
 from mtlkit.course.learner.progress import record_check
 from mtlkit.course.learner.values import cut, described
 
@@ -72,7 +72,7 @@ def _judge(entry: Checker, answer: Any, seed: int) -> Verdict:
 def _refused(entry: Checker, answer: Any, mine: Any, error: BaseException, seed: int) -> Verdict:
     """Why an answer is not right: a named mistake, else what the checker or Python says."""
     found = error.args[0] if isinstance(error, LearnerError) else error
-    if "ellipsis" in str(found)[:1000].lower():
+    if "ellipsis" in text_of(found)[:1000].lower():
         return Verdict("not attempted", "not finished yet: there is still a `...` to replace.")
     seen = isinstance(found, Mistake) and str(found) in entry.told
     wrong = None if seen else diagnose(entry, answer, seed)

@@ -15,6 +15,7 @@ import numpy as np
 
 from mtlkit.course.learner.calls import LearnerError, Watched, like, watched
 from mtlkit.course.learner.checker import Checker, Mistake, NotAttempted, Wrong
+from mtlkit.course.learner.explain import text_of
 from mtlkit.course.learner.values import APART, as_array, close, copied, largest, leaf
 
 INPUTS = 40  # on which answers are compared
@@ -67,7 +68,7 @@ def explains(theirs: Sequence[Outcome], found: Sequence[Outcome], right: Sequenc
     for mistake, mine, differing in zip(theirs, found, apart, strict=True):
         if mistake.error and not mine.error:
             continue  # the answer avoids this crash; what else it makes must show elsewhere
-        if not _agree(mistake, mine, touched):
+        if not _agree(mistake, mine, touched) or _new_nan(mistake, mine):
             return False
         evidence += any(not _has_nan(mine.parts.get(part)) for part in differing)
     return evidence >= EVIDENCE
@@ -80,7 +81,7 @@ def outcome(function: Any, solution: Any, given: Sequence[Any]) -> Outcome:
         result = Watched(function, None).raw(*(copied(value) for value in used))
     except LearnerError as wrapped:
         error = wrapped.args[0]
-        text = "" if isinstance(error, ArithmeticError) else f": {error}"
+        text = "" if isinstance(error, ArithmeticError) else f": {text_of(error)}"
         return Outcome({}, f"{type(error).__name__}{text}")
     except (Mistake, NotAttempted):
         return Outcome({}, "nothing")
@@ -139,6 +140,12 @@ def _close(one: Outcome, other: Outcome, name: str, tolerance: float | None = No
     mine, theirs = one.parts.get(name), other.parts.get(name)
     extra = {} if tolerance is None else {"tolerance": tolerance}
     return close(mine, theirs, largest(mine, theirs), **extra)
+
+
+def _new_nan(mistake: Outcome, mine: Outcome) -> bool:
+    """Whether the answer has a NaN in a part where the mistake has none."""
+    names = [name for name in mine.parts if _has_nan(mine.parts[name])]
+    return not all(_has_nan(mistake.parts.get(name)) for name in names)
 
 
 def _has_nan(part: Any) -> bool:

@@ -29,7 +29,7 @@ def error_sentence(error: BaseException, answer: Any) -> str:
     The text of the exception stands in one line; of a long one both ends are kept, since libraries
     put what they found at the beginning and what they wanted at the end.
     """
-    text = cut(_text(error), LONGEST_TEXT).rstrip(". ")  # the sentence brings its own full stop
+    text = cut(text_of(error), LONGEST_TEXT).rstrip(". ")  # the sentence brings its own full stop
     detail = f"{type(error).__name__}: {text}" if text else type(error).__name__
     place = _own(traceback.walk_tb(error.__traceback__), answer)
     if place is None:
@@ -50,7 +50,8 @@ def time_sentence(ended: Ended, answer: Any, seconds: float) -> str:
     return said
 
 
-def _text(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
+    """The text of an exception, empty if it has none or cannot make it."""
     try:
         return str(error)
     except Exception:  # an exception of the learner's own whose text cannot be made
