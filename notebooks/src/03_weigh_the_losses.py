@@ -422,7 +422,7 @@ Markdown(
 # id: 3.2
 # level: write
 # minutes: 10
-# goal: find the choices of weights that another choice beats in every aim
+# goal: find the choices of weights that another choice dominates
 # hints:
 # - "Compare each point with each rival: `points[None, :, :]` with `points[:, None, :]`."
 # - A rival dominates if it is `>=` in all aims and `>` in at least one.
