@@ -183,6 +183,27 @@ def test_prints_are_shown_up_to_a_limit_and_the_rest_is_counted(capsys):
     assert said.rstrip("\n").split("\n")[-1].startswith("✓ 98.1: right.")
 
 
+def test_prints_are_not_repeated_while_a_mistake_is_looked_for(capsys):
+    def answer(x, factor):
+        print("here")
+        return 3 * x
+
+    check("98.1", answer)
+    said = capsys.readouterr().out
+    assert said.count("here") == 1 and "You always multiply by three." in said
+
+
+def test_streams_are_the_callers_again_after_code_that_could_not_be_stopped(monkeypatch):
+    monkeypatch.setattr(guard, "SECONDS", SOON / 3)
+    before = sys.stdout, sys.stderr
+    check("98.1", lambda x, factor: time.sleep(guard._PATIENCE + 4 * SOON + 1))
+    assert (sys.stdout, sys.stderr) == before
+    for thread in threading.enumerate():
+        if thread.name == "check":
+            thread.join()
+    assert (sys.stdout, sys.stderr) == before
+
+
 def test_a_short_print_stays_and_the_verdict_begins_a_line(capsys):
     def answer(x, factor):
         print("here", end="")

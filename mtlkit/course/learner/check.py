@@ -4,6 +4,7 @@
 runs it and prints one sentence, and below it the input on which the answer failed.
 """
 
+import contextlib
 import inspect
 import os
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 
 from mtlkit.course.learner import guard, lesson
 from mtlkit.course.learner.calls import LearnerError, Watched, watched
-from mtlkit.course.learner.checker import REGISTRY, Checker, Mistake, NotAttempted
+from mtlkit.course.learner.checker import REGISTRY, Checker, Mistake, NotAttempted, Wrong
 from mtlkit.course.learner.diagnose import diagnose
 from mtlkit.course.learner.explain import error_sentence, text_of, time_sentence
 from mtlkit.course.learner.progress import record_check
@@ -37,16 +38,17 @@ class Verdict:
     input: str = ""
 
 
-def judge(exercise: str, answer: Any, seed: int = 0, seconds: float = guard.SECONDS) -> Verdict:
+def judge(exercise: str, answer: Any, seed: int = 0, seconds: float | None = None) -> Verdict:
     """Run the checker of an exercise on an answer and return its verdict; nothing is printed or
     stored.
 
-    `seed` draws the checker's inputs. The answer has `seconds`; what can be stopped and what
-    cannot is said in `guard`. Raises KeyError if the exercise has no checker.
+    `seed` draws the checker's inputs. The answer has `seconds` (None: guard.SECONDS); what can be
+    stopped and what cannot is said in `guard`. Raises KeyError if the exercise has no checker.
     """
     entry = find(exercise)
     if answer is None or answer is Ellipsis:
         return Verdict("not attempted", "not attempted yet.")
+    seconds = guard.SECONDS if seconds is None else seconds
     ended = guard.run(lambda: _judge(entry, answer, seed), seconds)
     if isinstance(ended.error, guard.OutOfTime):
         return Verdict("wrong", time_sentence(ended, answer, seconds))
@@ -75,7 +77,7 @@ def _refused(entry: Checker, answer: Any, mine: Any, error: BaseException, seed:
     if "ellipsis" in text_of(found)[:1000].lower():
         return Verdict("not attempted", "not finished yet: there is still a `...` to replace.")
     seen = isinstance(found, Mistake) and str(found) in entry.told
-    wrong = None if seen else diagnose(entry, answer, seed)
+    wrong = None if seen else _named(entry, answer, seed)
     if wrong is not None:
         message = wrong.message
     elif isinstance(found, Mistake):
@@ -85,11 +87,22 @@ def _refused(entry: Checker, answer: Any, mine: Any, error: BaseException, seed:
     return Verdict("wrong", message, _input(mine))
 
 
+def _named(entry: Checker, answer: Any, seed: int) -> Wrong | None:
+    """The mistake that the answer makes; whatever goes wrong there, the verdict does not rest on
+    it."""
+    with guard.muted(), contextlib.suppress(Exception):
+        return diagnose(entry, answer, seed)
+    return None
+
+
 def _input(mine: Any) -> str:
     if not isinstance(mine, Watched) or not mine.calls:
         return ""
-    names = inspect.signature(mine.solution if callable(mine.solution) else mine.answer).parameters
-    return cut(described(list(names), mine.calls[-1]), LONGEST_INPUT)
+    function = mine.solution if callable(mine.solution) else mine.answer
+    names: list[str] = []
+    with contextlib.suppress(ValueError, TypeError):  # some built-in functions have none
+        names = list(inspect.signature(function).parameters)
+    return cut(described(names, mine.calls[-1]), LONGEST_INPUT)
 
 
 def check(exercise: str, answer: Any) -> None:

@@ -75,7 +75,7 @@ def explains(theirs: Sequence[Outcome], found: Sequence[Outcome], right: Sequenc
 
 
 def outcome(function: Any, solution: Any, given: Sequence[Any]) -> Outcome:
-    """Call a function on a copy of the inputs; what it printed or raised does not come out."""
+    """Call a function on a copy of the inputs; what it raises does not come out."""
     used = tuple(leaf(value) for value in given)
     try:
         result = Watched(function, None).raw(*(copied(value) for value in used))

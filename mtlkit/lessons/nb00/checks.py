@@ -53,9 +53,9 @@ def same_for_all(happened, group):
 def rates(answer, seed):
     generator = torch.Generator().manual_seed(seed)
     cases = [(torch.tensor([1.0, 0, 0, 1, 1, 0, 0, 0]), torch.tensor([0, 0, 0, 0, 2, 2, 7, 7]))]
-    for rows, groups in ((500, 5), (40, 3)):
-        happened = (torch.rand(rows, generator=generator) < 0.3).float()
-        cases.append((happened, torch.randint(0, groups, (rows,), generator=generator)))
+    for size, groups in ((500, 5), (40, 3)):
+        happened = (torch.rand(size, generator=generator) < 0.3).float()
+        cases.append((happened, torch.randint(0, groups, (size,), generator=generator)))
     for happened, group in cases:
         found, values = answer(happened, group), group.unique().tolist()
         require(

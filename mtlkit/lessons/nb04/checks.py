@@ -174,8 +174,8 @@ def loss_in_logs(answer, seed):
         (20.0, 20.0, 1.0, 0.0), (25.0, 18.0, 1.0, 0.0),
     ):  # fmt: skip
         z = [torch.tensor([value], requires_grad=True) for value in (a, b)]
-        labels = torch.tensor([clicked]), torch.tensor([bought])
-        found = answer(*z, *labels)
+        row = (*z, torch.tensor([clicked]), torch.tensor([bought]))
+        found = answer(*row)
         slopes = torch.autograd.grad(found, z, allow_unused=True) if found.requires_grad else ()
         require(
             bool(torch.isfinite(found))
@@ -185,7 +185,7 @@ def loss_in_logs(answer, seed):
             a=a, b=b,
         )  # fmt: skip
         require_close(
-            found, slow_esmm(*z, *labels),
+            found, slow_esmm(*row),
             f"With the logits {a:g} and {b:g} the loss should be {{wanted}}, not {{found}}.",
             tolerance=1e-3,
         )  # fmt: skip

@@ -398,7 +398,7 @@ def silent_solver(answer):
     for name, rule, broken in RULES:
 
         def nash(K, rule=rule):
-            a = rule(np.array(K, dtype=float))
+            a = rule(np.array(K.numpy() if torch.is_tensor(K) else K, dtype=float))
             return torch.from_numpy(a) if torch.is_tensor(K) else a
 
         nash.__name__ = name
