@@ -66,8 +66,8 @@ def explains(theirs: Sequence[Outcome], found: Sequence[Outcome], right: Sequenc
     touched = set().union(*apart)
     evidence = 0
     for mistake, mine, differing in zip(theirs, found, apart, strict=True):
-        if mistake.error and not mine.error:
-            continue  # the answer avoids this crash; what else it makes must show elsewhere
+        if mistake.error and mistake.error != mine.error:
+            continue  # the answer avoids this crash or words it otherwise: no evidence
         if not _agree(mistake, mine, touched) or _new_nan(mistake, mine):
             return False
         evidence += any(not _has_nan(mine.parts.get(part)) for part in differing)

@@ -347,6 +347,12 @@ RULES = (  # (name, nash, whether it does not solve its equation)
 )
 
 
+TOO_STRICT = (
+    "You reject weights that solve the equation to nine digits: compare with np.allclose, since no "
+    "solver is exact."
+)
+
+
 @checker(
     "6.3",
     solution=unsolved,
@@ -375,17 +381,14 @@ RULES = (  # (name, nash, whether it does not solve its equation)
             too_generous,
             "Weights that are 10 % too large pass your test: compare more closely.",
         ),
-        (never_trusts, "You reject every function, also one that solves its equation."),
+        (never_trusts, TOO_STRICT),
         (always_trusts, "Your test finds no function broken, whatever it returns."),
         (other_way_round, "It is the other way round: true means that it does not solve."),
         (
             looks_for_ones,
             "You only look whether the weights are equal; a solver that stopped early passes.",
         ),
-        (
-            exactly,
-            "You call weights broken that are right to nine digits; compare with np.allclose.",
-        ),
+        (exactly, TOO_STRICT),
         (
             two_tasks_by_norm,
             "You expect 1 / norm, which solves the equation only where all angles are right, and "
