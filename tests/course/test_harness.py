@@ -123,7 +123,8 @@ def spins(x, factor):
 def forgives(x, factor):
     while True:
         with contextlib.suppress(Exception):
-            x = x + 1
+            while True:
+                x = x + 1
 
 
 def forgives_once(x, factor):

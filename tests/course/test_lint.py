@@ -9,7 +9,9 @@ import pytest
 from mtlkit.course.author import build, lint_code, lint_outputs, lint_questions, lint_text
 from mtlkit.course.author.copies import KERNEL, fingerprint
 from mtlkit.course.author.lint import lint
+from mtlkit.course.author.folders import source_paths
 from mtlkit.course.author.make import build_one
+from mtlkit.course.author.parse import parse
 from mtlkit.course.author.source import SECTIONS
 from mtlkit.course.learner.checker import Checker, Wrong
 from mtlkit.course.learner.questions import Option, Question
@@ -316,6 +318,11 @@ def test_a_goal_that_states_a_mistake_is_found(small, folders, monkeypatch):
     assert "says 'a number twice', as does a mistake that its check refuses" in said
     source.exercises["97.1"].goal = "double a number"
     assert not list(lint_questions.goals(source))
+
+
+@pytest.mark.parametrize("path", source_paths(), ids=lambda path: path.stem)
+def test_no_goal_of_the_course_states_a_mistake(path):
+    assert not list(lint_questions.goals(parse(path)))
 
 
 def asked(*lengths):

@@ -23,7 +23,7 @@ from typing import Any
 
 SECONDS = 20.0  # for all that a check runs
 PRINTED = 2_000  # characters that a check's code may print
-_PATIENCE = 2.0  # seconds in which a thread should notice that it is to stop
+_PATIENCE = 4.0  # seconds in which a thread should notice that it is to stop
 
 
 class OutOfTime(BaseException):
@@ -65,8 +65,8 @@ def run(work: Callable[[], Any], seconds: float = SECONDS) -> Ended:
             done.set()
 
     thread = threading.Thread(target=body, daemon=True, name="check")
-    thread.start()
     try:
+        thread.start()
         if not _wait(done, seconds):
             _stop(thread, done)
     except KeyboardInterrupt:
