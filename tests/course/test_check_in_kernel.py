@@ -43,5 +43,5 @@ def test_a_kernel_survives_and_shows_each_cell_its_own(home, monkeypatch):
     )
     assert loop.startswith("inside\n✗ 2.1: not yet. Line ")
     assert "(`inputs += 1`)" in loop or "(`while True:`)" in loop
-    assert "Line 3 of your code (`raise SystemExit`) stopped with SystemExit." in leaves
+    assert "of your code (`raise SystemExit`) stopped with SystemExit." in leaves
     assert right.startswith("from a thread\n") and "✓ 2.1: right." in right

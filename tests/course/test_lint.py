@@ -8,8 +8,8 @@ import pytest
 
 from mtlkit.course.author import build, lint_code, lint_outputs, lint_questions, lint_text
 from mtlkit.course.author.copies import KERNEL, fingerprint
-from mtlkit.course.author.lint import lint
 from mtlkit.course.author.folders import source_paths
+from mtlkit.course.author.lint import lint
 from mtlkit.course.author.make import build_one
 from mtlkit.course.author.parse import parse
 from mtlkit.course.author.source import SECTIONS
