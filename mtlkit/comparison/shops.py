@@ -52,20 +52,33 @@ class AcrossShops:
     def _count(self, word: str) -> int:
         return sum(said == word for said in self.verdicts.values())
 
+    def short(self, digits: int = 3) -> str:
+        """ "+0.012 (0.004 to 0.020), 4/0", for a table: how many shops are better / worse.
+
+        Raises ``ValueError`` where ``sign`` is 0, for then no shop is better or worse.
+        """
+        if self.sign == 0:
+            raise ValueError("short counts shops as better / worse, which needs sign +1 or -1.")
+        told = self._interval(digits) if math.isfinite(self.headline.mean) else "no number"
+        return f"{told}, {self.better_on}/{self.worse_on}"
+
+    def _interval(self, digits: int, note: str = "") -> str:
+        mean, low, high = (_number(value, digits) for value in self.headline)
+        sign = "+" if float(f"{self.headline.mean:.{digits}f}") > 0 else ""
+        known = math.isfinite(self.headline.low)
+        between = f"{low} to {high}" if known else "one shop: no interval over shops"
+        return f"{sign}{mean} ({between}{note})"
+
     def sentence(self, digits: int = 3) -> str:
         """ "+0.012 (0.004 to 0.020), better on 4 of 5 shops, worse on none".
 
         Numbers have ``digits`` decimals. What is missing is said: one shop has no interval over
         shops, and a shop with one seed no verdict.
         """
-        mean, low, high = (_number(value, digits) for value in self.headline)
-        sign = "+" if float(f"{self.headline.mean:.{digits}f}") > 0 else ""
-        measured = sum(math.isfinite(interval.mean) for interval in self.shops.values())
-        if not measured:
+        if not math.isfinite(self.headline.mean):
             return f"no number on any of {_shops(len(self.shops))}"
-        between = f"{low} to {high}" if measured > 1 else "one shop: no interval over shops"
         direction = "; lower is better" if self.sign < 0 else ""
-        return f"{sign}{mean} ({between}{direction}), {self._counts()}"
+        return f"{self._interval(digits, direction)}, {self._counts()}"
 
     def _counts(self) -> str:
         total = _shops(len(self.shops))

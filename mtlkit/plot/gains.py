@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from mtlkit.comparison.interval import Interval
-from mtlkit.plot.style import COLOURS, INK, MARKERS, Picture, canvas, ink, sentence, style
+from mtlkit.plot.style import COLOURS, INK, MARKERS, Picture, canvas, sentence, style
 
 
 def gains(
@@ -74,17 +74,14 @@ def gains(
             axes.yaxis.set_major_locator(MaxNLocator(7))
             axes.grid(axis="x", visible=False)
         row[0].set_ylabel(label)
-        row[-1].annotate(
-            f"as good as {reference}", (1, 0), xycoords=("axes fraction", "data"), xytext=(-3, 3),
-            textcoords="offset points", ha="right", fontsize=8.5, color=ink(INK),
-        )  # fmt: skip
         figure.legend(
             *row[0].get_legend_handles_labels(), loc="outside lower left", ncols=len(names),
             frameon=False, fontsize=9,
         )  # fmt: skip
         figure.supxlabel(
-            "filled: 95 % interval clear of 0", x=0.99, y=0.02, ha="right", fontsize=8.5
-        )
+            f"dotted: as good as {reference}\nfilled: 95 % interval clear of 0", x=0.99, y=0.01,
+            ha="right", multialignment="left", fontsize=8.5,
+        )  # fmt: skip
     alt = (
         f"{sentence(title)} {label} (0: as good as {reference}), by {xlabel}, with 95 % "
         f"intervals: {'; '.join(told)}."

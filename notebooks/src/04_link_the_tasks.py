@@ -209,13 +209,6 @@ stored = evidence("04")
 parts = ("clicked", "never clicked", "error, points")  # what we look at
 
 
-def settings(name, shape):
-    # the stored choice for this shop (or else shop 0), such as "rate 0.04, clip 0.1"
-    chosen = stored.table("chosen").filter(shape=shape, candidate=name)
-    words = chosen.filter(shop=SHOP if SHOP in stored.shops else 0)["chosen"].item()
-    return {part.split()[0]: float(part.split()[1]) for part in words.split(", ")}
-
-
 def judge(model, table, group=None):
     # what the log can tell, and what only the truth can
     found, chances = mtlkit.evaluate(model, table, joint=True), mtlkit.predict(model, table)
@@ -242,7 +235,9 @@ def train(dial, shape):
     # new rows for each seed, equal budgets; later days judge
     schema = fresh(dial)(0).train.schema
     network = partial(SharedBottom, **shapes[shape])
-    chosen = {name: settings(name, shape) for name in ("naive", "ESMM", "ESCM2-IPW")}
+    # the stored choice for this shop (or else the first one), such as {"rate": 0.04, "clip": 0.1}
+    three = ("naive", "ESMM", "ESCM2-IPW")
+    chosen = {name: stored.chosen(name, shop=SHOP, shape=shape) for name in three}
     makers = {
         "naive": lambda seed: network(schema),
         "ESMM": lambda seed: ESMM(schema, network),

@@ -512,7 +512,7 @@ check("6.3", unsolved)
 # %% [markdown] tags=["practice"]
 # ## In practice: does surgery pay?
 #
-# Three places, each on five shops. **Six tasks** is the middle of notebook 02's map, correlation 0.5
+# Three places, each on five shops. **Six tasks** is a point of notebook 02's map, correlation 0.5
 # with some 200 purchases; its tasks have very different numbers of labels. **Conflicting** is the same
 # at −0.6, off the map, with the settings chosen at 0.5. **Two rich tasks** are click and cart alone, at
 # 0.95, on shops with five times as many clicks.
@@ -532,11 +532,6 @@ check("6.3", unsolved)
 
 
 # %%
-# What was chosen: "rate 0.004, rows to the power 0.5" gives [0.004, 0.5].
-def numbers(name):
-    return [float(word) for word in picked[name].replace(",", "").split() if word[0].isdigit()]
-
-
 # Nash-MTL with weights that sum to the number of tasks
 class Nash(NashMTL):
     def task_weights(self, losses, gramian):
@@ -549,11 +544,15 @@ here = {"place": "six tasks", "shop": SHOP if SHOP in stored.shops else 0}
 picked = dict(stored.table("chosen").filter(**here).select("candidate", "chosen").rows())
 late = market.impressions(size.test_rows, start=300_000)  # no training row comes from there
 fresh = Split(six.train, six.validation, late.take(late.keys["day"] >= 44))
-rate, power = numbers("tuned constant")
+six_tasks = {"shop": SHOP, "place": "six tasks"}
+rate, power = stored.chosen("tuned constant", **six_tasks).values()
 constant = {task: float(six.train.mask(task).float().mean()) ** power for task in teams}
 own = {"tuned constant": {"learning_rate": rate, "balancer": FixedWeights(constant)}}
 for name, rule in {"Nash-MTL": Nash, "Nash-MTL, sum left as it is": NashMTL}.items():
-    own[name] = {"learning_rate": numbers("Nash-MTL")[0], "balancer": rule()}
+    own[name] = {
+        "learning_rate": stored.chosen("Nash-MTL", **six_tasks)["rate"],
+        "balancer": rule(),
+    }
 live = compare(
     dict.fromkeys(own, lambda seed: SharedBottom(fresh.train.schema, **shape)), fresh, on="test",
     seeds=range(size.live), by_scenario=False, progress=False, fit_options_for=own,

@@ -51,6 +51,17 @@ def test_the_sentence_says_mean_interval_and_shops():
     assert two.sentence().endswith("better on 2 of 2 shops, worse on none")
 
 
+def test_the_short_form_says_mean_interval_and_counts():
+    assert across_shops(GAINS).short() == "+0.011 (0.002 to 0.021), 4/0"
+    falls = {shop: [-value for value in gaps] for shop, gaps in GAINS.items()}
+    assert across_shops(falls).short() == "−0.011 (−0.021 to −0.002), 0/4"
+    assert across_shops(falls, sign=-1).short(2) == "−0.01 (−0.02 to 0.00), 4/0"
+    assert across_shops({0: [math.nan]}).short() == "no number, 0/0"
+    assert across_shops({0: [0.1, 0.2]}).short() == "+0.150 (one shop: no interval over shops), 0/0"
+    with pytest.raises(ValueError, match=r"needs sign \+1 or -1"):
+        across_shops(GAINS, sign=0).short()
+
+
 def test_where_lower_is_better_a_fall_is_better_and_the_sentence_says_so():
     falls = {shop: np.negative(values) for shop, values in GAINS.items()}
     found = across_shops(falls, sign=-1)

@@ -14,6 +14,7 @@ from mtlkit.__main__ import main as mtlkit_main
 from mtlkit.comparison import across_shops
 from mtlkit.course import evidence
 from mtlkit.course.learner import lesson
+from mtlkit.course.learner.evidence import Evidence
 from mtlkit.course.runner import contests, keys
 from mtlkit.course.runner import evidence as command
 
@@ -503,3 +504,33 @@ def test_the_golden_names_of_this_project_can_be_used():
 def test_an_unknown_notebook_of_the_command_is_an_error_of_contests():
     with pytest.raises(contests.ContestError, match=r"write mtlkit/lessons/nb99/contest\.py"):
         contests.load("99")
+
+
+@pytest.mark.parametrize(
+    "words, wanted",
+    [
+        ("rate 0.02", {"rate": 0.02}),
+        ("rate 0.02, weight 0.1", {"rate": 0.02, "weight": 0.1}),
+        ("rate 0.03, 5 leaves", {"rate": 0.03, "leaves": 5}),
+        ("rate 1e-05, rows to the power 0.5", {"rate": 1e-5, "rows to the power": 0.5}),
+    ],
+)
+def test_a_stored_choice_is_read_by_name(words, wanted):
+    table = pl.DataFrame({"shop": [3], "candidate": ["one"], "chosen": [words]})
+    runs = pl.DataFrame({"shop": [3], "candidate": ["one"]})
+    found = Evidence("96", {"runs": runs, "chosen": table})
+    assert found.chosen("one", shop=3) == wanted
+    assert found.chosen("one", shop=8) == wanted  # a shop that the contest has not
+    with pytest.raises(ValueError, match=r"0 rows of the table 'chosen' have .*'two'"):
+        found.chosen("two", shop=3)
+    twice = Evidence("96", {"runs": runs, "chosen": pl.concat([table, table])})
+    with pytest.raises(ValueError, match="2 rows of the table"):
+        twice.chosen("one", shop=3)
+
+
+@pytest.mark.parametrize("notebook", ["02", "04", "06"])
+def test_every_stored_choice_in_words_can_be_read(notebook):
+    found = evidence(notebook)
+    for row in found.table("chosen").to_dicts():
+        where = {k: row[k] for k in row if k not in ("shop", "chosen") and "trial" not in k}
+        assert {"rate", "leaves"} & set(found.chosen(shop=row["shop"], **where))

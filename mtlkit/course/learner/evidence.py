@@ -84,6 +84,22 @@ class Evidence:
             raise ValueError(self._unknown(name, "table", self.tables))
         return self.tables[name]
 
+    def chosen(self, candidate: str, *, shop: int, **where: Any) -> dict[str, float]:
+        """What the search chose: "rate 0.1, 5 leaves" is {"rate": 0.1, "leaves": 5}.
+
+        A shop that the contest has not gets the choice of the first one. `where` picks a row by
+        other columns of the table "chosen". Raises ValueError where not exactly one row fits.
+        """
+        here = shop if shop in self.shops else self.shops[0]
+        wanted = {"shop": here, "candidate": candidate, **where}
+        rows = self.table("chosen").filter(**wanted)
+        if len(rows) != 1:
+            raise ValueError(
+                f"evidence of notebook {self.notebook}: {len(rows)} rows of the table 'chosen' "
+                f"have {wanted}; one is needed."
+            )
+        return dict(_number_and_name(part) for part in rows["chosen"].item().split(", "))
+
     def mean(self, candidate: str, *, task: str, metric: str = "auc", **where: Any) -> float:
         """A candidate's mean over shops of its mean over seeds. Raises as `difference` does."""
         by_shop = self._by_shop(self._rows(task, metric, where), candidate)
@@ -198,3 +214,10 @@ class Evidence:
             f"seeds; candidates: {', '.join(self.candidates)}; tasks: {tasks}; tables: "
             f"{', '.join(self.tables)}"
         )
+
+
+def _number_and_name(part: str) -> tuple[str, float]:
+    """("leaves", 5.0) of "5 leaves"; ("rate", 0.02) of "rate 0.02"."""
+    words = part.split()
+    at = next(i for i, word in enumerate(words) if word[0].isdigit())
+    return " ".join(words[:at] + words[at + 1 :]), float(words[at])
