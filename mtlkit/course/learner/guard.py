@@ -72,7 +72,7 @@ def run(work: Callable[[], Any], seconds: float = SECONDS) -> Ended:
     except KeyboardInterrupt:
         _stop(thread, done)
         raise
-    if done.is_set():
+    if done.is_set() or not thread.is_alive():
         return Ended(**ending) if ending else Ended(error=OutOfTime())
     return Ended(error=OutOfTime(), alive=True, frame=sys._current_frames().get(thread.ident or 0))
 
@@ -96,7 +96,7 @@ def _stop(thread: threading.Thread, done: threading.Event) -> None:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(
             ctypes.c_ulong(thread.ident or 0), ctypes.py_object(OutOfTime)
         )
-        if done.wait(0.1):
+        if done.wait(0.3):  # a second throw too early would meet the tidying of the first
             return
 
 
