@@ -13,6 +13,7 @@ import torch
 
 from mtlkit.course import check
 from mtlkit.course.learner import guard
+from mtlkit.course.learner.calls import Watched
 from mtlkit.course.learner.check import CHANGED, judge
 from mtlkit.course.learner.checker import REGISTRY, checker, observed, require, require_close
 
@@ -286,3 +287,9 @@ def test_a_mistake_is_not_named_for_less(answer):
 
 def test_an_answer_that_is_right_to_float32_is_no_mistake():
     assert judge("98.1", lambda x, factor: factor * x * (1 + 1e-6)).status == "right"
+
+
+def test_what_was_asked_is_that_of_the_last_call():
+    mine = Watched(lambda ask: ask(1) + ask(2), None)
+    mine(abs), mine(abs)
+    assert mine.asked == [(1,), (2,)] and mine.calls == [(abs,), (abs,)] and not mine.changed
