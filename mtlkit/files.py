@@ -99,6 +99,7 @@ def _sync_folder(folder: Path) -> None:
 def why(error: OSError) -> str:
     """Why a file could not be read or written, in words: "the disk is full", for example."""
     known = {
+        errno.ENOENT: "there is no such file",
         errno.ENOSPC: "the disk is full",
         errno.EFBIG: "the file is larger than this system allows",
         errno.EROFS: "the disk is read-only",
@@ -112,6 +113,11 @@ def why(error: OSError) -> str:
     if hasattr(errno, "EDQUOT"):
         known[errno.EDQUOT] = "your share of the disk is used up"
     return known.get(error.errno or 0) or error.strerror or str(error) or type(error).__name__
+
+
+def why_not_read(path: Path | str, error: OSError) -> str:
+    """Why a file could not be read, in words; Windows takes a folder for a lack of rights."""
+    return "a folder stands in its place" if Path(path).is_dir() else why(error)
 
 
 def require_writable(path: Path | str) -> None:

@@ -119,6 +119,13 @@ def test_the_package_without_the_course_brings_no_jupyter(declared):
             assert not homes().get(name, set()) & declared[""], f"{name} serves the course alone"
 
 
+def test_the_extra_for_onnx_brings_what_is_asked_for_and_the_tested_environment_has_none(declared):
+    from mtlkit.models.onnx_file import PACKAGES
+
+    assert {*PACKAGES, "onnxruntime"} == declared["export"]
+    assert "onnx" not in (ROOT / "requirements.txt").read_text(encoding="utf-8")
+
+
 def test_torch_stands_first_among_the_exact_requirements():
     text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 import mtlkit
+from mtlkit import Task
 from mtlkit.balance import BALANCERS
 
 ROOT = Path(__file__).parents[1]
@@ -51,6 +52,38 @@ def test_the_lines_to_bring_ones_own_run_in_a_folder_with_two_files(tmp_path, mo
     exec(compile(bring_your_own(), "README.md", "exec"), names)
     assert isinstance(shown[0], mtlkit.Audit) and isinstance(shown[1], mtlkit.Comparison)
     assert names["chances"].shape == (50,)
+
+
+def test_the_lines_for_two_tables_and_for_shards_give_what_one_frame_gives(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    whole = impressions(600, 0).drop("place", "refunded")
+    items = whole.group_by("item", maintain_order=True).agg(pl.len().alias("size"))
+    (tmp_path / "log").mkdir()
+    for number in range(3):
+        whole[number * 200 : (number + 1) * 200].write_parquet(f"log/{number}.parquet")
+    items.write_parquet("items.parquet")
+    tasks = [Task("click"), Task("buy", given="click"), Task("seconds", "regression", log1p=True)]
+    names: dict = {"mtlkit": mtlkit, "tasks": tasks}
+    code = re.findall(r"```python\n(.*?)```", README, re.S)[2]
+    exec(compile(code, "README.md", "exec"), names)
+    assert "size" in names["data"].roles.dense and len(names["data"].frame) == 200
+    options = {"time": "day", "categorical": ["user", "item"], "boundaries": (18, 24)}
+    one = mtlkit.prepare(whole, tasks, **options)
+    for ours, theirs in zip(one.split, names["split"]):
+        other = theirs.in_memory()
+        assert ours.schema.encoding == other.schema.encoding  # units are measured in float32 there
+        assert ours.schema.task("seconds").scale == pytest.approx(
+            other.schema.task("seconds").scale
+        )
+        assert ours.keys["day"].equal(other.keys["day"])
+        for column in ("categorical", "dense", "labels", "observed"):
+            assert getattr(ours, column).equal(getattr(other, column)), column
+    model = mtlkit.SharedBottom(names["encoder"].schema, embedding_dim=4, hidden=(8,), tower=())
+    split = names["split"]
+    mtlkit.fit(model, split.train, split.validation, epochs=1, batch_size=64, progress=False)
+    pl.concat([items, items[:1]]).write_parquet("items.parquet")
+    with pytest.raises(pl.exceptions.ComputeError, match="m:1"):
+        exec(compile(code, "README.md", "exec"), names)
 
 
 def test_they_are_at_most_twenty_lines_of_code():

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from mtlkit.comparison.text import WHOLE
-from mtlkit.data.splits import Split, check_disjoint
+from mtlkit.data.splits import Split, check_disjoint, require_split
 from mtlkit.train.evaluation import main_metric
 from mtlkit.train.randomness import seeded
 
@@ -70,6 +70,7 @@ class Plan:
         """The tables of a seed, which share no row; those of the last seed are kept."""
         if self.drawn is None or (callable(self.split) and self.drawn[0] != seed):
             split = self.split(seed) if callable(self.split) else self.split
+            require_split(split)
             check_disjoint(*(table for table in split if table is not None))
             self.drawn = (seed, split)
         return self.drawn[1]

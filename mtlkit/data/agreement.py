@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mtlkit.data.joined_schema import JoinedSchema
 from mtlkit.schema import Schema, SchemaError
 
 FIELDS = {"categorical": "categorical field", "dense": "dense field", "sequences": "sequence field"}
 ENCODE = "Make every table with the encoder that was fitted on the training rows."
+
+
+def require_table(value: Any, what: str = "table") -> None:
+    """Raise ``SchemaError`` for what is no table and gives no batches, with where one is."""
+    if hasattr(value, "batches") and hasattr(value, "schema"):
+        return
+    way = "mtlkit.prepare makes tables of a frame, and encoder.transform(frame) one of new rows."
+    if hasattr(value, "train") and hasattr(value, "validation"):
+        way = "Give one of its tables: .train, .validation or .test."
+    raise SchemaError(f"The {what} must be a Table, not a {type(value).__name__}. {way}")
+
+
+def require_schema(value: Any, who: str) -> None:
+    """Raise ``SchemaError`` where ``who`` is made of something that is no schema."""
+    if isinstance(value, Schema):
+        return
+    way = " Give its schema: .schema." if isinstance(getattr(value, "schema", None), Schema) else ""
+    raise SchemaError(f"{who} is made of a Schema, not of a {type(value).__name__}.{way}")
 
 
 def require_inputs(model: Schema, table: Schema, what: str = "table") -> None:

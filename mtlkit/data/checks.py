@@ -200,14 +200,15 @@ def _check_labels(schema: Schema, table: Any, task: Task, i: int) -> None:
         task.name,
         ~finite,
         label,
-        "is not a finite number: a missing label is 0 in labels and False in observed",
+        "is not a finite number: a missing label is null in a frame (in a Table 0 in labels and "
+        "False in observed)",
     )
     refuse(task.name, ~seen & (label != 0), label, "stands where the label is not observed; put 0")
     if task.is_binary:
         refuse(task.name, seen & (label != 0) & (label != 1), label, "is not 0 or 1")
     elif task.kind == "multiclass":
         bad = (label < 0) | (label >= task.outputs) | (label != label.round())
-        refuse(task.name, seen & bad, label, f"is not a class in 0 .. {task.outputs - 1}")
+        refuse(task.name, seen & bad, label, f"is not a class: they are 0 .. {task.outputs - 1}")
     elif task.is_count:
         bad = (label < 0) | (label != label.round())
         refuse(task.name, seen & bad, label, "is not a count (0, 1, 2, ...)")

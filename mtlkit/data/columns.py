@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mtlkit.data.batch import Ragged
 from mtlkit.data.checks import check_weight
+from mtlkit.data.frames import require_column
 from mtlkit.data.keys import key_numbers
 from mtlkit.data.scenarios import scenario_numbers
 from mtlkit.schema import Schema, SchemaError, Task
@@ -31,10 +32,22 @@ def _series(columns: Any, name: str) -> pl.Series:
     value = _get(columns, name)
     if isinstance(value, Tensor):
         value = value.numpy()
+    require_column(name, value)
     try:
         return value.alias(name) if isinstance(value, pl.Series) else pl.Series(name, value)
     except (TypeError, pl.exceptions.PolarsError) as error:
         raise SchemaError(f"Column {name!r} could not be read as one column: {error}") from error
+
+
+def column_names(names: str | Iterable[str], argument: str) -> list[str]:
+    """Names of columns as a list; one text is one name, not its letters.
+
+    Raises ``ValueError`` for what is neither.
+    """
+    listed = [names] if isinstance(names, str) else names
+    if not isinstance(listed, Iterable) or isinstance(listed, Mapping | bytes):
+        raise ValueError(f'{argument} is a list of columns, {argument}=["name"], not {names!r}.')
+    return list(listed)
 
 
 def _no_nulls(series: pl.Series) -> None:
@@ -77,6 +90,24 @@ def weights(series: pl.Series) -> Tensor:
     return found
 
 
+WHOLE = {
+    "binary": "0 or 1", "multiclass": "the number of a class, 0, 1, 2, ...",
+    "count": "0, 1, 2, ...", "censored_count": "0, 1, 2, ...",
+}  # fmt: skip
+
+
+def _how(series: pl.Series, task: Task) -> str:
+    """How text becomes a label, with a value of the column."""
+    if series.dtype not in (pl.String, pl.Categorical, pl.Enum) or not len(series.drop_nulls()):
+        return ""
+    name, value = series.name, str(series.cast(pl.String).drop_nulls().max())
+    if task.is_binary:
+        return f', for example pl.col("{name}") == "{value}"'
+    if task.kind == "multiclass":
+        return f', for example pl.col("{name}").rank("dense") - 1'
+    return f', for example pl.col("{name}").cast(pl.Float64)'
+
+
 def label_numbers(series: pl.Series, task: Task) -> pl.Series:
     """A label column as Float64, null where there is no label.
 
@@ -86,7 +117,7 @@ def label_numbers(series: pl.Series, task: Task) -> pl.Series:
     if not (series.dtype.is_numeric() or series.dtype in (pl.Boolean, pl.Null)):
         raise SchemaError(
             f"Column {series.name!r} has type {series.dtype}; the label of a {task.kind} task is a "
-            "number. Turn it into numbers first."
+            f"number. Turn it into numbers first{_how(series, task)}."
         )
     values = series.cast(pl.Float64)
     narrow = values.cast(pl.Float32)
@@ -94,6 +125,10 @@ def label_numbers(series: pl.Series, task: Task) -> pl.Series:
     if not bad.any() and task.kind != "regression":
         bad = (narrow.cast(pl.Float64) != values) & values.is_not_nan()
         reason = f"the label of a {task.kind} task would be rounded (float32 is exact to 2**24)"
+        broken = values.is_finite() & (values != values.round())
+        if broken.any():
+            bad, reason = broken, f"the label of a {task.kind} task is {WHOLE[task.kind]}"
+            reason += f'. An amount is Task("{task.name}", "regression")'
     if bad.any():
         row = int(bad.fill_null(False).arg_max() or 0)
         raise SchemaError(f"Column {series.name!r}, row {row}: {series[row]}; {reason}.")

@@ -13,7 +13,8 @@ from typing import Any
 
 import polars as pl
 
-from mtlkit.data.columns import label_numbers, weights
+from mtlkit.data.amounts import amounts
+from mtlkit.data.columns import column_names, label_numbers, weights
 from mtlkit.data.frames import as_frame, collected, lazy_columns
 from mtlkit.data.packed import pack, unpack
 from mtlkit.data.scenarios import read_as, scenario_names, scenario_numbers
@@ -60,6 +61,8 @@ class Encoder:
     _scenario_type: pl.DataType | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        for role in ("categorical", "dense", "log1p", "keys"):
+            setattr(self, role, column_names(getattr(self, role), role))
         unknown = [name for name in self.log1p if name not in self.dense]
         if unknown:
             raise SchemaError(f"log1p names {unknown[0]!r}, which is not among the dense columns.")
@@ -89,7 +92,10 @@ class Encoder:
         for name in self.dense:
             series, gaps = self._numbers(frame, name)
             if series.len() == gaps.sum():
-                raise SchemaError(f"Column {name!r} is empty in the training rows; drop it.")
+                raise SchemaError(
+                    f"Column {name!r} is empty in the training rows: no row of them has a value. "
+                    f'Leave it out; prepare does by drop=["{name}"].'
+                )
             median = float(series.median())  # type: ignore[arg-type]
             filled = series.fill_null(median)
             deviation = float(filled.std(ddof=0) or 0.0)  # type: ignore[arg-type]
@@ -266,26 +272,7 @@ class Encoder:
     def _numbers(
         self, frame: pl.DataFrame | pl.LazyFrame, name: str
     ) -> tuple[pl.Series, pl.Series]:
-        series = _column(frame, name)
-        if not (series.dtype.is_numeric() or series.dtype == pl.Boolean):
-            raise SchemaError(
-                f"Column {name!r} has type {series.dtype}; a dense column needs numbers. "
-                "Clean it first, or list it as categorical."
-            )
-        series = series.cast(pl.Float64)
-        bad = series.is_infinite().fill_null(False)
-        if bad.any():
-            raise SchemaError(f"Column {name!r}, row {bad.arg_max()}: infinity is not a number.")
-        series = series.fill_nan(None)
-        if name in self.log1p:
-            low = (series < 0).fill_null(False)
-            if low.any():
-                raise SchemaError(
-                    f"Column {name!r}, row {low.arg_max()}: {series[int(low.arg_max() or 0)]} is "
-                    "below 0, which log1p does not allow. Clean it first."
-                )
-            series = series.log1p()
-        return series, series.is_null()
+        return amounts(_column(frame, name), log1p=name in self.log1p)
 
     def _list_ids(self, series: pl.Series, vocabulary: pl.Series) -> pl.Series:
         if _elements(series).dtype == pl.Null:

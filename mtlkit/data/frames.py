@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,23 @@ import polars as pl
 
 from mtlkit.schema import SchemaError
 
+# a type is that of all rows: the first hundred of a log may hold nothing but gaps
 READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
-    ".parquet": pl.read_parquet, ".csv": pl.read_csv, ".ipc": pl.read_ipc, ".arrow": pl.read_ipc,
-    ".feather": pl.read_ipc, ".ndjson": pl.read_ndjson,
+    ".parquet": pl.read_parquet, ".csv": partial(pl.read_csv, infer_schema_length=None),
+    ".ipc": pl.read_ipc, ".arrow": pl.read_ipc, ".feather": pl.read_ipc,
+    ".ndjson": partial(pl.read_ndjson, infer_schema_length=None),
 }  # fmt: skip
 KNOWN = (
     "a polars DataFrame or LazyFrame, a pandas DataFrame, an Arrow table, a dictionary of columns, "
-    "a structured NumPy array, or the path of a Parquet, CSV, Arrow or ndjson file"
+    "a list of dictionaries, a structured NumPy array, or the path of a Parquet, CSV, Arrow or "
+    "ndjson file"
 )
+SEVERAL = (
+    'rows of several files are one query, pl.scan_parquet("folder/*.parquet"), rows of several '
+    "frames are pl.concat(frames)"
+)
+KEY = "Tables that share a key are joined first:"
+JOIN = 'one.join(other, on=key, how="left", validate="m:1")'
 
 
 def as_frame(data: Any) -> pl.DataFrame:
@@ -26,17 +36,23 @@ def as_frame(data: Any) -> pl.DataFrame:
 
     ``data`` may be a polars DataFrame or LazyFrame (which is collected), a pandas DataFrame (its
     NaN become null, its index is left out), an Arrow table or whatever offers Arrow's stream, a
-    dictionary {column: values}, a structured NumPy array, or a path. Raises ``SchemaError`` for
-    anything else, columns without a text for a name, columns of unequal length, and a file that
-    cannot be read.
+    dictionary {column: values}, a list of dictionaries (a row each), a structured NumPy array, or a
+    path. The types of a CSV file's columns are those of all its rows; its dates stay text, unless
+    you read it by ``pl.read_csv(path, try_parse_dates=True)``. Raises ``SchemaError`` for anything
+    else, columns without a text for a name, columns of unequal length, one value in place of a
+    column, and a file that cannot be read.
     """
     try:
         return _frame(data)
     except SchemaError:
         raise
-    except (pl.exceptions.PolarsError, ValueError, TypeError, OSError, OverflowError) as error:
-        where = str(data) if isinstance(data, str | Path) else f"The {type(data).__name__}"
-        raise SchemaError(f"{where} cannot be read as a table: {error}.") from error
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, ValueError, TypeError, OSError,
+            OverflowError) as error:  # fmt: skip
+        file = isinstance(data, str | Path)
+        raise SchemaError(
+            f"{data if file else f'The {type(data).__name__}'} cannot be read as a table: "
+            f"{str(error).rstrip('.')}.{' Write it again, or give another file.' * file}"
+        ) from error
 
 
 def _frame(data: Any) -> pl.DataFrame:
@@ -55,6 +71,8 @@ def _frame(data: Any) -> pl.DataFrame:
         return pl.DataFrame({name: data[name] for name in data.dtype.names})
     if isinstance(data, Mapping):
         return _columns(data)
+    if isinstance(data, list | tuple) and data:
+        return _records(data)
     if type(data).__module__.partition(".")[0] == "pandas":
         return _pandas(data)
     if hasattr(data, "__arrow_c_stream__"):
@@ -80,11 +98,38 @@ def lazy_columns(frame: pl.LazyFrame) -> pl.Schema:
 
 def _file(path: Path) -> pl.DataFrame:
     reader = READERS.get(path.suffix.lower())
+    if path.is_dir() or "*" in path.name:
+        raise SchemaError(f"{path} is no file, but may be several: {SEVERAL}.")
     if reader is None:
         raise SchemaError(f"{path}: files of the kind {path.suffix!r} are not read; give {KNOWN}.")
     if not path.is_file():
-        raise SchemaError(f"{path} is no file.")
-    return reader(path)
+        raise SchemaError(f"{path} is no file, nothing is there: mend the path.")
+    if path.stat().st_size == 0:
+        raise SchemaError(f"{path} is empty: write it again, or give another file.")
+    frame = reader(path)
+    if path.suffix.lower() == ".csv" and frame.width == 1:
+        mark = next((mark for mark in ";\t|" if mark in frame.columns[0]), None)
+        if mark is not None:
+            raise SchemaError(
+                f"{path} has one column, {frame.columns[0]!r}: its columns are not separated by "
+                f"commas. Read it by pl.read_csv(path, separator={mark!r})."
+            )
+    return frame
+
+
+def _records(data: list[Any] | tuple[Any, ...]) -> pl.DataFrame:
+    """Rows as dictionaries; a name that one of them lacks is a gap."""
+    if all(isinstance(row, Mapping) for row in data):
+        names = dict.fromkeys(name for row in data for name in row)
+        return _columns({name: [row.get(name) for row in data] for name in names})
+    kind = type(data).__name__
+    if all(isinstance(row, str | Path) or _is_frame(row) for row in data):
+        raise SchemaError(f"A {kind} of tables is no table: {SEVERAL}. {KEY} {JOIN}.")
+    raise SchemaError(f"A {kind} is no table: give {KNOWN}.")
+
+
+def _is_frame(value: Any) -> bool:
+    return isinstance(value, pl.DataFrame | pl.LazyFrame) or hasattr(value, "columns")
 
 
 def _columns(data: Mapping[Any, Any]) -> pl.DataFrame:
@@ -104,10 +149,37 @@ def _columns(data: Mapping[Any, Any]) -> pl.DataFrame:
 def _series(name: str, values: Any) -> pl.Series:
     if hasattr(values, "detach"):  # a tensor
         values = values.detach().cpu().numpy()
+    require_column(name, values)
     try:
         return pl.Series(name, values)
     except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
-        raise SchemaError(f"Column {name!r} could not be read as one column: {error}") from error
+        if _mixed_numbers(values):  # 3 and 2.5, as in JSON
+            return pl.Series(name, values, dtype=pl.Float64, strict=False)
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise SchemaError(f"Column {name!r} could not be read as one column: {reason}.") from error
+
+
+def _mixed_numbers(values: Any) -> bool:
+    """Whether a list holds whole numbers and floats alone, each of which a float holds exactly."""
+    return isinstance(values, list | tuple) and all(
+        value is None
+        or isinstance(value, float)
+        or (isinstance(value, int) and not isinstance(value, bool) and abs(value) <= 2**53)
+        for value in values
+    )
+
+
+def require_column(name: str, values: Any) -> None:
+    """Raise ``SchemaError`` for one value in place of a column, and for a whole table in it."""
+    if _is_frame(values):
+        raise SchemaError(
+            f"Column {name!r} could not be read as one column: it is a table. {KEY} {JOIN}."
+        )
+    if isinstance(values, str | bytes) or not hasattr(values, "__iter__"):
+        raise SchemaError(
+            f"Column {name!r} could not be read as one column: it is one value. Give a list, "
+            f"{{{name!r}: [{values!r}]}}."
+        )
 
 
 def _pandas(data: Any) -> pl.DataFrame:

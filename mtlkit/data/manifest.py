@@ -16,7 +16,7 @@ from typing import Any
 
 import polars as pl
 
-from mtlkit.files import write_text
+from mtlkit.files import why_not_read, write_text
 from mtlkit.schema import Schema, SchemaError
 
 MANIFEST = "manifest.json"
@@ -99,7 +99,10 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise SchemaError(f"{path} is missing: {folder} holds no complete set of shards.")
+        raise SchemaError(
+            f"{path} is missing: {folder} holds no complete set of shards. Pass the folder that "
+            "write_shards or ShardWriter made, or write them again."
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
@@ -110,7 +113,10 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = _manifest(content)
     except _OtherFormat as error:
         raise SchemaError(str(error)) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        told = why_not_read(path, error)
+        raise SchemaError(f"{path} cannot be read ({told}). {AGAIN}") from error
+    except (ValueError, RecursionError) as error:
         told = str(error).rstrip(".")
         raise SchemaError(f"{path} is damaged ({told}). {AGAIN}") from error
     _check_files(folder, manifest)

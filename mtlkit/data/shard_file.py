@@ -22,6 +22,7 @@ from mtlkit.data.batch import Ragged
 from mtlkit.data.checks import check_row_weights
 from mtlkit.data.manifest import AGAIN, Manifest, ShardEntry, flagged
 from mtlkit.data.table import Table
+from mtlkit.files import why_not_read
 from mtlkit.schema import Schema, SchemaError
 
 
@@ -77,7 +78,8 @@ def read_shard(
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise SchemaError(f"{path} cannot be read ({error}). {AGAIN}") from error
+        told = why_not_read(path, error)
+        raise SchemaError(f"{path} cannot be read ({told}). {AGAIN}") from error
     if hashlib.sha256(content).hexdigest() != entry.sha256:
         raise SchemaError(
             f"{path} is not the file that was written: its SHA-256 is another. It was damaged, "

@@ -37,6 +37,17 @@ class Split(NamedTuple):
         return Split(*(table.to(device) for table in self))
 
 
+def require_split(value: Any) -> None:
+    """Raise ``SchemaError`` for what has no three tables to iterate over, with where they are."""
+    if all(hasattr(value, name) for name in ("train", "validation", "test", "__iter__")):
+        return
+    found = getattr(value, "split", None)
+    way = "Give its split: .split." if isinstance(found, tuple) else (
+        "Split(train, validation, test) makes one of three tables."
+    )  # fmt: skip
+    raise SchemaError(f"A comparison reads a Split, not a {type(value).__name__}. {way}")
+
+
 def _key(table: Table, name: str) -> Tensor:
     if name not in table.keys:
         raise SchemaError(

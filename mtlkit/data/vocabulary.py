@@ -61,7 +61,8 @@ def _learnable(name: str, dtype: pl.DataType) -> str:
     if kind == "floats":
         raise SchemaError(
             f"Column {name!r} holds floats; ids must be whole numbers or text "
-            "(floats are exact only up to 2**24 in float32)."
+            "(floats are exact only up to 2**24 in float32). Whole numbers that gaps made floats: "
+            f'pl.col("{name}").cast(pl.Int64).'
         )
     if dtype.is_nested() or dtype == pl.Object:
         raise SchemaError(

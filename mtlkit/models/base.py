@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from mtlkit.data.agreement import require_schema
 from mtlkit.data.batch import Batch
 from mtlkit.layers.table import EmbeddingTable
 from mtlkit.layers.towers import Towers
@@ -47,6 +48,7 @@ class MultiTaskModel(nn.Module):
         return model
 
     def __init__(self, schema: Schema) -> None:
+        require_schema(schema, type(self).__name__)
         super().__init__()
         self.schema = schema
 

@@ -1,9 +1,11 @@
-"""A trained model as a file of ONNX, for serving without PyTorch."""
+"""A trained model as a program of plain tensors, for serving apart from training."""
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from pathlib import Path
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,13 +14,11 @@ from torch import Tensor, nn
 
 from mtlkit.data.batch import Batch
 from mtlkit.data.joined_schema import JoinedSchema
-from mtlkit.files import write_bytes
+from mtlkit.data.table import Table
 from mtlkit.models.base import MultiTaskModel, natural_units
 from mtlkit.models.trees import Trees
+from mtlkit.models.wrap import WrappedModule, unwrapped
 from mtlkit.schema import Schema, SchemaError
-
-PACKAGES = ("onnx", "onnxscript")
-LARGEST = 2**31 - 1  # bytes of one ONNX file
 
 
 class Served(nn.Module):
@@ -53,8 +53,8 @@ def input_names(schema: Schema) -> tuple[str, ...]:
     return (*names, *(f"{s.name} {part}" for s in schema.sequences for part in parts))
 
 
-def served_inputs(schema: Schema, batch: Batch) -> dict[str, np.ndarray]:
-    """A batch as ONNX Runtime takes it: ``session.run(None, served_inputs(schema, batch))``."""
+def served_inputs(schema: Schema, batch: Batch | Table) -> dict[str, np.ndarray]:
+    """Rows as ONNX Runtime takes them: ``session.run(None, served_inputs(schema, batch))``."""
     columns = {n: getattr(batch, n) for n in ("categorical", "dense", "scenario")}
     for name, (values, offsets) in batch.sequences.items():
         columns |= {f"{name} values": values, f"{name} offsets": offsets}
@@ -66,60 +66,67 @@ def export_served(model: MultiTaskModel) -> torch.export.ExportedProgram:
 
     Ids mean what they meant in training: those of the model's encoder, 0 for a value that it never
     saw, ``schema.unknown_scenario`` for an unknown scenario. The model's mode stays as it was.
-    Raises ``SchemaError`` for trees, and for a model of a ``Join``, whose rows have no columns in
-    common.
+    Raises ``SchemaError`` for trees, for a model of a ``Join``, whose rows have no columns in
+    common, and for a network that is more than tensors computed from tensors.
     """
-    if isinstance(model, Trees) or isinstance(model.schema, JoinedSchema):
-        why = "trees are no network" if isinstance(model, Trees) else "it reads several tables"
-        raise SchemaError(f"{type(model).__name__} cannot be exported: {why}.")
+    _, model = unwrapped(model)
+    if isinstance(model, Trees):
+        raise refused(model, "trees are no network", "Pickle them together with their encoder.")
+    if isinstance(model.schema, JoinedSchema):
+        mend = "Train a model on the one table that is to be served."
+        raise refused(model, "it reads several tables", mend)
     served, was_training = Served(model), model.training
-    names = served.names
-    device = next(model.parameters()).device
+    device = next((p.device for p in model.parameters()), "cpu")
     columns = [column.to(device) for column in _example(model.schema)]
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), quiet():
             return torch.export.export(
-                served, tuple(columns), dynamic_shapes=(tuple(_free(name) for name in names),)
+                served, tuple(columns), dynamic_shapes=(_free(served.names),)
             )
+    except SchemaError:
+        raise
+    except Exception as error:  # whatever the code of a model leads to
+        raise refused(
+            model, first_line(error),
+            "A served network is tensors alone: no branch on a value (torch.where), no number of "
+            "rows but batch.rows, no NumPy.",
+        ) from error  # fmt: skip
     finally:
         model.train(was_training)
 
 
-def export_onnx(model: MultiTaskModel, path: str | Path) -> Path:
-    """Write a model to a file of ONNX and return its path; needs ``pip install 'mtlkit[export]'``.
+def refused(model: MultiTaskModel, why: str, mend: str) -> SchemaError:
+    """What to say of a model that cannot be exported: its name, the reason, what to do."""
+    kind = type(model.module if isinstance(model, WrappedModule) else model).__name__
+    return SchemaError(f"{kind} cannot be exported: {why}. {mend}")
 
-    The file reads what ``input_names(schema)`` lists, for any number of rows, and returns one
-    output a task, called like it: what ``predict`` gives. It holds the network alone: rows go
-    through the encoder of training first (``served_inputs`` makes the inputs of a batch)::
 
-        export_onnx(model, "model.onnx")
-        session = onnxruntime.InferenceSession("model.onnx")
-        click, purchase = session.run(None, served_inputs(schema, batch))
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, without a full stop."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].strip().rstrip(".!")
 
-    It is written whole or not at all. Raises ``ImportError`` with the line to install where the
-    extra is missing, ``ValueError`` where the weights are beyond the 2 GiB of a file, and
-    ``SchemaError`` as ``export_served``.
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """A block in which PyTorch's exporter keeps its remarks on its own parts to itself.
+
+    Errors come through, and so does whatever the model's own code warns of, and the graph that
+    PyTorch prints where that code cannot be exported.
     """
-    missing = [name for name in PACKAGES if find_spec(name) is None]
-    if missing:
-        raise ImportError(
-            f"export_onnx needs {' and '.join(missing)}, which the extra brings: "
-            "pip install 'mtlkit[export]'."
-        )
-    tensors = [*model.parameters(), *model.buffers()]
-    size = sum(t.numel() * t.element_size() for t in tensors)
-    if size > LARGEST:
-        raise ValueError(
-            f"The model's weights take {size:,} bytes, a file of ONNX holds {LARGEST:,}: make the "
-            "embedding tables smaller (min_count, embedding_dim)."
-        )
-    found: Any = torch.onnx.export(
-        export_served(model), (), dynamo=True, verbose=False,
-        input_names=list(input_names(model.schema)), output_names=list(model.schema.task_names),
-    )  # fmt: skip
-    write_bytes(path, found.model_proto.SerializeToString())
-    return Path(path)
+    own = ("torch", "onnx", "onnxscript", "onnx_ir")
+    known = [name for name in logging.root.manager.loggerDict if name.split(".")[0] in own]
+    logs = [logging.getLogger(name) for name in {*own, *known}]
+    levels = [log.level for log in logs]
+    try:
+        for log in logs:
+            log.setLevel(max(log.level, logging.ERROR))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=rf"({'|'.join(own)}|copyreg)(\.|$)")
+            yield
+    finally:
+        for log, level in zip(logs, levels, strict=True):
+            log.setLevel(level)
 
 
 def _batch(schema: Schema, columns: dict[str, Tensor]) -> Batch:
@@ -157,12 +164,12 @@ def _example(schema: Schema) -> list[Tensor]:
     return [rows[name] for name in input_names(schema)]
 
 
-def _free(name: str) -> dict[int, Any]:
-    """The first dimension of an input: rows, rows + 1, or the entries of one sequence."""
+def _free(names: tuple[str, ...]) -> tuple[dict[int, Any], ...]:
+    """The first dimension of every input: rows, rows + 1, or the entries of one sequence."""
     rows = torch.export.Dim("rows", min=1)
-    if name.endswith(" offsets"):
-        return {0: rows + 1}
-    if name.endswith(" values"):
-        entries = "".join(c if c.isalnum() and c.isascii() else "_" for c in name)
-        return {0: torch.export.Dim(f"entries_{entries}", min=0)}
-    return {0: rows}
+    return tuple(
+        {0: rows + 1} if name.endswith(" offsets")
+        else {0: torch.export.Dim(f"entries_{place}", min=0)} if name.endswith(" values")
+        else {0: rows}
+        for place, name in enumerate(names)
+    )  # fmt: skip

@@ -40,6 +40,18 @@ def strength(task: Task, label: np.ndarray, prediction: np.ndarray) -> float:
     return max(0.0, float(np.corrcoef(_ranks(label), _ranks(prediction))[0, 1])) ** 2
 
 
+def by_luck(task: Task, label: np.ndarray, deviations: float) -> float:
+    """The ``strength`` on labels (row,) that is so many deviations above what luck alone gives."""
+    if task.is_binary:
+        ones = float(label.sum())
+        less, more = max(ones, 1.0), max(len(label) - ones, 1.0)
+        return 0.5 + deviations * float(np.sqrt((1 / less + 1 / more) / 12))
+    if task.kind == "multiclass":
+        most = np.bincount(label.astype(int)).max() / len(label) if len(label) else 1.0
+        return deviations * float(np.sqrt(most / max(len(label) * (1 - most), 1.0)))
+    return deviations**2 / max(len(label), 1)
+
+
 def _ranks(values: np.ndarray) -> np.ndarray:
     """Ranks from 1 on, (row,); equal values share the mean of theirs."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)

@@ -22,13 +22,15 @@ from mtlkit.own.find_labels import (
 )
 from mtlkit.own.find_rows import constants, duplicates, groups, ids_as_amounts, unknown_ids
 from mtlkit.own.find_scenarios import by_scenario, gaps
-from mtlkit.own.finding import LEVELS, Facts, Finding, Found
+from mtlkit.own.finding import LEGEND, LEVELS, Facts, Finding, Found
 from mtlkit.own.labels import Unmet
 from mtlkit.own.quick import quick_predictions, sample
 from mtlkit.own.roles import Roles
 from mtlkit.own.summary import html_table, plain_table
 from mtlkit.schema import SchemaError
 from mtlkit.train.evaluation import predict
+
+LIST = "list-style:none;padding-left:0;overflow-wrap:anywhere"  # a mark of its own begins each line
 
 # kind -> what looks for it; a new one is a function of Facts and its line here
 FINDERS: dict[str, Callable[[Facts], Found]] = {
@@ -100,9 +102,10 @@ class Audit:
 
     def __repr__(self) -> str:
         lines = [f"{LEVELS[f.level]} {f.kind}: {f.text}" for f in self.findings]
-        parts = ["\n".join([*lines, self._nothing()])]
+        legend = [LEGEND] if lines else []
+        parts = ["\n".join([*lines, self._nothing(), *legend])]
         if len(self.scenarios):
-            parts.append(plain_table(*self._scenario_table()))
+            parts.append(plain_table(*self._scenario_table(), texts=2))
         return "\n\n".join(parts)
 
     def _repr_html_(self) -> str:
@@ -110,8 +113,10 @@ class Audit:
             f"<li>{LEVELS[f.level]} <b>{escape(f.kind)}</b>: {escape(f.text)}</li>"
             for f in self.findings
         ]
-        table = html_table(*self._scenario_table()) if len(self.scenarios) else ""
-        return f"<div><ul>{''.join(lines)}</ul><p>{escape(self._nothing())}</p>{table}</div>"
+        told = f'<ul style="{LIST}">{"".join(lines)}</ul>' if lines else ""
+        legend = f"<p>{LEGEND}</p>" if lines else ""
+        table = html_table(*self._scenario_table(), texts=2) if len(self.scenarios) else ""
+        return f"<div>{told}<p>{escape(self._nothing())}</p>{legend}{table}</div>"
 
 
 def audit(data: Auditable, model: Any | None = None) -> Audit:
@@ -124,7 +129,10 @@ def audit(data: Auditable, model: Any | None = None) -> Audit:
     anything that ``prepare`` did not return, and for a model of other inputs.
     """
     if not hasattr(data, "roles"):
-        raise SchemaError(f"audit needs what prepare returned, not a {type(data).__name__}.")
+        raise SchemaError(
+            f"audit needs what prepare returned, not a {type(data).__name__}: "
+            "mtlkit.audit(mtlkit.prepare(frame, tasks))."
+        )
     train, later = data.split.train, data.split.validation
     predictions: dict[str, np.ndarray] = {}
     if model is not None:

@@ -56,7 +56,13 @@ def find_cut(
     else:
         part = random_parts(len(frame), fractions, seed)
         cut = Cut(part, "rows", None, "rows drawn at random")
-    require_rows(cut.part)
+    try:
+        require_rows(cut.part)
+    except SchemaError as error:
+        raise SchemaError(
+            f"{error} The frame has {len(frame):,} rows, cut by {cut.key or 'chance'}: give more, "
+            "or other fractions or boundaries."
+        ) from error
     return cut
 
 
@@ -65,7 +71,7 @@ def _by_time(series: pl.Series, fractions: Sequence[float], boundaries: Any) -> 
     if not (kind in ("whole numbers", "dates") or kind.startswith("moments")):
         raise SchemaError(
             f"Column {series.name!r} holds {kind}; a time is a whole number, a date or a moment. "
-            f'Cast it: pl.col("{series.name}").str.to_date(), for example.'
+            f"{_how(series, kind)}"
         )
     time = key_numbers(series).numpy()
     if boundaries is None:
@@ -77,6 +83,17 @@ def _by_time(series: pl.Series, fractions: Sequence[float], boundaries: Any) -> 
         first, second = boundaries
     told = f"by {series.name!r}: training before {first}, test from {second} on"
     return Cut(time_parts(time, (first, second)), "time", series.name, told)
+
+
+def _how(series: pl.Series, kind: str) -> str:
+    if kind != "text":
+        return f'Cast it, for example pl.col("{series.name}").cast(pl.Int64).'
+    first = series.drop_nulls().head(1).cast(pl.String).to_list()
+    to = "to_datetime" if first and ":" in first[0] else "to_date"
+    return (
+        f'Make it one: frame.with_columns(pl.col("{series.name}").str.{to}()). Of a CSV file, '
+        "pl.read_csv(path, try_parse_dates=True) does."
+    )
 
 
 def _places(name: str, time: np.ndarray, fractions: Sequence[float]) -> tuple[int, int]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import polars as pl
 import torch
 
 from mtlkit.data.splits import PARTS, Split
 from mtlkit.models import Constant
-from mtlkit.own.alone import fields, measure_name, strength, told_by
+from mtlkit.own.alone import by_luck, fields, measure_name, strength, told_by
 from mtlkit.own.finding import Facts, Finding, Found, percent
 from mtlkit.own.quick import quick_predictions, sample
 from mtlkit.schema import Task
@@ -16,9 +18,11 @@ TELLS = {"binary": 0.95}  # alone this much: the label itself, or what follows f
 TELLS_ELSE = 0.9
 STRONG = {"binary": 0.8}  # alone this much, and ...
 STRONG_ELSE = 0.4
+LUCK = 4.0  # deviations of what few rows give by luck: the best of many columns is looked at
 LEAD = {"binary": 0.05}  # ... this much more than all other columns together
 LEAD_ELSE = 0.2
 APART = 10.0  # largest over smallest loss
+COUNTS = 0.5  # what half the Poisson deviance of a count is that is not rare
 
 
 def strengths(split: Split) -> pl.DataFrame:
@@ -51,13 +55,16 @@ def leaks(facts: Facts) -> Found:
             yield Finding(
                 "tells a label", "fault", column, task.name, value,
                 f"{_column(facts, column)} alone gives {task.name} {measure_name(task)} of "
-                f"{value:.3f}: it is the outcome, or follows from it. Leave out what is known "
-                f'only afterwards: drop=["{column}"].',
+                f"{value:.3f}: it is the outcome in other words, or one follows from the other. "
+                f'Leave out what is known only afterwards: drop=["{column}"].',
             )  # fmt: skip
         if own.is_empty() or not tells.is_empty():
             continue
         column, _, value = own.row(0)
-        if value >= STRONG.get(task.kind, STRONG_ELSE):
+        later = facts.split.validation
+        known = later.label(task.name)[later.mask(task.name)].numpy()
+        least = max(STRONG.get(task.kind, STRONG_ELSE), by_luck(task, known, LUCK))
+        if value >= least:
             yield from _leads(facts, task, column, value)
 
 
@@ -131,8 +138,16 @@ def starting_losses(facts: Facts) -> dict[str, float]:
 
 
 def losses_apart(facts: Facts) -> Found:
-    """Tasks whose losses differ so much that the loudest one trains the shared layers."""
-    losses = {name: value for name, value in starting_losses(facts).items() if value > 0}
+    """Tasks whose losses differ so much that the loudest one trains the shared layers.
+
+    A rare outcome has a small loss and is quiet by nature, whatever the units: it is compared by
+    what its loss would be if it were not rare.
+    """
+    schema = facts.split.train.schema
+    losses = {
+        name: max(value, _not_rare(schema.task(name)))
+        for name, value in starting_losses(facts).items() if value > 0
+    }  # fmt: skip
     if len(losses) < 2:
         return
     low, high = min(losses, key=lambda n: losses[n]), max(losses, key=lambda n: losses[n])
@@ -141,6 +156,14 @@ def losses_apart(facts: Facts) -> Found:
         yield Finding(
             "loss scales apart", "look", None, high, ratio,
             f"The loss of {high} starts at {losses[high]:.3g}, that of {low} at "
-            f"{losses[low]:.3g}, {ratio:,.0f} times less: with equal weights what they share is "
-            f"trained for {high}. Give weights, Task(weight=...), or a rule of mtlkit.balance.",
+            f"{losses[low]:.3g} or less, {ratio:,.0f} times less: with equal weights what they "
+            f"share is trained for {high}. Give weights, Task(weight=...), or a rule of "
+            "mtlkit.balance.",
         )  # fmt: skip
+
+
+def _not_rare(task: Task) -> float:
+    """Weight times the loss of the best constant where no outcome is rare; 0 for an amount."""
+    if task.is_binary or task.kind == "multiclass":
+        return task.weight * math.log(max(task.outputs, 2))
+    return task.weight * COUNTS if task.is_count else 0.0

@@ -8,12 +8,19 @@ import numpy as np
 import polars as pl
 import torch
 
+from mtlkit.data.vocabulary import TEXT
 from mtlkit.own.finding import Facts, Finding, Found, percent
 
-MANY_UNKNOWN = 0.05  # share of test rows
+MANY_UNKNOWN = 0.05  # share of test rows, which are ...
+FEWEST = 5  # ... so many or more
 NEARLY_ALL = 0.9
 BY_NATURE = 3.0  # times as many equal rows as independent columns would have
-LOOKS_LIKE_ID = re.compile(r"(?i:(^|[_\s.-])(id|ids|uid|code|sku|zip|key|nr|no)$)|[a-z](Id|ID)$")
+ENDS = "id|ids|uid|code|sku|zip|key|nr|no"  # of a name
+WHOLE = (  # names; in the plural they are counts
+    "user|customer|visitor|client|item|product|article|brand|category|seller|merchant|supplier|"
+    "shop|store|session|order|campaign|country|region|city|warehouse|device|browser"
+)
+LOOKS_LIKE_ID = re.compile(rf"(?i:(^|[_\s.-])({ENDS})$|^({WHOLE})$)|[a-z](Id|ID)$")
 
 
 def duplicates(facts: Facts) -> Found:
@@ -88,7 +95,7 @@ def unknown_ids(facts: Facts) -> Found:
             rare = float((before == 0).double().mean()) if len(before) else 0.0
             shares[name] = float((values == 0).double().mean()) - rare
     for name, share in shares.items():
-        if share >= MANY_UNKNOWN:
+        if share >= MANY_UNKNOWN and share * len(test) >= FEWEST:
             whole = share >= NEARLY_ALL
             yield Finding(
                 "unknown ids", "fault" if whole else "look", name, None, share,
@@ -96,13 +103,27 @@ def unknown_ids(facts: Facts) -> Found:
                 + (f': it tells nothing about new rows, drop=["{name}"].' if whole else
                    ": they all have id 0. Report scores with and without these rows."),
             )  # fmt: skip
-    unknown = float((test.scenario == test.schema.unknown_scenario).double().mean())
-    if facts.encoder.scenario is not None and unknown > 0.001:
+    scenario = facts.encoder.scenario
+    if scenario is None:
+        return
+    new = (test.scenario == test.schema.unknown_scenario).numpy()
+    new &= _given(facts.frame[scenario])[test.row_id.numpy()]  # gaps are no new scenario
+    if new.mean() > 0.001:
         yield Finding(
-            "unknown ids", "look", facts.encoder.scenario, None, unknown,
-            f"{percent(unknown)} of the test rows have no scenario of training: they meet shared "
-            "weights only.",
+            "unknown ids", "look", scenario, None, float(new.mean()),
+            f"{percent(new.mean())} of the test rows have a value of {scenario!r} that no training "
+            "row has: their scenario is unknown, and they meet shared weights only.",
         )  # fmt: skip
+
+
+def _given(series: pl.Series) -> np.ndarray:
+    """Where a column of scenarios has a value, bool (row,): not null, NaN or blank."""
+    given = series.is_not_null()
+    if series.dtype.is_float():
+        given &= series.is_not_nan().fill_null(False)
+    elif series.dtype in TEXT:
+        given &= (series.cast(pl.String).str.strip_chars() != "").fill_null(False)
+    return given.to_numpy()
 
 
 def constants(facts: Facts) -> Found:

@@ -15,7 +15,8 @@ from mtlkit.own.cut import Cut
 from mtlkit.own.labels import Unmet
 from mtlkit.own.roles import Roles
 
-LEVELS = {"fault": "▲", "look": "●", "note": "·"}  # probably wrong; look at it; good to know
+LEVELS = {"fault": "▲", "look": "●", "note": "·"}
+LEGEND = "(▲ scores will be wrong, ● only you can say, · good to know)"
 
 
 @dataclass(frozen=True)

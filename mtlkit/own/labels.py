@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import polars as pl
 
 from mtlkit.data.columns import label_numbers
 from mtlkit.losses.chain import parents_first
-from mtlkit.schema import Schema, Task
+from mtlkit.schema import Schema, SchemaError, Task
 
 
 class Unmet(NamedTuple):
@@ -23,9 +23,19 @@ class Unmet(NamedTuple):
 
 
 def as_tasks(tasks: Task | str | Iterable[Task | str]) -> tuple[Task, ...]:
-    """Tasks from tasks and names; a name is a binary task."""
+    """Tasks from tasks and names; a name is a binary task.
+
+    Raises ``SchemaError`` for anything else, for no task, for a name that stands twice and for a
+    ``given`` that is none of them.
+    """
+    if isinstance(tasks, Mapping) or not isinstance(tasks, Task | str | Iterable):
+        raise SchemaError(
+            f"tasks are a list of tasks and names of binary ones, not a {type(tasks).__name__}: "
+            '[Task("seconds", "regression"), "click"].'
+        )
     listed: Sequence[Task | str] = [tasks] if isinstance(tasks, Task | str) else list(tasks)
-    return tuple(Task(task) if isinstance(task, str) else task for task in listed)
+    made = tuple(Task(task) if isinstance(task, str) else task for task in listed)
+    return Schema(made).tasks
 
 
 def null_unmet(frame: pl.DataFrame, tasks: Sequence[Task]) -> tuple[pl.DataFrame, dict[str, Unmet]]:

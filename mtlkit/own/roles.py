@@ -44,12 +44,14 @@ def find_roles(
     dense: Sequence[str],
     log1p: Sequence[str],
     sequences: Mapping[str, str | None],
+    timed: bool = True,
 ) -> Roles:
     """The role of every column but ``tasks`` and those ``aside`` that no other argument names.
 
     Only types are looked at, never values: text and truth values are ids, numbers are amounts,
     lists of ids are sequences with ids of their own. Raises ``SchemaError`` for a name that is no
-    column, a column with two roles, and a type that says nothing (dates, records).
+    column, a column with two roles, and all columns of a type that says nothing (dates, records).
+    ``timed`` says that rows are cut by time already, so that no date is proposed for it.
     """
     given = {"categorical": categorical, "dense": dense, "log1p": log1p, "sequences": sequences}
     for argument, names in given.items():
@@ -66,12 +68,14 @@ def find_roles(
             if name in told:
                 raise SchemaError(f"Column {name!r} is named twice: {told[name]} and {role}.")
             told[name] = role
-    kinds: dict[str, list[str]] = {"categorical": [], "dense": [], "sequences": []}
+    kinds: dict[str, list[str]] = {"categorical": [], "dense": [], "sequences": [], "none": []}
     for name in frame.columns:
         if name in told:
             kinds[told[name]].append(name)
         elif name not in tasks and name not in aside:
-            kinds[_by_type(name, frame.schema[name])].append(name)
+            kinds[_by_type(frame.schema[name])].append(name)
+    if kinds["none"]:
+        _refuse_roleless(frame, kinds["none"], timed)
     if not any(kinds.values()):
         raise SchemaError("No column is left to read: every one is a task, a key or dropped.")
     shared = {name: sequences.get(name) for name in kinds["sequences"]}
@@ -90,7 +94,7 @@ def require_columns(frame: pl.DataFrame, names: Iterable[Any], argument: str) ->
             )
 
 
-def _by_type(name: str, dtype: pl.DataType) -> str:
+def _by_type(dtype: pl.DataType) -> str:
     if isinstance(dtype, (pl.List, pl.Array)):
         inside = pl.Series(dtype=dtype.inner).dtype
         if family(inside) in (*IDS, "whole numbers"):
@@ -98,10 +102,24 @@ def _by_type(name: str, dtype: pl.DataType) -> str:
     kind = family(dtype)
     if kind in IDS or kind == "nothing":
         return "categorical"
-    if kind in AMOUNTS:
-        return "dense"
+    return "dense" if kind in AMOUNTS else "none"
+
+
+def _refuse_roleless(frame: pl.DataFrame, names: Sequence[str], timed: bool) -> None:
+    """Raise ``SchemaError`` that names all columns whose type says nothing, and the ways out."""
+    kinds = {name: family(frame.schema[name]) for name in names}
+    holds = ", ".join(f"column {name!r} holds {kind}" for name, kind in kinds.items())
+    first = names[0]
+    ways = ["make what a model can read of it (a weekday, an age in days)"]
+    times = [name for name, kind in kinds.items() if kind.startswith(("dates", "moments"))]
+    if times and not timed:
+        ways.append(f'cut the rows by it (time="{times[0]}")')
+    if frame.schema[first] == pl.Object:  # values of several types, which no role reads
+        ways[0] = f'make text of it ("{first}": [str(value) for value in column])'
+    else:
+        ways.append(f'name its role (categorical=["{first}"])')
+    listed = ", ".join(f'"{name}"' for name in names)
     raise SchemaError(
-        f"Column {name!r} holds {kind}, which are neither ids nor amounts: make what a model can "
-        f'read of it (a weekday, an age in days), name its role (categorical=["{name}"]), or leave '
-        f'it out: drop=["{name}"].'
+        f"{holds[0].upper()}{holds[1:]}, which are neither ids nor amounts: {', '.join(ways)}, or "
+        f"leave it out: drop=[{listed}]."
     )

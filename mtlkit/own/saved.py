@@ -19,6 +19,7 @@ from mtlkit.models.wrap import WrappedModule, unwrapped
 from mtlkit.own.blueprint import CannotBeNamed, described, rebuilt
 from mtlkit.own.envelope import read_envelope, write_envelope
 from mtlkit.own.prepared import Prepared
+from mtlkit.own.strangers import warn_of_strangers
 from mtlkit.schema import Schema, SchemaError
 from mtlkit.train.checkpoint import CheckpointError
 from mtlkit.train.evaluation import predict
@@ -43,17 +44,25 @@ class SavedModel:
         """New rows as a table without labels and keys; ``frame`` is whatever ``as_frame`` reads.
 
         Labels and other columns that no model reads may be there or not. Unseen values are id 0, an
-        unseen scenario is unknown. Raises ``SchemaError`` that names a missing or unfit column.
+        unseen scenario is unknown. A column of 20 values or more of which training knew none is
+        warned of: it may be written otherwise. Raises ``SchemaError`` that names a missing or unfit
+        column.
         """
         frame = as_frame(frame)
         scoring = copy.copy(self.encoder)
         scoring.keys = ()
         labels = {task.name for task in scoring.schema.tasks}
-        return scoring.transform(frame.select(n for n in frame.columns if n not in labels))
+        table = scoring.transform(frame.select(n for n in frame.columns if n not in labels))
+        warn_of_strangers(table, frame, self.encoder)
+        return table
 
     def predict(self, frame: Any, batch_size: int = 8192) -> dict[str, np.ndarray]:
         """Predictions in natural units as ``mtlkit.predict``: {task: (row,)}, rows in the frame's
-        order; (row, classes) for a multiclass task. Errors as ``table``."""
+        order; (row, classes) for a multiclass task. Errors as ``table``.
+
+        A task with a parent is predicted given that it happened (``Task.given``): the chance of
+        both is the product, ``p["click"] * p["buy"]``.
+        """
         return predict(self.model, self.table(frame), batch_size)
 
     def __repr__(self) -> str:
@@ -68,7 +77,8 @@ def save(path: str | Path, model: Any, data: Prepared | Encoder) -> None:
     registries is made anew from it by name; for any other, ``load`` asks for the module.
 
     Raises ``SchemaError`` for a module that is no model and for the encoder of another schema, and
-    ``ValueError`` for ``Trees``, which are no weights.
+    ``ValueError`` for ``Trees``, which are no weights. A path that cannot be written is a
+    ``CheckpointError``.
     """
     encoder = data.encoder if isinstance(data, Prepared) else data
     if not isinstance(encoder, Encoder):
@@ -111,8 +121,8 @@ def load(
     function that makes it of the schema. A plain module is wrapped (``mtlkit.wrap``).
 
     Tensors and plain values alone are read, never code. Raises ``CheckpointError`` for a file that
-    is damaged, of another kind or format, or does not fit ``module``; ``FileNotFoundError`` for
-    none.
+    is damaged, of another kind or format, or does not fit ``module``, and for none (also a
+    ``FileNotFoundError``).
     """
     found = read_envelope(path)
     try:

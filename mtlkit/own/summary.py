@@ -18,6 +18,8 @@ from mtlkit.schema import Task
 Rows = list[list[str]]
 MOST_SCENARIOS = 12  # rows of the table; the rest is counted
 MOST_NAMES = 12
+TOP, ROW = ' scope="col"', ' scope="row"'
+LONG = 48  # letters of a name, beyond which a table cuts it
 
 
 class Summarised(Protocol):
@@ -31,6 +33,8 @@ class Summarised(Protocol):
     def unmet(self) -> dict[str, Unmet]: ...
     @property
     def roles(self) -> Roles: ...
+    @property
+    def weight(self) -> str | None: ...
 
 
 def told(number: float) -> str:
@@ -44,15 +48,16 @@ def rate(table: Table, task: Task, rows: torch.Tensor | None = None) -> float:
     """Mean observed label of a task in a table, or in the rows of a mask (row,); NaN without any.
 
     For a binary task it is the share of ones, for a multiclass task the share of its most frequent
-    class.
+    class. Where the table has weights, rows count by them.
     """
     seen = table.mask(task.name) if rows is None else table.mask(task.name) & rows
     labels = table.label(task.name)[seen].double()
-    if not len(labels):
+    weight = torch.ones_like(labels) if table.weight is None else table.weight[seen].double()
+    if not bool(weight.any()):
         return float("nan")
     if task.kind == "multiclass":
-        return float(torch.bincount(labels.long()).max()) / len(labels)
-    return float(labels.mean())
+        return float(torch.bincount(labels.long(), weight).max() / weight.sum())
+    return float((labels * weight).sum() / weight.sum())
 
 
 def _about(task: Task) -> str:
@@ -76,16 +81,16 @@ def _scenarios(data: Summarised) -> tuple[list[str], Rows]:
     train = data.split.train
     head = ["scenario", *(f"rows, {part}" for part in PARTS), *train.schema.task_names]
     body = []
-    names = (*train.schema.scenario_names, train.schema.unknown_scenario_name)
-    for number, name in enumerate(names):
+    known, unknown = train.schema.scenario_names, train.schema.unknown_scenario
+    shown = dict(enumerate(known[:MOST_SCENARIOS])) | {unknown: train.schema.unknown_scenario_name}
+    for number, name in shown.items():
         counts = [int((table.scenario == number).sum()) for table in data.split]
-        if number == train.schema.unknown_scenario and not sum(counts):
+        if number == unknown and len(known) > MOST_SCENARIOS:
+            body.append([f"and {len(known) - MOST_SCENARIOS:,} more", *[""] * (len(head) - 1)])
+        if number == unknown and not sum(counts):
             continue
         rates = [rate(train, task, train.scenario == number) for task in train.schema.tasks]
         body.append([name, *(f"{count:,}" for count in counts), *map(told, rates)])
-    if len(body) > MOST_SCENARIOS:
-        more = len(body) - MOST_SCENARIOS
-        body = [*body[:MOST_SCENARIOS], [f"and {more:,} more", *[""] * (len(head) - 1)]]
     return head, body
 
 
@@ -99,10 +104,16 @@ def _sentences(data: Summarised) -> list[str]:
         if names:
             more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
             lines.append(f"Read as {what}: {', '.join(names[:MOST_NAMES])}{more}.")
+    if data.weight is not None:
+        lines.append(f"Rows count as {data.weight} says, in rates and means, too.")
+    keys = tuple(data.split.train.keys)
+    if keys:
+        lines.append(f"Kept as keys, for groups and checks: {', '.join(keys)}.")
     for name, unmet in data.unmet.items():
         if unmet.rows:
+            parent = data.split.train.schema.task(name).given
             lines.append(
-                f"{unmet.rows:,} labels of {name} stood below an unmet parent and are not read; "
+                f"{unmet.rows:,} labels of {name} are not read, because {parent} is not 1 there; "
                 f"{unmet.contrary:,} of them were not 0."
             )
     return lines
@@ -110,36 +121,54 @@ def _sentences(data: Summarised) -> list[str]:
 
 def text(data: Summarised) -> str:
     """The summary as plain text."""
-    tables = [_tasks(data)]
+    parts = ["\n".join(_sentences(data)), plain_table(*_tasks(data), texts=2)]
     if data.split.train.schema.num_scenarios > 1:
-        tables.append(_scenarios(data))
-    parts = ["\n".join(_sentences(data)), *(plain_table(*table) for table in tables)]
+        parts.append(plain_table(*_scenarios(data)))
     return "\n\n".join(parts)
 
 
 def html(data: Summarised) -> str:
     """The summary as HTML."""
-    parts = [f"<p>{escape(line)}</p>" for line in _sentences(data)]
-    parts.append(html_table(*_tasks(data)))
+    parts = [f'<p style="overflow-wrap:anywhere">{escape(line)}</p>' for line in _sentences(data)]
+    parts.append(html_table(*_tasks(data), texts=2))
     if data.split.train.schema.num_scenarios > 1:
         parts.append(html_table(*_scenarios(data)))
     return f"<div>{''.join(parts)}</div>"
 
 
-def plain_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """Columns of equal width, the first to the left and the others to the right."""
+def plain_table(head: Sequence[str], body: Sequence[Sequence[str]], texts: int = 1) -> str:
+    """Columns of equal width, the first ``texts`` to the left and the others to the right."""
     widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
-    return "\n".join(
-        "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip()
-        for line in (head, *body)
-    )
+    lines = []
+    for line in (head, *body):
+        left = [cell.ljust(width) for cell, width in zip(line[:texts], widths)]
+        right = [cell.rjust(width) for cell, width in zip(line[texts:], widths[texts:])]
+        lines.append("  ".join([*left, *right]).rstrip())
+    return "\n".join(lines)
 
 
-def html_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A table whose first column names its rows; everything is escaped."""
-    first = "".join(f'<th scope="col" style="text-align:left">{escape(name)}</th>' for name in head)
+def html_table(head: Sequence[str], body: Sequence[Sequence[str]], texts: int = 1) -> str:
+    """A table whose first column names its rows; everything is escaped.
+
+    The first ``texts`` columns are to the left, the others to the right, as ``plain_table`` has
+    them. No colour is set, so that it reads on light and dark; one that is wider than its window
+    scrolls by itself, and a long name ends in dots and shows whole under the pointer.
+    """
+
+    def cell(tag: str, place: int, value: str, more: str = "") -> str:
+        side = "left" if place < texts else "right"
+        whole = f' title="{escape(value)}"' if len(value) > LONG else ""
+        style = f"text-align:{side};padding:0.1em 0.7em;vertical-align:bottom"
+        if more != TOP:  # words of a heading go below each other before a table gets too wide
+            style += ";white-space:nowrap"
+        if whole:
+            style += f";max-width:{LONG // 2}em;overflow:hidden;text-overflow:ellipsis"
+        return f'<{tag}{more}{whole} style="{style}">{escape(value)}</{tag}>'
+
+    names = "".join(cell("th", place, name, TOP) for place, name in enumerate(head))
     rows = []
-    for name, *cells in body:
-        line = "".join(f'<td style="text-align:right">{escape(cell)}</td>' for cell in cells)
-        rows.append(f'<tr><th scope="row" style="text-align:left">{escape(name)}</th>{line}</tr>')
-    return f"<table><thead><tr>{first}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    for name, *values in body:
+        line = "".join(cell("td", place, value) for place, value in enumerate(values, start=1))
+        rows.append("<tr>" + cell("th", 0, name, ROW) + line + "</tr>")
+    table = f"<table><thead><tr>{names}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return f'<div style="overflow-x:auto;margin:0.7em 0">{table}</div>'

@@ -100,8 +100,13 @@ WHOLE = ("users", "items", "sellers", "scenarios", "page_size", "days", "factors
 
 
 def presets(folder: str | Path | None = None) -> list[str]:
-    """Names of the presets in `folder` (default: markets in mtlkit's own datasets)."""
+    """Names of the presets in `folder` (default: markets in mtlkit's own datasets).
+
+    Raises ValueError where there is no such folder.
+    """
     folder = datasets_folder() / "markets" if folder is None else Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: there is no such folder; give one of presets, NAME.yaml each")
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import yaml
 
+from mtlkit.files import why_not_read
+
 NUMBER = re.compile(r"[-+]?(0|[1-9][0-9_]*)?(\.[0-9_]*)?([eE][-+]?[0-9]+)?")
 TAG = "tag:yaml.org,2002:"
 PLAIN = {TAG + kind for kind in ("int", "float", "str", "bool", "null", "timestamp")}
@@ -21,8 +23,15 @@ def read_preset(path: Path) -> dict[str, int | float | str]:
     """
     try:
         top = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except OSError as error:
+        raise ValueError(
+            f"{path}: it cannot be read ({why_not_read(path, error)}); give a file of lines "
+            "`dial: value`"
+        ) from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: it is no text in UTF-8 ({error.reason})") from error
+        raise ValueError(
+            f"{path}: it is no text in UTF-8 ({error.reason}); write lines of `dial: value`"
+        ) from error
     except (yaml.YAMLError, RecursionError) as error:
         told = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"{path}: it is no YAML that can be read ({told})") from error

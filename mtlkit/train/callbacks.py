@@ -36,6 +36,8 @@ class Callback(Protocol):
     ``row`` is a copy of the history's row of the epoch (see ``History``), of an epoch that
     ``max_steps`` cut short as well. Return None, ``Stop(reason)`` or ``Rate(learning_rate)``::
 
+        from mtlkit.train import Rate
+
         class HalveWhenStuck:
             def __init__(self):
                 self.best = float("-inf")

@@ -12,7 +12,7 @@ from typing import IO, Any, BinaryIO, cast
 
 import torch
 
-from mtlkit.files import atomically, require_writable, why
+from mtlkit.files import atomically, require_writable, why, why_not_read
 
 FORMAT = 4
 MARK = b"mtlkit checkpoint sha256 "  # the end of a file: this, and the digest of all before it
@@ -101,10 +101,14 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     except CheckpointError:
         raise
     except FileNotFoundError as error:
-        raise NoCheckpoint(f"There is no checkpoint {path}.") from error
+        raise NoCheckpoint(
+            f"There is no checkpoint {path}. Pass the path that fit(..., checkpoint=path) wrote to."
+        ) from error
     except OSError as error:
-        reason = "a folder stands in its place" if Path(path).is_dir() else why(error)
-        raise CheckpointError(f"The checkpoint {path} cannot be read: {reason}.") from error
+        reason = why_not_read(path, error)
+        raise CheckpointError(
+            f"The checkpoint {path} cannot be read: {reason}. Mend that, or pass another path."
+        ) from error
     except Exception as error:  # torch and pickle raise anything for what is no state
         raise CheckpointError(
             f"{path} is not a checkpoint that can be read safely ({_first_line(error)}). Delete "

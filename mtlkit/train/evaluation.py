@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mtlkit.data.agreement import require_inputs, require_tasks
+from mtlkit.data.agreement import require_inputs, require_table, require_tasks
 from mtlkit.data.batch import Batch
 from mtlkit.data.table import Table
 from mtlkit.losses.chain import chained, joint_labels, parents_first
@@ -54,6 +54,7 @@ def predict(
     model (training or evaluation) is left as it was. Labels are not read. Raises ``SchemaError``
     for a table with other inputs than the model's, or of another encoder.
     """
+    require_table(table)
     require_inputs(model.schema, table.schema)
     predictions, _ = _predict(model, table, batch_size, device)
     return predictions
@@ -89,7 +90,10 @@ def _predict(
             for name, value in kept.items():
                 if value is not None:
                     columns.setdefault(name, []).append(value.cpu().numpy())
-    empty = {t.name: np.empty((0, t.outputs) if t.outputs > 1 else 0) for t in model.schema.tasks}
+    empty = {
+        t.name: np.empty((0, t.outputs) if t.outputs > 1 else 0, dtype=np.float32)
+        for t in model.schema.tasks
+    }
     predictions = {k: np.concatenate(v) if v else empty[k] for k, v in parts.items()}
     return predictions, {k: np.concatenate(v) for k, v in columns.items()}
 
@@ -136,6 +140,7 @@ def evaluate(
     chain. That product is right if each factor is the chance *given that the parent happened*; a
     model whose factor is the chance on any row would need the events to be independent.
     """
+    require_table(table)
     require_inputs(model.schema, table.schema)
     require_tasks(model.schema, table.schema)
     if table.schema.task_names != model.schema.task_names:

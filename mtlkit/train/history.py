@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """What happened in a training run.
 
@@ -35,6 +35,14 @@ class History:
     steps: int = 0
     passes_per_step: int = 1
     stopped: str | None = None
+
+    def __repr__(self) -> str:
+        told = [f"{len(self.rows)} epoch(s)", f"{self.steps} steps"]
+        if self.best_epoch is not None:
+            told.append(f"best epoch {self.best_epoch}")
+        if self.stopped is not None:
+            told.append(f"stopped: {self.stopped}")
+        return f"History({', '.join(told)}; .rows and .frame() have each epoch)"
 
     @property
     def backward_passes(self) -> int:

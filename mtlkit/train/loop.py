@@ -13,7 +13,7 @@ from torch import Tensor
 from mtlkit.balance.base import Balancer
 from mtlkit.balance.engine.gradient_step import GradientStep
 from mtlkit.balance.fixed import FixedWeights
-from mtlkit.data.agreement import require_inputs, require_tasks
+from mtlkit.data.agreement import require_inputs, require_table, require_tasks
 from mtlkit.data.table import Table
 from mtlkit.models.base import MultiTaskModel
 from mtlkit.models.trees import Trees
@@ -226,6 +226,7 @@ def _check(
     for what, table in (("train", train), ("validation", validation)):
         if table is None:
             continue
+        require_table(table, f"{what} table")
         if table.schema.task_names != model.schema.task_names:
             raise SchemaError(
                 f"The {what} table has the tasks {', '.join(table.schema.task_names)}, the model "

@@ -215,8 +215,8 @@ record("units", pl.DataFrame([
 display(plot.rates_by(
     list(units), [g.mean for g in costs], [(g.low, g.high) for g in costs], ordered=False,
     overall=0.0, overall_label="as good as alone", category_label="dwell measured in",
-    title=f"The unit of dwell decides how click fares ({len(few)} paired seeds, 95 % intervals)",
-    label=f"AUC of click: beside dwell, minus alone ({np.mean(alone):.3f})",
+    title=f"The unit of dwell decides how click fares ({len(few)} seeds, 95 % intervals)",
+    label=f"AUC of click: beside dwell, minus alone ({np.mean(alone):.3f}), paired",
 ))  # fmt: skip
 Markdown(
     "Minutes do as well here as standardising, by luck: the standard deviation of dwell is "
@@ -289,8 +289,9 @@ curves = {name: runs[i :: len(names)] for i, name in enumerate(names)}  # a run 
 alone_auc = [max(run) for run in curves["separate"]]
 names = [name for name in names if name != "separate"]  # those that share
 Markdown(
-    f"The live table above has one shop, fewer test rows and {len(few)} starts: too few to judge "
-    "dwell by. The stored tables, minus separate networks, mean over shops (interval):\n\n"
+    f"On the map of notebook 02, this is correlation {market.dials.task_correlation:g}. "
+    f"The live table above has one shop, fewer test rows and {len(few)} starts: too little to "
+    "judge dwell by. The stored tables, minus separate networks, mean over shops (interval):\n\n"
     + "\n".join(told)
 )
 

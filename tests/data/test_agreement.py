@@ -5,11 +5,14 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
+import mtlkit
 from mtlkit import Encoder, SharedBottom, Table, Task, evaluate, fit, predict
 from mtlkit.data.agreement import require_inputs, require_tasks
 from mtlkit.schema import Categorical, Dense, Scenario, Schema, SchemaError
 from mtlkit.schema import Sequence as SequenceField
+from tests.models import registry
 
 OWN = Schema(
     (
@@ -154,3 +157,56 @@ def test_a_table_without_any_label_is_scored_and_neither_fitted_nor_evaluated(sh
     for act in (lambda: fit(model, bare, progress=False), lambda: evaluate(model, bare)):
         with pytest.raises(ValueError, match="no label of any task"):
             act()
+
+
+ROWS = {"x": [0.1 * (i % 7) for i in range(60)], "click": [i % 2 for i in range(60)]}
+DATA = mtlkit.prepare(ROWS, "click")
+NO_TABLE = {
+    "what prepare returns": (DATA, "not a Prepared. Give one of its tables: .train"),
+    "a split": (DATA.split, "not a Split. Give one of its tables: .train"),
+    "a frame": (pl.DataFrame(ROWS), "not a DataFrame. mtlkit.prepare makes tables"),
+    "a dictionary": (ROWS, "not a dict. mtlkit.prepare makes tables"),
+    "a path": ("rows.parquet", "not a str. mtlkit.prepare makes tables"),
+    "a model": (SharedBottom(DATA.schema, embedding_dim=2), "not a SharedBottom"),
+}
+READERS = {
+    "fit": lambda model, odd: fit(model, odd, epochs=1, progress=False),
+    "fit, validation": lambda model, odd: fit(model, DATA.train, odd, epochs=1, progress=False),
+    "evaluate": evaluate,
+    "predict": predict,
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("what", NO_TABLE)
+def test_what_is_no_table_is_refused_with_where_one_is(what, reader):
+    odd, words = NO_TABLE[what]
+    model = SharedBottom(DATA.schema, embedding_dim=2)
+    with pytest.raises(SchemaError, match=f"table must be a Table, {words}"):
+        READERS[reader](model, odd)
+
+
+@pytest.mark.parametrize("name", [*registry.EVERY, "wrap", "trees"])
+def test_no_model_is_made_of_what_is_no_schema(name):
+    kinds = mtlkit.models.SHARING | mtlkit.models.LINKS | mtlkit.models.ADAPTING
+    own = registry.ARGUMENTS.get(name, {})
+
+    def make(schema):
+        if name == "wrap":
+            return mtlkit.wrap(torch.nn.Linear(1, 1), schema)
+        return mtlkit.Trees(schema) if name == "trees" else kinds[name](schema, **own)
+
+    with pytest.raises(SchemaError, match=r"is made of a Schema, not of a Prepared. Give its sch"):
+        make(DATA)
+    with pytest.raises(SchemaError, match=r"is made of a Schema, not of a DataFrame\.$"):
+        make(pl.DataFrame(ROWS))
+
+
+@pytest.mark.parametrize(("odd", "words"), [
+    (DATA, "not a Prepared. Give its split: .split"), (DATA.train, "not a Table. Split"),
+    ((DATA.train, DATA.validation), "not a tuple. Split"), (pl.DataFrame(ROWS), "not a DataFrame"),
+])  # fmt: skip
+def test_a_comparison_of_what_is_no_split_says_where_one_is(odd, words):
+    candidates = {"a": lambda seed: SharedBottom(DATA.schema, embedding_dim=2)}
+    with pytest.raises(SchemaError, match=f"A comparison reads a Split, {words}"):
+        mtlkit.compare(candidates, odd, seeds=[0], progress=False)

@@ -117,3 +117,67 @@ def test_log1p_is_taken_before_standardising():
 def test_a_column_that_cannot_be_encoded_is_refused_by_name(act, words):
     with pytest.raises(SchemaError, match=words):
         act()
+
+
+@pytest.mark.parametrize("role", ["categorical", "dense", "keys"])
+def test_one_name_is_a_column_and_not_its_letters(role):
+    column = {"categorical": "brand", "dense": "price", "keys": "user"}[role]
+    one, several = encoder(**{role: column}), encoder(**{role: [column]})
+    assert getattr(one, role) == [column]
+    if role != "categorical":  # whose ids a sequence shares
+        assert one.fit(frame()).schema == several.fit(frame()).schema
+    with pytest.raises(ValueError, match=rf'{role} is a list of columns, {role}=\["name"\], not 3'):
+        encoder(**{role: 3})
+    with pytest.raises(ValueError, match=f"{role} is a list of columns"):
+        encoder(**{role: {"brand": 1}})
+
+
+@pytest.mark.parametrize("dtype", [pl.Null, pl.String, pl.Int64, pl.Float32, pl.Boolean])
+def test_a_column_without_one_value_is_all_gaps_whatever_its_type(dtype):
+    fitted = encoder().fit(frame())
+    bare = frame().with_columns(price=pl.lit(None, dtype=dtype))
+    wanted = fitted.transform(frame().with_columns(price=pl.lit(None, dtype=pl.Float64)))
+    assert fitted.transform(bare).dense.equal(wanted.dense)
+    assert (wanted.dense[:, 1] == 1).all()  # missing
+    with pytest.raises(SchemaError, match=r"'price' is empty in the training.*drop=\[\"price"):
+        encoder().fit(bare)
+    text = frame().with_columns(price=pl.lit("dear"))
+    with pytest.raises(SchemaError, match="'price' has type String; a dense column needs numbers"):
+        fitted.transform(text)
+
+
+def test_floats_that_gaps_made_of_whole_numbers_are_told_how_to_become_ids():
+    rows = frame().with_columns(shop=pl.Series([1.0, None, 3.0, 1.0, 2.0]))
+    with pytest.raises(SchemaError, match=r'pl.col\("shop"\).cast\(pl.Int64\)'):
+        encoder(categorical=["brand", "shop"]).fit(rows)
+
+
+@pytest.mark.parametrize(("task", "values", "words"), [
+    (Task("y"), [0.0, 1, 28.38, 0, 1], r'row 2: 28.38; label of a binary task is 0 or 1\. An am'),
+    (Task("y", "count"), [0.0, 1, 2, 0.5, 1], r'row 3: 0.5; .* count task is 0, 1, .*regression"'),
+    (Task("y", "multiclass", classes=3), [0.0, 1, 1.5, 0, 1], "row 2: 1.5; .* number of a class"),
+    (Task("y", "multiclass", classes=3), [0, 2, 3, 1, 2], "row 2: 3 is not a class: they are 0"),
+    (Task("y"), ["no", "yes", "no", "no", None], r'for example pl.col\("y"\) == "yes"'),
+    (Task("y", "multiclass", classes=3), list("abcab"), r'pl.col\("y"\).rank\("dense"\) - 1'),
+    (Task("y", "count"), list("12345"), r'pl.col\("y"\).cast\(pl.Float64\)'),
+    (Task("y"), [0.0, float("nan"), 1.0, 0.0, 1.0], "row 1: nan .* a missing label is null in a f"),
+    (Task("y", "count"), [1, 2, 2**24 + 1, 1, 1], "would be rounded"),
+])  # fmt: skip
+def test_a_label_that_is_none_is_refused_with_what_would_be_one(task, values, words):
+    rows = frame().with_columns(y=pl.Series(values))
+    fitted = Encoder([task], categorical=["brand"]).fit(rows)
+    with pytest.raises(SchemaError, match=words):
+        fitted.transform(rows)
+
+
+@pytest.mark.parametrize("example", ['== "yes"', "rank"])
+def test_the_ways_that_a_refusal_proposes_are_ways(example):
+    rows = frame().with_columns(y=pl.Series(["no", "yes", "no", "no", None]))
+    task = Task("y") if example != "rank" else Task("y", "multiclass", classes=2)
+    way = pl.col("y") == "yes" if example != "rank" else pl.col("y").rank("dense") - 1
+    table = (
+        Encoder([task], categorical=["brand"])
+        .fit(rows.with_columns(way))
+        .transform(rows.with_columns(way))
+    )
+    assert table.label("y").tolist() == [0, 1, 0, 0, 0] and not table.mask("y")[4]

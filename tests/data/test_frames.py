@@ -39,6 +39,42 @@ def test_files_are_read_by_their_ending(tmp_path, suffix):
     assert as_frame(path).equals(FRAME) and as_frame(str(path)).equals(FRAME)
 
 
+def test_rows_as_dictionaries_are_a_table_and_what_one_lacks_is_a_gap():
+    assert as_frame(FRAME.to_dicts()).equals(FRAME)
+    rows = [{"a": 1}, {"b": "x"}, *[{"a": None, "b": None}] * 200, {"a": 2.5, "c": True}]
+    read = as_frame(rows)
+    assert read.schema == {"a": pl.Float64, "b": pl.String, "c": pl.Boolean}
+    assert as_frame({"a": [1, None, 2.5]})["a"].to_list() == [1.0, None, 2.5]
+    for odd in (
+        [2**53 + 1, 2.5],
+        [True, 2.5],
+        [1, "x"],
+    ):  # what a float does not hold, or no number
+        with pytest.raises(SchemaError, match=r"'a' could not be read as one column: .*[^\n]\.$"):
+            as_frame({"a": odd})
+    assert read[[0, 1, -1]].rows() == [(1.0, None, None), (None, "x", None), (2.5, None, True)]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "ndjson"])
+@pytest.mark.parametrize(("first", "then", "dtype"), [
+    (None, 1.5, pl.Float64), (None, 7, pl.Int64), (3, 2.5, pl.Float64), (3, "A7", pl.String),
+])  # fmt: skip
+def test_the_type_of_a_column_is_that_of_all_rows_of_a_file(tmp_path, suffix, first, then, dtype):
+    if suffix == "ndjson" and isinstance(then, str):
+        pytest.skip("JSON tells numbers from text")
+    values = [first] * 600 + [then] * 5
+    if suffix == "csv":
+        lines = ["a,b", *(f"{'' if v is None else v},1" for v in values)]
+    else:
+        lines = [f'{{"a": {"null" if v is None else v}, "b": 1}}' for v in values]
+    path = tmp_path / f"rows.{suffix}"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    read = as_frame(path)
+    assert read.schema == {"a": dtype, "b": pl.Int64} and read["a"].null_count() == values.count(
+        None
+    )
+
+
 def test_arrays_and_tensors_are_columns():
     assert as_frame(structured())["click"].to_list() == [0, 1]
     columns = {"a": np.arange(3), "b": torch.tensor([1.0, 2.0, 3.0]), "c": [1, 2, 3]}
@@ -57,6 +93,23 @@ def test_a_pandas_frame_comes_through_without_pyarrow(monkeypatch):
     ("data", "words"),
     [
         (3, "A int is no table: give a polars DataFrame"),
+        (
+            [FRAME, FRAME],
+            r"A list of tables is no table: .*pl.concat.*joined first: one.join\(other",
+        ),
+        ([FRAME.lazy()], r"A list of tables is no table"),
+        (("a.parquet", "b.parquet"), r"A tuple of tables is no table: .*pl.scan_parquet"),
+        ([{"a": 1}, 3], "A list is no table"),
+        ([{1: 2}], "Column 1: a column's name is a text"),
+        ([{"a": 1}, {"a": "x"}], "Column 'a' could not be read as one column"),
+        ([], "A list is no table"),
+        ({"a": FRAME}, "Column 'a' could not be read as one column: it is a table. .*one.join"),
+        ({"a": "hello", "b": [1]}, r"one value. Give a list, \{'a': \['hello'\]\}"),
+        ({"a": b"hello"}, "it is one value"),
+        ({"a": None}, "it is one value"),
+        ({"a": np.float64(3.5)}, "it is one value"),
+        (".", r"\. is no file, but may be several: .*pl.scan_parquet"),
+        ("day=*.parquet", "is no file, but may be several"),
         ([1, 2], "A list is no table"),
         (np.zeros((2, 2)), r"shape \(2, 2\) has no names"),
         ({1: [2]}, "Column 1: a column's name is a text"),
@@ -70,6 +123,16 @@ def test_a_pandas_frame_comes_through_without_pyarrow(monkeypatch):
 def test_what_is_no_table_is_refused_by_a_sentence(data, words):
     with pytest.raises(SchemaError, match=words):
         as_frame(data)
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_a_csv_file_separated_otherwise_is_refused_with_its_mark(tmp_path, mark):
+    FRAME.write_csv(tmp_path / "rows.csv", separator=mark)
+    with pytest.raises(SchemaError, match=r"rows.csv has one column.*separator=") as caught:
+        as_frame(tmp_path / "rows.csv")
+    assert f"separator={mark!r}" in str(caught.value)
+    (tmp_path / "one.csv").write_text("user\na\nb\n", encoding="utf-8")
+    assert as_frame(tmp_path / "one.csv")["user"].to_list() == ["a", "b"]
 
 
 def test_a_damaged_file_is_refused_by_name(tmp_path):

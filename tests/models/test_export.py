@@ -1,18 +1,19 @@
 """Models as served: plain tensors in, what predict gives out, at any number of rows."""
 
-from types import SimpleNamespace
+import logging
+import warnings
 
-import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from mtlkit.data import Join
-from mtlkit.models import SharedBottom, Trees, export
+from mtlkit.models import SharedBottom, Trees, wrap
 from mtlkit.models.export import (
     Served,
-    export_onnx,
     export_served,
     input_names,
+    quiet,
     served_inputs,
 )
 from mtlkit.schema import Categorical, Dense, Schema, SchemaError, Sequence, Task
@@ -67,6 +68,9 @@ SCHEMAS = {
     "ids": Schema((Task("click"),), (Categorical("user", 5),)),
     "dense": Schema((Task("click"),), dense=(Dense("x", 3),)),
     "sequence": Schema((Task("click"),), sequences=(Sequence("größe (cm)", size=5),)),
+    "sequences": Schema(
+        (Task("点击"),), sequences=(Sequence("浏览", size=5), Sequence("收藏", size=5))
+    ),
     "all": tiny.schema(),
 }
 
@@ -86,78 +90,76 @@ def test_a_served_model_reads_what_its_schema_has_and_nothing_else(kind):
     assert ("scenario" in names) == bool(schema.scenarios)
 
 
+def test_a_table_gives_the_inputs_of_all_its_rows():
+    table = registry.table(rows=5)
+    of_batch = served_inputs(table.schema, tiny.all_rows(table))
+    of_table = served_inputs(table.schema, table)
+    assert list(of_batch) == list(of_table) == list(input_names(table.schema))
+    assert all((of_batch[name] == of_table[name]).all() for name in of_batch)
+
+
 def test_what_has_no_program_is_refused():
     table = tiny.learnable(20)
-    with pytest.raises(SchemaError, match="Trees cannot be exported: trees are no network"):
+    with pytest.raises(SchemaError, match=r"Trees cannot be exported: trees are no network\. Pick"):
         export_served(Trees(table.schema))
     join = Join({"a": table, "b": table})
-    with pytest.raises(SchemaError, match="SharedBottom cannot be exported: it reads several"):
+    told = "SharedBottom cannot be exported: it reads several tables. Train a model on the one"
+    with pytest.raises(SchemaError, match=told):
         export_served(SharedBottom(join.schema, **SMALL))
+    with pytest.raises(SchemaError, match=r"Linear is no model of tasks: .*wrap"):
+        export_served(nn.Linear(2, 2))
 
 
-@pytest.mark.parametrize("missing", [("onnx",), ("onnxscript",), ("onnx", "onnxscript")])
-def test_without_the_extra_the_error_says_what_to_install(tmp_path, monkeypatch, missing):
-    monkeypatch.setattr(export, "find_spec", lambda name: None if name in missing else "there")
-    with pytest.raises(ImportError, match=rf"{' and '.join(missing)}, .*'mtlkit\[export\]'"):
-        export_onnx(registry.make("shared-bottom"), tmp_path / "model.onnx")
-    assert list(tmp_path.iterdir()) == []
+class Odd(nn.Module):
+    """A module of one's own with a step that depends on more than tensors."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.linear, self.step = nn.Linear(3, 1), step
+
+    def forward(self, batch):
+        return self.step(self.linear(batch.dense), batch)
 
 
-def stand_in(monkeypatch, content):
-    """Takes the place of PyTorch's exporter; the calls that it got."""
-    calls = []
-
-    def convert(program, args, **options):
-        calls.append((program, args, options))
-        return SimpleNamespace(model_proto=SimpleNamespace(SerializeToString=content))
-
-    monkeypatch.setattr(export, "find_spec", lambda name: "there")
-    monkeypatch.setattr(torch.onnx, "export", convert)
-    return calls
+STEPS = {
+    "a branch": (lambda z, batch: z + 1 if z.sum() > 0 else z, "data-dependent"),
+    "a number": (lambda z, batch: z * float(z.mean()), "data-dependent"),
+    "rows": (lambda z, batch: z + torch.zeros(len(batch), 1), "rows"),
+    "numpy": (lambda z, batch: z * batch.dense.numpy().mean(), "numpy"),
+    "a fault": (lambda z, batch: z + z.nothing, "nothing"),
+}
 
 
-def test_the_exporter_gets_the_program_and_the_names(tmp_path, monkeypatch):
-    calls = stand_in(monkeypatch, lambda: b"network")
-    model = registry.make("esmm")
-    assert export_onnx(model, tmp_path / "model.onnx").read_bytes() == b"network"
-    ((program, args, options),) = calls
-    assert isinstance(program, torch.export.ExportedProgram) and args == ()
-    assert options["output_names"] == list(model.schema.task_names)
-    users = [spec.arg.name for spec in program.graph_signature.input_specs
-             if spec.kind.name == "USER_INPUT"]  # fmt: skip
-    assert len(options["input_names"]) == len(users)
+@pytest.mark.parametrize("step", STEPS)
+def test_a_module_that_is_more_than_tensors_is_refused_in_one_sentence(step):
+    function, reason = STEPS[step]
+    model = wrap(Odd(function), Schema((Task("click"),), dense=(Dense("x", 3),)))
+    with pytest.raises(SchemaError) as error:
+        export_served(model)
+    (line,) = str(error.value).splitlines()
+    assert line.startswith("Odd cannot be exported: ") and reason in line
+    assert line.endswith("no branch on a value (torch.where), no number of rows but batch.rows, "
+                         "no NumPy.")  # fmt: skip
+    assert model.training
 
 
-def test_a_file_that_was_there_survives_a_failure(tmp_path, monkeypatch):
-    def fails():
-        raise RuntimeError("no such operator")
-
-    stand_in(monkeypatch, fails)
-    (tmp_path / "model.onnx").write_bytes(b"old")
-    with pytest.raises(RuntimeError, match="no such operator"):
-        export_onnx(registry.make("shared-bottom"), tmp_path / "model.onnx")
-    assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]
+def test_outputs_of_another_shape_keep_their_own_sentence():
+    model = wrap(Odd(lambda z, batch: z.T), Schema((Task("click"),), dense=(Dense("x", 3),)))
+    with pytest.raises(SchemaError, match=r"^Odd returned one tensor of shape"):
+        export_served(model)
 
 
-def test_weights_beyond_a_file_are_refused(tmp_path, monkeypatch):
-    stand_in(monkeypatch, lambda: b"")
-    monkeypatch.setattr(export, "LARGEST", 100)
-    with pytest.raises(ValueError, match=r"take [0-9,]+ bytes, a file of ONNX holds 100"):
-        export_onnx(registry.make("shared-bottom"), tmp_path / "model.onnx")
-
-
-@pytest.mark.parametrize("name", registry.EVERY)
-def test_onnx_runtime_gives_what_predict_gives(name, tmp_path):
-    pytest.importorskip("onnxscript", reason="pip install 'mtlkit[export]'")
-    runtime = pytest.importorskip("onnxruntime", reason="pip install 'mtlkit[export]'")
-    model = registry.make(name).eval()
-    export_onnx(model, tmp_path / "model.onnx")
-    session = runtime.InferenceSession(
-        str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"]
-    )
-    for rows in (1, 2, 17):
-        batch = batch_of(name, rows, seed=rows)
-        expected = model.predict(batch)
-        found = session.run(list(expected), served_inputs(model.schema, batch))
-        for values, right in zip(found, expected.values(), strict=True):
-            np.testing.assert_allclose(values, right.numpy(), rtol=1e-4, atol=1e-5)
+def test_what_the_model_warns_of_is_heard_and_the_exporter_is_not(caplog):
+    log = logging.getLogger("torch.onnx.some part")
+    log.setLevel(logging.INFO)
+    here = __name__
+    with warnings.catch_warnings(record=True) as heard, quiet():
+        warnings.simplefilter("always", append=True)
+        for module in ("torch.onnx.utils", "copyreg", "onnx_ir", "torchless", here):
+            warnings.warn_explicit(module, UserWarning, "file", 1, module)
+        log.warning("torchvision is not installed")
+        log.error("a fault")
+        logging.getLogger("mine").warning("mine")
+    assert [str(w.message) for w in heard] == ["torchless", here]
+    assert [r.message for r in caplog.records] == ["a fault", "mine"]
+    assert log.level == logging.INFO and logging.getLogger("torch.onnx").level < logging.ERROR

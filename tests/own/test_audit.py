@@ -6,7 +6,7 @@ import pytest
 
 import mtlkit
 from mtlkit import Task, audit, prepare
-from mtlkit.own import FINDERS, alone
+from mtlkit.own import FINDERS, alone, finding
 from mtlkit.own.finding import LEVELS
 from mtlkit.own.quick import blanked
 from mtlkit.schema import SchemaError
@@ -187,6 +187,40 @@ def test_what_mends_a_fault_silences_the_audit(name, options):
         frame = frame.with_columns(session=same.cast(pl.Int64))
     report = prepared(frame, **({"cut": cut} | own | options)).audit()
     assert not report.of(kind)
+
+
+@pytest.mark.parametrize("gap", [None, "", " "])
+def test_rows_without_a_scenario_are_no_rows_of_a_new_one(gap):
+    odd = pl.when(pl.int_range(1500) % 10 == 0).then(pl.lit(gap, dtype=pl.String))
+    frame = clean().with_columns(place=odd.otherwise("place"))
+    assert prepared(frame).audit().findings == ()
+    late = frame.with_columns(
+        place=pl.when(pl.int_range(1500) >= 1490).then(pl.lit("mars")).otherwise("place")
+    )
+    (found,) = prepared(late, "time").audit().of("unknown ids")
+    assert found.column == "place" and found.value == pytest.approx(9 / 300, abs=0.004)
+    assert "a value of 'place' that no training row has" in found.text
+
+
+@pytest.mark.parametrize("kind", ["binary", "multiclass", "count", "censored_count"])
+def test_a_rare_outcome_is_not_a_quiet_task_but_a_small_weight_is(kind):
+    rng = np.random.default_rng(0)
+    rare = (rng.random(4000) < 0.004).astype(int)
+    rows = {"x": rng.normal(size=4000), "click": rng.integers(0, 2, 4000), "rare": rare,
+            "gone": np.zeros(4000, dtype=int)}  # fmt: skip
+    options = {"censored": {"rare": "gone"}} if kind == "censored_count" else {"drop": ["gone"]}
+    classes = 3 if kind == "multiclass" else None
+    for weight, expected in ((1.0, 0), (0.01, 1)):
+        task = Task("rare", kind, classes=classes, weight=weight)
+        report = prepare(rows, ["click", task], **options).audit()
+        assert len(report.of("loss scales apart")) == expected
+        assert report.losses["rare"] < 0.06
+
+
+def test_the_marks_are_explained_where_there_are_any():
+    fault = repr(audit(prepared(put("leak", lambda f, r: f["click"])(clean(), None))))
+    assert "▲" in fault and finding.LEGEND in fault and all(m in finding.LEGEND for m in "▲●·")
+    assert finding.LEGEND not in repr(audit(prepared(clean())))
 
 
 def test_coarse_rows_that_are_equal_by_nature_are_no_copies():

@@ -144,6 +144,47 @@ def test_labels_and_keys_are_not_needed_and_not_read(tmp_path):
     assert again.encoder.keys == ["user", "day"]  # scoring leaves them as they were
 
 
+def test_new_rows_come_as_dictionaries_and_with_columns_that_hold_nothing(tmp_path):
+    data = ready()
+    save(tmp_path / "m", make("mmoe", data.schema), data)
+    again, rows = load(tmp_path / "m"), frame()[:3].drop(LABELS)
+    same(again.predict(rows.to_dicts()), again.predict(rows))
+    bare = rows.with_columns(price=pl.lit(None, dtype=pl.Float64), brand=pl.lit(None))
+    wanted = again.predict(bare)
+    same(again.predict(bare.to_dicts()[:1]), again.predict(bare[:1]))  # every gap of type Null
+    same(again.predict(bare.with_columns(price=pl.lit(None, dtype=pl.String))), wanted)
+
+
+STRANGERS = {  # column -> how it is written otherwise than in training
+    "brand": lambda rows: pl.col("brand").str.to_uppercase(),
+    "shop": lambda rows: pl.col("shop") + 1000,
+    "place": lambda rows: "place " + pl.col("place"),
+}
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_a_column_of_which_training_knew_nothing_is_warned_of(name, tmp_path):
+    data = prepare(frame(), TASKS, drop=["day", "cart"], **OPTIONS)
+    save(tmp_path / "m", make("mmoe", data.schema), data)
+    again, rows = load(tmp_path / "m"), frame(90).drop(LABELS)
+    rows = rows.filter(pl.all_horizontal(pl.col("brand", "place").is_not_null()))[:60]
+    odd = rows.with_columns(STRANGERS[name](rows).alias(name))
+    with pytest.warns(
+        UserWarning, match=f"None of the .. values of column '{name}' was in tr"
+    ) as w:
+        again.predict(odd)
+    assert w[0].filename == __file__ and len(w) == 1
+    few = odd.with_columns(pl.when(pl.int_range(60) < 15).then(name))  # too few to tell
+    one = pl.concat([odd[:59], rows[59:]])  # one that is known
+    some = rows.with_columns(
+        pl.lit(None, dtype=rows.schema[name]).alias(name)
+    )  # gaps are no values
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for known in (rows, few, some, rows[:0], one):
+            again.predict(known)
+
+
 @pytest.mark.parametrize("make_it", [
     lambda s: mtlkit.MMoE(s, inputs=partial(FieldEmbedding, pooling="sum"), **registry.SIZES),
     lambda s: mtlkit.MMoE(s, inputs=partial(FieldEmbedding, pooling={"words": "sum"}), experts=2),

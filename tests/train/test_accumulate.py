@@ -17,6 +17,7 @@ from mtlkit.train.optim import OPTIMIZERS
 from tests import tiny
 from tests.models import registry
 from tests.models.test_grid import OWN, SHARES_NOTHING, reads_gradients
+from tests.train.dying import Killed, dying
 
 PLAIN = {"device": "cpu", "precision": "fp32", "progress": False}
 SMALL = {"embedding_dim": 4, "hidden": (8,), "tower": (4,)}
@@ -170,23 +171,6 @@ def test_a_look_leaves_no_trace_in_random_numbers_and_running_statistics(rule):
         torch.testing.assert_close(dict(looked.named_buffers())[name], buffer, msg=name)
 
 
-class Killed(Exception):
-    pass
-
-
-class Dying(SharedBottom):
-    _left = 0
-
-    def losses(self, logits, batch):
-        if self._left == 0:
-            raise Killed
-        self._left -= 1
-        return super().losses(logits, batch)
-
-
-Dying.__name__ = "SharedBottom"
-
-
 @pytest.mark.parametrize("rule", ["equal", "uw", "gradnorm", "pcgrad", "moco", "famo"])
 @pytest.mark.parametrize("left", [7, 14, 20])
 def test_a_run_that_accumulates_resumes_bit_for_bit(tmp_path, rule, left):
@@ -196,18 +180,17 @@ def test_a_run_that_accumulates_resumes_bit_for_bit(tmp_path, rule, left):
         **PLAIN,
     }  # fmt: skip
 
-    def model(kind=SharedBottom):
+    def model():
         with seeded(0):
-            return kind(table.schema, **SMALL, dropout=0.3)
+            return SharedBottom(table.schema, **SMALL, dropout=0.3)
 
     whole = model()
     expected = fit(whole, table, balancer=rule_of(rule), **options)
     assert expected.steps == 4 * 3 and [row["epoch"] for row in expected.rows] == [0, 1, 2, 3]
     options |= {"checkpoint": tmp_path / "run.pt", "checkpoint_every": 1, "resume": True}
-    dying = model(Dying)
-    dying._left = left * {"uw": 2, "gradnorm": 2, "famo": 3}.get(rule, 1)  # passes a batch
+    calls = left * {"uw": 2, "gradnorm": 2, "famo": 3}.get(rule, 1)  # passes a batch
     with pytest.raises(Killed):
-        fit(dying, table, balancer=rule_of(rule), **options)
+        fit(dying(model(), calls), table, balancer=rule_of(rule), **options)
     epoch, batch, steps = load_checkpoint(tmp_path / "run.pt")["position"]
     assert 0 < steps < 12 and (batch % 5 == 0) and 3 * epoch + batch // 5 == steps
     resumed = model()

@@ -12,6 +12,7 @@ from mtlkit.train.checkpoint import CheckpointError, load_checkpoint
 from mtlkit.train.optim import OPTIMIZERS
 from mtlkit.train.schedule import SCHEDULES
 from tests import tiny
+from tests.train.dying import Killed, dying
 
 SIZES = {"embedding_dim": 4, "hidden": (8,), "tower": (4,)}
 PLAIN = {"device": "cpu", "precision": "fp32", "progress": False}
@@ -152,23 +153,6 @@ class Halving:
         self.rate, self.losses = state["rate"], state["losses"]
 
 
-class Killed(Exception):
-    pass
-
-
-class Dying(SharedBottom):
-    _steps_left = 0
-
-    def forward(self, batch):
-        if self.training and self._steps_left == 0:
-            raise Killed
-        self._steps_left -= self.training
-        return super().forward(batch)
-
-
-Dying.__name__ = "SharedBottom"
-
-
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("after", [3, 6, 7, 15, 20])
 def test_a_run_with_callbacks_resumes_bit_for_bit(tmp_path, schedule, after):
@@ -178,10 +162,9 @@ def test_a_run_with_callbacks_resumes_bit_for_bit(tmp_path, schedule, after):
     assert expected.stopped == "small" and len(expected.rows) == 4
     options |= {"checkpoint": tmp_path / "run.pt", "resume": True}
     with seeded(0):
-        dying = Dying(TABLE.schema, **SIZES, dropout=0.3)
-    dying._steps_left = after
+        model = SharedBottom(TABLE.schema, **SIZES, dropout=0.3)
     with pytest.raises(Killed):
-        run([Halving()], dying, **options)
+        run([Halving()], dying(model, after), **options)
     again = Halving()
     resumed, history = run([again], **options)
     assert torch.equal(weights(resumed), weights(whole))

@@ -16,6 +16,7 @@ from mtlkit.train import evaluate, fit, seeded
 from mtlkit.train.checkpoint import CheckpointError, load_checkpoint
 from mtlkit.train.device import choose_device, choose_precision, has_fast_bfloat16, place
 from tests import tiny
+from tests.train.dying import Killed, dying
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"embedding_dim": 4, "hidden": (16, 8), "tower": (4,)}
@@ -256,36 +257,6 @@ def test_max_steps_ends_inside_an_epoch():
     assert history.steps == 14 and len(history.rows) == 2
 
 
-class Killed(Exception):
-    pass
-
-
-class Dying(MMoE):
-    """Stops the run at one call, as a crash would."""
-
-    def __init__(self, *args, at, die, **kwargs):
-        super().__init__(*args, **kwargs)
-        self._at, self._die, self._calls = at, die, 0  # names that a checkpoint does not compare
-
-    def losses(self, logits, batch):
-        if self._calls == self._at:
-            self._die()
-        self._calls += 1
-        return super().losses(logits, batch)
-
-
-Dying.__name__ = "MMoE"  # the same model, as far as a checkpoint is concerned
-
-
-def raise_killed():
-    raise Killed
-
-
-def dying(schema, at, die=raise_killed):
-    with seeded(0):
-        return Dying(schema, experts=2, dropout=0.3, **SMALL, at=at, die=die)
-
-
 @pytest.mark.parametrize("optimizer", ["adam", "lazy_adam", "sgd"])
 @pytest.mark.parametrize("at", [2, 9, 10, 17])  # before any file, inside and between epochs
 def test_resume_reaches_the_very_weights_of_an_uninterrupted_run(tmp_path, optimizer, at):
@@ -295,7 +266,7 @@ def test_resume_reaches_the_very_weights_of_an_uninterrupted_run(tmp_path, optim
     expected = quiet(whole, train, validation, **options)
     options |= {"checkpoint": tmp_path / "run.pt", "checkpoint_every": 4, "resume": True}
     with pytest.raises(Killed):
-        quiet(dying(train.schema, at), train, validation, **options)
+        quiet(dying(make(train.schema, dropout=0.3), at), train, validation, **options)
     assert (tmp_path / "run.pt").exists() == (at > 3)
     resumed = make(train.schema, dropout=0.3)
     torch.rand(17)
@@ -309,7 +280,7 @@ def test_resume_reaches_the_very_weights_of_an_uninterrupted_run(tmp_path, optim
 def killed_run(folder):
     """Train in this process and die, at once and without any clean-up, in the second epoch."""
     train, validation = tiny.learnable(300, seed=0), tiny.learnable(100, seed=1)
-    model = dying(train.schema, 15, lambda: os._exit(9))
+    model = dying(make(train.schema, dropout=0.3), 15, lambda: os._exit(9))
     quiet(
         model, train, validation, epochs=3, batch_size=32,
         checkpoint=Path(folder) / "run.pt", checkpoint_every=3,

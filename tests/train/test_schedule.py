@@ -10,6 +10,7 @@ from mtlkit.train.checkpoint import CheckpointError, load_checkpoint
 from mtlkit.train.optim import OPTIMIZERS, Optimizers, RowAdam
 from mtlkit.train.schedule import SCHEDULES, Schedule
 from tests import tiny
+from tests.train.dying import Killed, dying
 
 SIZES = {"embedding_dim": 4, "hidden": (8,), "tower": (4,)}
 PLAIN = {"device": "cpu", "precision": "fp32", "progress": False}
@@ -184,25 +185,6 @@ def test_an_unknown_schedule_is_refused_by_name():
         fit(model_for(table), table, schedule="x", **PLAIN)
 
 
-class Killed(Exception):
-    pass
-
-
-class Dying(SharedBottom):
-    """Stops the run after so many steps, in a forward pass, as a crash would."""
-
-    _steps_left = 0  # a name that a checkpoint does not compare
-
-    def forward(self, batch):
-        if self.training and self._steps_left == 0:
-            raise Killed
-        self._steps_left -= self.training
-        return super().forward(batch)
-
-
-Dying.__name__ = "SharedBottom"  # the same model, as far as a checkpoint is concerned
-
-
 @pytest.mark.parametrize("optimizer", ["adam", "lazy_adam"])
 @pytest.mark.parametrize("after", [5, 9, 17])  # in the first, the second and the third epoch
 def test_a_run_cut_off_in_mid_epoch_resumes_the_falling_rate_bit_for_bit(
@@ -214,11 +196,8 @@ def test_a_run_cut_off_in_mid_epoch_resumes_the_falling_rate_bit_for_bit(
     whole = model_for(train, dropout=0.3)
     expected = fit(whole, train, validation, **options)
     options |= {"checkpoint": tmp_path / "run.pt", "checkpoint_every": 2, "resume": True}
-    with seeded(0):
-        dying = Dying(train.schema, **SIZES, dropout=0.3)
-    dying._steps_left = after
     with pytest.raises(Killed):
-        fit(dying, train, validation, **options)
+        fit(dying(model_for(train, dropout=0.3), after), train, validation, **options)
     epoch, batch, steps = load_checkpoint(tmp_path / "run.pt")["position"]
     assert steps == after - 1 and (epoch, batch) == divmod(steps, 6) and batch > 0
     resumed = model_for(train, dropout=0.3, seed=9)  # other weights: all comes from the file

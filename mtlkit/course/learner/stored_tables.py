@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from mtlkit.files import write_text
+from mtlkit.files import why_not_read, write_text
 
 KEY = "key.json"
 TYPES: dict[str, Any] = {
@@ -79,15 +79,18 @@ def write_tables(folder: Path, tables: Mapping[str, pl.DataFrame], key: Mapping[
 
 
 def read_key(folder: Path) -> dict[str, Any]:
-    """The key of a folder; raises ``ValueError`` for a file that is none."""
+    """The key of a folder; raises ``ValueError`` for a file that is none, or is not there."""
     path = folder / KEY
+    state = "is damaged"
     try:
         key = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(key, dict) and isinstance(key.get("tables"), dict):
             return key
-    except ValueError:  # not JSON, or not utf-8
+    except OSError as error:
+        state = f"cannot be read ({why_not_read(path, error)})"
+    except (ValueError, RecursionError):  # not JSON, or not utf-8
         pass
-    raise ValueError(f"{path} is damaged: restore it, or make the tables anew.")
+    raise ValueError(f"{path} {state}: restore it, or make the tables anew.")
 
 
 def read_tables(folder: Path) -> dict[str, pl.DataFrame]:
@@ -95,9 +98,12 @@ def read_tables(folder: Path) -> dict[str, pl.DataFrame]:
     tables = {}
     for name, described in read_key(folder)["tables"].items():
         path = folder / f"{name}.csv"
-        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+            state = "differs from what was written"
+        except OSError as error:
+            text, state = "", f"is missing ({why_not_read(path, error)})"
         if short_hash(text) != described["hash"]:
-            state = "differs from what was written" if text else "is missing"
             raise ValueError(f"{path} {state}: restore it, or make the tables anew.")
         schema = {column: TYPES[word] for column, word in described["columns"].items()}
         tables[name] = pl.read_csv(io.BytesIO(text.encode("utf-8")), schema=schema)

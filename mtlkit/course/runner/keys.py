@@ -15,6 +15,7 @@ from mtlkit.course.learner import lesson
 from mtlkit.course.learner.modes import sizes
 from mtlkit.course.learner.stored_tables import KEY, read_key, short_hash
 from mtlkit.course.runner.execute import CHECKOUT
+from mtlkit.files import why_not_read
 
 GOLDEN = CHECKOUT / "tests" / "golden" / "values.json"
 NAMED = 4  # frozen names told one by one; the rest are counted
@@ -25,14 +26,21 @@ class NoCheckout(RuntimeError):
 
 
 def golden(path: Path | None = None) -> dict[str, str]:
-    """{frozen name: hash of its value}, all of them. Raises ``NoCheckout`` without the file."""
+    """{frozen name: hash of its value}, all of them.
+
+    Raises ``NoCheckout`` without the file, ``ValueError`` for a damaged one.
+    """
     path = path or GOLDEN
     if not path.is_file():
         raise NoCheckout(
             f"There is no {path}: stored results are made and checked in a git clone of mtlkit."
         )
-    parts = json.loads(path.read_text(encoding="utf-8"))
-    values = {name: value for part in parts.values() for name, value in part.items()}
+    try:
+        parts = json.loads(path.read_text(encoding="utf-8"))
+        values = {name: value for part in parts.values() for name, value in part.items()}
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        told = why_not_read(path, error) if isinstance(error, OSError) else error
+        raise ValueError(f"{path} is damaged ({told}): restore it from the repository.") from error
     return {name: short_hash(json.dumps(value)) for name, value in values.items()}
 
 

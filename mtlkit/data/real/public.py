@@ -32,7 +32,7 @@ import pooch
 
 from mtlkit.data.places import CHECKOUT, datasets_folder
 from mtlkit.data.real.registry import SETS, DataFile, DataSet
-from mtlkit.files import atomically
+from mtlkit.files import atomically, why_not_read
 
 
 class DataMissingError(FileNotFoundError):
@@ -155,9 +155,18 @@ def refusal(name: str, file: str) -> str:
 
 
 def verify(path: Path, entry: DataFile) -> None:
-    """Raise ``DataCorruptError`` unless the file, or what is compressed in it, has its checksum."""
-    with path.open("rb") as stream:
-        found = _digest(stream)
+    """Raise ``DataCorruptError`` unless the file, or what is compressed in it, has its checksum.
+
+    Raises ``DataMissingError`` where it cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            found = _digest(stream)
+    except OSError as error:
+        raise DataMissingError(
+            f"{path} cannot be read ({why_not_read(path, error)}): mend that, or fetch it again "
+            f"from {_page_of(entry)}."
+        ) from error
     if found == entry.sha256 or (entry.content_sha256 and _content_matches(path, entry)):
         return
     raise DataCorruptError(

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mtlkit.data.agreement import require_schema
 from mtlkit.data.batch import Batch
 from mtlkit.losses.chain import chained, joint_labels, joint_row_losses, log_joint, precise
 from mtlkit.losses.propensity import doubly_robust_rows, inverse_propensity_rows
@@ -67,6 +68,7 @@ class ESCM2(EntireSpace):
         imputation: str = "error",
         imputation_weight: float = 1.0,
     ) -> None:
+        require_schema(schema, type(self).__name__)
         if method not in METHODS:
             raise ValueError(f"method is one of {', '.join(METHODS)}, not {method!r}.")
         if imputation not in IMPUTATIONS:

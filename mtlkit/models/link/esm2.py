@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mtlkit.data.agreement import require_schema
 from mtlkit.data.batch import Batch
 from mtlkit.losses.chain import joint_row_losses, precise
 from mtlkit.models.link.base import EntireSpace, Network
@@ -42,6 +43,7 @@ class ESM2(EntireSpace):
         *,
         via: Mapping[str, str | Sequence[str]],
     ) -> None:
+        require_schema(schema, type(self).__name__)
         self.via = {k: (v,) if isinstance(v, str) else tuple(v) for k, v in via.items()}
         _check(schema, self.via)
         via_helpers = {}
