@@ -454,7 +454,7 @@ picture
 # id: 2.2
 # level: write
 # minutes: 12
-# goal: write the gradient that two heads send back into their shared layer
+# goal: write the gradient that the heads send back into their shared layer
 # hints:
 # - "How strongly does unit `h` act on head `k`? By the weight `heads[k, h]`. So head `k` sends the
 #   message `error[:, k] * heads[k, h]` back to it."

@@ -485,8 +485,8 @@ print(nash(np.diag([1.0, 100.0])), "expected:", np.array([1.0, 0.1]))
 # goal: write a test that unmasks a rule whose solver fails in silence
 # hints:
 # - You know what must hold for right weights, whatever the solver is.
-# - Choose a `K` for which equal weights are wrong. For which `K` are they right?
-# - "`K = np.diag([1.0, 100.0])`, then `a = nash(K)`; compare `K @ a` with `1 / a`."
+# - Choose a `K` for which equal weights are wrong, and `1 / norm` as well. Which numbers of `K` know the angles?
+# - "`K = np.array([[2.0, 3.0], [3.0, 50.0]])`, then `a = nash(K)`; compare all of `K @ a` with `1 / a`."
 # ---
 # You get some function `nash(K)`. Return true if it does not solve its equation.
 

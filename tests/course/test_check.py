@@ -29,7 +29,7 @@ def exercises(home):
         require(float(found[0]) != 1.0, "You return the number itself; double it.")
         require_close(found, [2.0, 4.0], "It should be {wanted}, yours is {found}.")
 
-    @checker("98.2", solution=3, stub=..., wrong=[(4, "too many", "Counts one too many.")])
+    @checker("98.2", solution=3, stub=..., wrong=[(4, "That is one too many.", "One more.")])
     def value(answer):
         require(answer <= 3, "That is too many.")
         require_close(answer, 3)
@@ -64,6 +64,10 @@ def raises_not_attempted(x):
     raise NotAttempted
 
 
+def does_nothing(x):
+    """Not begun."""
+
+
 def half_filled(x):
     weight = ...
     return x * weight
@@ -75,6 +79,7 @@ def half_filled(x):
         None,
         ...,
         lambda x: None,
+        does_nothing,
         lambda x: ...,
         lambda x: (..., x),
         lambda x: {"part": ...},
@@ -136,7 +141,8 @@ def test_values_and_classes_can_be_answers():
             raise ValueError("no name")
 
     assert judge("98.2", 3).status == "right"
-    assert judge("98.2", 4).message == "That is too many."
+    assert judge("98.2", 4).message == "That is one too many."
+    assert judge("98.2", 5).message == "That is too many."
     assert judge("98.3", Empty).status == "right"
     assert "stopped with ValueError: no name" in judge("98.3", Broken).message
 
@@ -151,7 +157,7 @@ def test_only_strict_mode_raises(monkeypatch):
     check("98.2", 4)
     monkeypatch.setenv("MTLKIT_STRICT", "1")
     check("98.2", 3)
-    with pytest.raises(CheckFailed, match=r"98\.2: wrong: That is too many"):
+    with pytest.raises(CheckFailed, match=r"98\.2: wrong: That is one too many"):
         check("98.2", 4)
     with pytest.raises(CheckFailed, match="not attempted"):
         check("98.2", None)

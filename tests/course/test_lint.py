@@ -1,15 +1,20 @@
 """The lint finds each thing that the rules forbid, and is silent where they are kept."""
 
 import base64
+import math
 
 import nbformat
 import pytest
 
-from mtlkit.course.author import build, lint_code, lint_outputs, lint_text
+from mtlkit.course.author import build, lint_code, lint_outputs, lint_questions, lint_text
 from mtlkit.course.author.copies import KERNEL, fingerprint
+from mtlkit.course.author.folders import source_paths
 from mtlkit.course.author.lint import lint
 from mtlkit.course.author.make import build_one
+from mtlkit.course.author.parse import parse
 from mtlkit.course.author.source import SECTIONS
+from mtlkit.course.learner.checker import Checker, Wrong
+from mtlkit.course.learner.questions import Option, Question
 
 
 @pytest.fixture
@@ -297,3 +302,52 @@ def test_the_command_reports_errors_in_its_status(folders, capsys):
     said = capsys.readouterr()
     assert "13 cells; the rule is 30 to 45" in said.err
     assert "warning:" in said.out and "warning:" not in said.err
+
+
+def test_a_goal_that_states_a_mistake_is_found(small, folders, monkeypatch):
+    wrong = [
+        Wrong(1, "No.", "Doubles the wrong number."),
+        Wrong(2, "No.", "Counts a number twice."),
+    ]
+    entry = Checker("97.1", lambda answer: None, 1, ..., wrong)
+    monkeypatch.setattr(lint_questions, "load_checkers", lambda number: {"97.1": entry})
+    source = build_one(small, folders).source
+    source.exercises["97.1"].goal = "count a number twice"
+    [(line, said, error)] = lint_questions.goals(source)
+    assert error and line == source.exercises["97.1"].line
+    assert "says 'a number twice', as does a mistake that its check refuses" in said
+    source.exercises["97.1"].goal = "double a number"
+    assert not list(lint_questions.goals(source))
+
+
+@pytest.mark.parametrize("path", source_paths(), ids=lambda path: path.stem)
+def test_no_goal_of_the_course_states_a_mistake(path):
+    assert not list(lint_questions.goals(parse(path)))
+
+
+def asked(*lengths):
+    """A question whose options have these lengths, the right one first."""
+    options = [Option("x" * size, place == 0, "y") for place, size in enumerate(lengths)]
+    return Question("?", tuple(options))
+
+
+def test_the_right_option_may_be_the_longest_as_often_as_by_chance(monkeypatch):
+    found, chance, count = lint_questions.longest([asked(3, 2, 1), asked(2, 2), asked(1, 2, 3)])
+    assert (found, count) == (2, 3) and chance == pytest.approx(7 / 6)
+    few = {"96": [asked(1, 2, 3)] * 2, "97": [asked(3, 2, 1)]}
+    monkeypatch.setattr(lint_questions, "everywhere", lambda: few)
+    assert not list(lint_questions._lengths("97"))
+    few["97"] = [asked(3, 2, 1)] * 3
+    assert not list(lint_questions._lengths("96"))  # not the one to change
+    [(_, said, error)] = lint_questions._lengths("97")
+    assert error and "in 3 of all 5 quiz questions, by chance it would be in 2; here in 3" in said
+
+
+def test_no_length_gives_an_answer_of_the_course_away():
+    found, chance, count = lint_questions.longest(
+        question for rows in lint_questions.everywhere().values() for question in rows
+    )
+    assert count >= 50 and found <= math.ceil(chance)
+    shortest = [asked(*(-len(o.text) + 999 for o in sorted(q.options, key=lambda o: not o.right)))
+                for rows in lint_questions.everywhere().values() for q in rows]  # fmt: skip
+    assert lint_questions.longest(shortest)[0] <= math.ceil(chance)

@@ -8,7 +8,7 @@ import ipywidgets
 import pytest
 
 from mtlkit.course import guess, hint, predict, progress, quiz
-from mtlkit.course.learner import display, questions, store
+from mtlkit.course.learner import display, numerals, questions, store
 
 QUIZ = """
 quizzes:
@@ -119,6 +119,62 @@ def test_a_malformed_guess_is_explained_and_not_stored(name, value, capsys):
     predict(name, value)
     assert "Noted" not in capsys.readouterr().out
     assert guess(name) is None
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("12,5", 12.5),
+        ("0,125", 0.125),
+        (" 12,5 % ", 12.5),
+        ("40%", 40),
+        ("1234,5", 1234.5),
+        ("1,234.5", 1234.5),
+        ("1.234,5", 1234.5),
+        ("1,234,567", 1234567),
+        ("1,234,567.25", 1234567.25),
+        ("3 600", 3600),
+        ("3\u202f600,5", 3600.5),
+        ("3'600", 3600),
+        ("\u22122,5", -2.5),
+        ("-,5", -0.5),
+        (",5", 0.5),
+        ("1e3", 1000),
+        ("2.718", 2.718),
+        ((12, 5), 12.5),
+        (3, 3),
+        (12.345, 12.345),
+    ],
+)
+def test_a_number_is_read_as_people_write_it(written, meant):
+    assert numerals.number(written, "%") == meant
+
+
+@pytest.mark.parametrize("written", ["1,234", "12,345", "999,000", "+1,234", (1, 234)])
+def test_a_number_that_can_be_read_in_two_ways_is_asked_again(written):
+    with pytest.raises(ValueError, match="can be read in two ways: write"):
+        numerals.number(written)
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["", "many", "12,5,3", "1,23,456", "1.2.3", "12.5,3,4", "5 6", "nan", "1,2 3", (1, 2, 3)],
+)
+def test_what_is_no_number_is_said(written):
+    with pytest.raises(ValueError, match="A number is asked for"):
+        numerals.number(written)
+
+
+def test_a_decimal_comma_is_noted_as_understood(capsys):
+    predict("98.p1", "12,5")
+    assert capsys.readouterr().out == 'Noted: 12.5 % (you wrote "12,5"). Now let us look.\n'
+    assert guess("98.p1") == 12.5
+    predict("98.p1", 7,5)  # fmt: skip
+    assert "Noted: 7.5 %." in capsys.readouterr().out
+    predict("98.p1", "1,234")
+    said = capsys.readouterr().out
+    assert said == "1,234 can be read in two ways: write 1.234 or 1234.\n"
+    assert guess("98.p1") == 7.5
 
 
 def test_a_guess_from_a_tampered_record_is_none():

@@ -1,13 +1,21 @@
 """The rules that every notebook keeps, as findings with file and line: `mtlkit build --lint`.
 
-`lint_text` holds the rules of text and structure, `lint_code` those of code, `lint_outputs` those
-of what was run, `lint_terms` those of words. Errors fail the tests, warnings are for the author to
-judge.
+`lint_text` holds the rules of text and structure, `lint_code` those of code, `lint_questions` those
+of goals and quizzes, `lint_outputs` those of what was run, `lint_terms` those of words. Errors fail
+the tests, warnings are for the author to judge.
 """
 
 from dataclasses import dataclass
 
-from mtlkit.course.author import copies, glossary, lint_code, lint_outputs, lint_terms, lint_text
+from mtlkit.course.author import (
+    copies,
+    glossary,
+    lint_code,
+    lint_outputs,
+    lint_questions,
+    lint_terms,
+    lint_text,
+)
 from mtlkit.course.author.folders import HERE, Folders
 from mtlkit.course.author.make import Built
 
@@ -29,7 +37,11 @@ def lint(built: Built, folders: Folders = HERE) -> list[Finding]:
     """Everything that breaks a rule in one built notebook, outputs as they are in its copies."""
     name = built.source.path.name
     found = []
-    for rule in (lint_text.rules(built, folders), lint_code.rules(built)):
+    for rule in (
+        lint_text.rules(built, folders),
+        lint_code.rules(built),
+        lint_questions.rules(built),
+    ):
         found += [Finding(f"{name}:{line}", text, error) for line, text, error in rule]
     for audience in copies.AUDIENCES:
         cells = copies.kept(built.source, audience)

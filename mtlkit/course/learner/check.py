@@ -1,61 +1,108 @@
 """Checking a learner's answer.
 
 `check("2.1", answer)` looks for the checker of exercise 2.1 in `mtlkit/lessons/nb02/checks.py`,
-runs it and prints one sentence.
+runs it and prints one sentence, and below it the input on which the answer failed.
 """
 
-import functools
+import contextlib
 import inspect
-import linecache
 import os
-import traceback
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from mtlkit.course.learner import lesson
-from mtlkit.course.learner.checker import REGISTRY, Checker, Mistake, NotAttempted
+from mtlkit.course.learner import guard, lesson
+from mtlkit.course.learner.calls import LearnerError, Watched, watched
+from mtlkit.course.learner.checker import REGISTRY, Checker, Mistake, NotAttempted, Wrong
+from mtlkit.course.learner.diagnose import diagnose
+from mtlkit.course.learner.explain import error_sentence, text_of, time_sentence
 from mtlkit.course.learner.progress import record_check
+from mtlkit.course.learner.values import cut, described
 
-_PACKAGE = str(Path(__file__).resolve().parents[2])
+LONGEST_INPUT = 240  # characters of the line that shows it
+CHANGED = "(Your code changes the inputs that it is given. Work on a copy where others need them.)"
 
 
 class CheckFailed(AssertionError):
     """A check was not passed while MTLKIT_STRICT=1 (solution copies are run that way)."""
 
 
-class _LearnerError(Exception):
-    """Wraps an exception that came out of the learner's code."""
-
-
 @dataclass(frozen=True)
 class Verdict:
-    """The outcome of a check: `status` ("right", "wrong", "not attempted") and one sentence."""
+    """The outcome of a check: `status` ("right", "wrong", "not attempted") and one sentence.
+
+    `input` is what the answer failed on, in one line; empty where that is not known.
+    """
 
     status: str
     message: str
+    input: str = ""
 
 
-def judge(exercise: str, answer: Any) -> Verdict:
+def judge(exercise: str, answer: Any, seed: int = 0, seconds: float | None = None) -> Verdict:
     """Run the checker of an exercise on an answer and return its verdict; nothing is printed or
     stored.
 
-    Raises KeyError if the exercise has no checker.
+    `seed` draws the checker's inputs. The answer has `seconds` (None: guard.SECONDS); what can be
+    stopped and what cannot is said in `guard`. Raises KeyError if the exercise has no checker.
     """
     entry = find(exercise)
     if answer is None or answer is Ellipsis:
         return Verdict("not attempted", "not attempted yet.")
+    seconds = guard.SECONDS if seconds is None else seconds
+    ended = guard.run(lambda: _judge(entry, answer, seed), seconds)
+    if isinstance(ended.error, guard.OutOfTime):
+        return Verdict("wrong", time_sentence(ended, answer, seconds))
+    if ended.error is not None:
+        raise ended.error
+    return ended.value
+
+
+def _judge(entry: Checker, answer: Any, seed: int) -> Verdict:
+    mine = watched(answer, entry.solution)
     try:
-        entry.run(_watched(answer))
+        entry.ask(mine, seed)
     except NotAttempted:
         return Verdict("not attempted", "not attempted yet.")
-    except Mistake as mistake:
-        return Verdict("wrong", str(mistake))
-    except _LearnerError as wrapped:
-        return _explain(wrapped.args[0], answer)
-    except Exception as error:  # from a class of the learner's, or from comparing their result
-        return _explain(error, answer)
-    return Verdict("right", entry.praise or "well done.")
+    except guard.OutOfTime:
+        raise
+    except BaseException as error:
+        return _refused(entry, answer, mine, error, seed)
+    note = f" {CHANGED}" if isinstance(mine, Watched) and mine.changed else ""
+    return Verdict("right", (entry.praise or "well done.") + note)
+
+
+def _refused(entry: Checker, answer: Any, mine: Any, error: BaseException, seed: int) -> Verdict:
+    """Why an answer is not right: a named mistake, else what the checker or Python says."""
+    found = error.args[0] if isinstance(error, LearnerError) else error
+    if "ellipsis" in text_of(found)[:1000].lower():
+        return Verdict("not attempted", "not finished yet: there is still a `...` to replace.")
+    seen = isinstance(found, Mistake) and str(found) in entry.told
+    wrong = None if seen else _named(entry, answer, seed)
+    if wrong is not None:
+        message = wrong.message
+    elif isinstance(found, Mistake):
+        message = str(found)
+    else:
+        message = error_sentence(found, answer)
+    return Verdict("wrong", message, _input(mine))
+
+
+def _named(entry: Checker, answer: Any, seed: int) -> Wrong | None:
+    """The mistake that the answer makes; whatever goes wrong there, the verdict does not rest on
+    it."""
+    with guard.muted(), contextlib.suppress(Exception):
+        return diagnose(entry, answer, seed)
+    return None
+
+
+def _input(mine: Any) -> str:
+    if not isinstance(mine, Watched) or not mine.calls:
+        return ""
+    function = mine.solution if callable(mine.solution) else mine.answer
+    names: list[str] = []
+    with contextlib.suppress(ValueError, TypeError):  # some built-in functions have none
+        names = list(inspect.signature(function).parameters)
+    return cut(described(names, mine.calls[-1]), LONGEST_INPUT)
 
 
 def check(exercise: str, answer: Any) -> None:
@@ -66,7 +113,8 @@ def check(exercise: str, answer: Any) -> None:
     """
     strict = os.environ.get("MTLKIT_STRICT") == "1"
     try:
-        verdict = judge(exercise, answer)
+        with guard.limited_prints():
+            verdict = judge(exercise, answer)
     except KeyError as missing:
         if strict:
             raise CheckFailed(missing.args[0]) from None
@@ -76,6 +124,8 @@ def check(exercise: str, answer: Any) -> None:
         print(f"✓ {exercise}: right. {verdict.message}")
     elif verdict.status == "wrong":
         print(f'✗ {exercise}: not yet. {verdict.message} (hint("{exercise}") helps.)')
+        if verdict.input:
+            print(f"  Input: {verdict.input}")
     else:
         print(f"· {exercise}: {verdict.message} The notebook goes on without it.")
     _remember(exercise, verdict.status)
@@ -106,47 +156,3 @@ def load(number: str) -> dict[str, Checker]:
     lesson.module(number, "checks")
     start = f"{int(number)}."
     return {name: entry for name, entry in REGISTRY.items() if name.startswith(start)}
-
-
-def _watched(answer: Any) -> Any:
-    """The learner's function, with an unfinished result and its own exceptions told apart."""
-    if not inspect.isroutine(answer):
-        return answer
-
-    @functools.wraps(answer)
-    def call(*arguments: Any, **options: Any) -> Any:
-        try:
-            result = answer(*arguments, **options)
-        except NotAttempted:
-            raise
-        except Exception as error:
-            raise _LearnerError(error) from error
-        if result is None or result is Ellipsis:
-            raise NotAttempted
-        parts = result.values() if isinstance(result, dict) else result
-        if isinstance(result, tuple | list | dict) and any(part is Ellipsis for part in parts):
-            raise NotAttempted
-        return result
-
-    return call
-
-
-def _explain(error: BaseException, answer: Any) -> Verdict:
-    """Put an exception from the learner's code into one sentence with its type and line."""
-    text = str(error).split("\n")[0].rstrip(". ")  # the sentence brings its own full stop
-    if "ellipsis" in text.lower() or isinstance(error, NotAttempted):
-        return Verdict("not attempted", "not finished yet: there is still a `...` to replace.")
-    own = None
-    code = getattr(answer, "__code__", None)
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        name = frame.f_code.co_filename
-        elsewhere = name.startswith(_PACKAGE) or "site-packages" in name
-        if name == code.co_filename if code is not None else not elsewhere:
-            own = (frame, line)
-    detail = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    if own is None:
-        return Verdict("wrong", f"Calling your answer stopped with {detail}.")
-    frame, line = own
-    shown = linecache.getline(frame.f_code.co_filename, line).strip()
-    quoted = f" (`{shown}`)" if shown else ""
-    return Verdict("wrong", f"Line {line} of your code{quoted} stopped with {detail}.")

@@ -3,15 +3,16 @@
 import math
 from typing import Any
 
-from mtlkit.course.learner import answers, display, store
+from mtlkit.course.learner import answers, display, numerals, store
 from mtlkit.course.learner.questions import Prediction, prediction
 
 
 def predict(identifier: str, *guessed: Any) -> None:
     """Ask for a guess ("2.p1"), or give it in plain text: `predict("2.p1", 40)`.
 
-    A ranking is given best first, as several values or one list. In JupyterLab an input appears.
-    The cells that show the answer wait for it, or for `skip("2.p1")`.
+    A number may have a decimal comma ("12,5"); one that can be read in two ways ("1,234") is asked
+    for again. A ranking is given best first, as several values or one list. In JupyterLab an input
+    appears. The cells that show the answer wait for the guess, or for `skip("2.p1")`.
     """
     try:
         question = prediction(identifier)
@@ -70,10 +71,7 @@ def read(question: Prediction, value: Any) -> float | str | list[str] | None:
     if value is None or value is Ellipsis:
         return None
     if question.kind == "number":
-        try:
-            number = float(value)
-        except (TypeError, ValueError, OverflowError):
-            raise ValueError(f"A number is asked for, not {value!r}.") from None
+        number = numerals.number(value, question.unit)
         low = -math.inf if question.low is None else question.low
         high = math.inf if question.high is None else question.high
         if not math.isfinite(number) or not low <= number <= high:
@@ -98,7 +96,8 @@ def reply(question: Prediction, value: Any) -> str:
         return "No guess yet. A wild one is fine: it is what you learn from."
     store.update(lambda record: record["guesses"].update({question.id: given}))
     answers.settle()
-    return f"Noted: {said(question, given)}. Now let us look."
+    written = f' (you wrote "{value}")' if isinstance(value, str) and "," in value else ""
+    return f"Noted: {said(question, given)}{written}. Now let us look."
 
 
 def said(question: Prediction, given: float | str | list[str]) -> str:
@@ -106,7 +105,7 @@ def said(question: Prediction, given: float | str | list[str]) -> str:
     if isinstance(given, list):
         return ", then ".join(given)
     if isinstance(given, float):
-        return f"{given:g} {question.unit}".strip()
+        return f"{given:.10g} {question.unit}".strip()
     return given
 
 
@@ -116,7 +115,7 @@ def _show(question: Prediction) -> None:
     before = guess(question.id)
     wide = ipywidgets.Layout(width="auto", max_width="60em")
     if question.kind == "number":
-        start = "" if before is None else f"{before:g}"
+        start = "" if before is None else f"{before:.10g}"
         boxes = [ipywidgets.Text(value=start, description=question.unit, placeholder="a number")]
     elif question.kind == "choice":
         boxes = [ipywidgets.RadioButtons(options=question.options, value=before, layout=wide)]

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from mtlkit.course.learner.checker import Mistake, checker, require, require_close
+from mtlkit.course.learner.checker import checker, require, require_close
 
 
 def share_of_each(happened, group):
@@ -38,44 +38,39 @@ def same_for_all(happened, group):
     solution=share_of_each,
     stub=share_stub,
     wrong=[
-        (share_of_all_rows, "divides by all rows"),
-        (counts, "a count, not a share"),
-        (same_for_all, "the same rate for every group"),
+        (
+            share_of_all_rows,
+            "Your code divides by all rows: divide by the rows of the group alone.",
+        ),
+        (counts, "You return a count, not a share: divide it by the number of rows in the group."),
+        (
+            same_for_all,
+            "You give the same rate for every group: take only the rows where `group == value`.",
+        ),
     ],
     praise="Each group is divided by its own number of rows.",
 )
-def rates(answer):
-    happened = torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0])
-    group = torch.tensor([0, 0, 0, 0, 2, 2, 7, 7])
-    found = answer(happened, group)
-    require(
-        isinstance(found, dict) and set(found) == {0, 2, 7},
-        "A dictionary with one rate for each of the groups 0, 2 and 7 is asked for.",
-    )
-    found = {value: float(rate) for value, rate in found.items()}
-    require(
-        found != {0: 2.0, 2: 1.0, 7: 0.0},
-        "You return a count, not a share: divide it by the number of rows in the group.",
-    )
-    require(
-        found != {0: 2 / 8, 2: 1 / 8, 7: 0.0},
-        "Your code divides by all rows: divide by the rows of the group alone.",
-    )
-    require(
-        len(set(found.values())) > 1,
-        "You give the same rate for every group: take only the rows where `group == value`.",
-    )
-    for value, rate in {0: 0.5, 2: 0.5, 7: 0.0}.items():
-        require_close(
-            found[value], rate, f"The rate of group {value} is {rate}, yours is {{found}}."
+def rates(answer, seed):
+    generator = torch.Generator().manual_seed(seed)
+    cases = [(torch.tensor([1.0, 0, 0, 1, 1, 0, 0, 0]), torch.tensor([0, 0, 0, 0, 2, 2, 7, 7]))]
+    for size, groups in ((500, 5), (40, 3)):
+        happened = (torch.rand(size, generator=generator) < 0.3).float()
+        cases.append((happened, torch.randint(0, groups, (size,), generator=generator)))
+    for happened, group in cases:
+        found, values = answer(happened, group), group.unique().tolist()
+        require(
+            set(found) == set(values),
+            "A dictionary with one rate for each of the groups {groups} is asked for.",
+            groups=", ".join(map(str, values)),
         )
-    generator = torch.Generator().manual_seed(0)
-    happened = (torch.rand(500, generator=generator) < 0.3).float()
-    group = torch.randint(0, 5, (500,), generator=generator)
-    found = answer(happened, group)
-    for value in range(5):
-        rows = [h for h, g in zip(happened.tolist(), group.tolist(), strict=True) if g == value]
-        require_close(found[value], sum(rows) / len(rows), tolerance=1e-4)
+        for value in values:
+            rows = [h for h, g in zip(happened.tolist(), group.tolist(), strict=True) if g == value]
+            require_close(
+                found[value],
+                sum(rows) / len(rows),
+                f"The rate of group {value} is {{wanted}}, yours is {{found}}.",
+                tolerance=1e-4,
+            )
 
 
 def conversion(click, purchase):
@@ -115,45 +110,50 @@ def upside_down(click, purchase):
     solution=conversion,
     stub=conversion_stub,
     wrong=[
-        (per_impression, "divides by all products shown"),
-        (divides_by_zero, "nobody clicked"),
-        (invents_zero, "not a number"),
-        (upside_down, "upside down"),
+        (
+            per_impression,
+            "Your rate divides by all products shown. A product that nobody clicked could not be "
+            "bought: divide by the clicks.",
+        ),
+        (
+            invents_zero,
+            "When nobody clicked, there is no rate: return math.nan (not a number), not 0.",
+        ),
+        (upside_down, "Your rate is upside down: it is purchases divided by clicks."),
+        (
+            divides_by_zero,
+            "When nobody clicked, your code divides by zero: look at that case first.",
+        ),
     ],
     praise="Only clicked products count, and no clicks give NaN instead of an invented rate.",
 )
-def conversion_rate(answer):
+def conversion_rate(answer, seed):
+    generator = torch.Generator().manual_seed(seed)
     click = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0])
     purchase = torch.tensor([1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
-    found = float(answer(click, purchase))
-    require(
-        abs(found - 1 / 8) > 1e-9,
-        "Your rate divides by all products shown. A product that nobody clicked could not be "
-        "bought: divide by the clicks.",
-    )
-    require(
-        abs(found - 4) > 1e-9,
-        "Your rate is upside down: it is purchases divided by clicks.",
-    )
+    found = answer(click, purchase)
     require_close(found, 0.25, "1 purchase from 4 clicks is a rate of 0.25, yours is {found}.")
     more = torch.zeros(92)
-    longer = float(answer(torch.cat([click, more]), torch.cat([purchase, more])))
+    longer = answer(torch.cat([click, more]), torch.cat([purchase, more]))
     require_close(
         longer,
         0.25,
         "92 more products that nobody clicked must not change the rate; yours becomes {found}.",
     )
-    none = torch.zeros(5)
-    try:
-        empty = float(answer(none, none))
-    except Exception as error:
-        if "ZeroDivision" not in repr(error):
-            raise
-        raise Mistake(
-            "When nobody clicked, your code divides by zero: look at that case first."
-        ) from None
-    require(
-        math.isnan(empty),
-        "When nobody clicked, there is no rate: return math.nan (not a number), not {found}.",
-        found=empty,
-    )
+    for _ in range(2):
+        click = (torch.rand(60, generator=generator) < 0.4).float()
+        purchase = click * (torch.rand(60, generator=generator) < 0.5).float()
+        clicks, purchases = int(click.sum()), int(purchase.sum())
+        require_close(
+            answer(click, purchase),
+            purchases / clicks,
+            f"{purchases} purchases from {clicks} clicks are a rate of {{wanted}}, "
+            "yours is {found}.",
+        )
+    for shown in (5, 3):
+        none = torch.zeros(shown)
+        require(
+            math.isnan(found := answer(none, none)),
+            "When nobody clicked, there is no rate: return math.nan (not a number), not {found}.",
+            found=found,
+        )

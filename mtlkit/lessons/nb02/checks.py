@@ -42,49 +42,29 @@ def wrong_order(inputs, hidden, tasks):
     solution=count,
     stub=count_stub,
     wrong=[
-        (without_offsets, "forgot the offsets"),
-        (one_head, "a head for each task"),
-        (wrong_order, "wrong order"),
+        (
+            without_offsets,
+            "You forgot the offsets: each unit of the layer and each head has one.",
+        ),
+        (one_head, "The shared network has a head for each task; you counted one head."),
+        (wrong_order, "The two counts are in the wrong order: the shared network comes first."),
     ],
     praise="The layer counts once if it is shared, and once for each task if it is not.",
 )
 def parameters(answer):
-    found = answer(784, 128, 2)
-    require(
-        isinstance(found, tuple | list) and len(found) == 2,
-        "Two numbers are asked for: the shared count, then the separate count.",
-    )
-    shared, separate = (float(number) for number in found)
-    require(
-        (shared, separate) != without_offsets(784, 128, 2),
-        "You forgot the offsets: each unit of the layer and each head has one.",
-    )
-    require(
-        shared != one_head(784, 128, 2)[0],
-        "The shared network has a head for each task; you counted one head.",
-    )
-    require(
-        (shared, separate) != wrong_order(784, 128, 2),
-        "The two counts are in the wrong order: the shared network comes first.",
-    )
-    for sizes in ((784, 128, 2), (5, 3, 1), (10, 4, 6)):
-        inputs, hidden, tasks = sizes
+    for inputs, hidden, tasks in ((784, 128, 2), (5, 3, 1), (10, 4, 6)):
         layer = torch.nn.Linear(inputs, hidden)
         heads = [torch.nn.Linear(hidden, 1) for _ in range(tasks)]
         layer_count = sum(weight.numel() for weight in layer.parameters())
         heads_count = sum(weight.numel() for head in heads for weight in head.parameters())
-        shared, separate = answer(*sizes)
+        shared, separate = answer(inputs, hidden, tasks)
         where = f"{inputs} inputs, {hidden} units and {tasks} task(s)"
-        require_close(
-            shared,
-            layer_count + heads_count,
-            f"Shared, {where}: {{wanted}} parameters, you count {{found}}.",
-        )
-        require_close(
-            separate,
-            tasks * layer_count + heads_count,
-            f"Separate, {where}: {{wanted}} parameters, you count {{found}}.",
-        )
+        for name, found, wanted in (
+            ("Shared", shared, layer_count + heads_count),
+            ("Separate", separate, tasks * layer_count + heads_count),
+        ):
+            sentence = f"{name}, {where}: {{wanted}} parameters, you count {{found}}."
+            require_close(found, wanted, sentence, tolerance=1e-7)
 
 
 def gradient(x, z, heads, error):
@@ -103,6 +83,11 @@ def without_relu(x, z, heads, error):
 def first_head(x, z, heads, error):
     """Uses the message of the first head only."""
     return ((error[:, :1] @ heads[:1]) * (z > 0)).T @ x
+
+
+def two_heads(x, z, heads, error):
+    """Adds the messages of two heads, however many there are."""
+    return gradient(x, z, heads[:2], error[:, :2])
 
 
 def mean_of_heads(x, z, heads, error):
@@ -130,18 +115,19 @@ def transposed(x, z, heads, error):
     solution=gradient,
     stub=gradient_stub,
     wrong=[
-        (without_relu, "ReLU"),
-        (first_head, "first head only"),
-        (mean_of_heads, "average"),
-        (divided_again, "already divided"),
-        (times_z, "slope of ReLU"),
-        (transposed, "shape"),
+        (without_relu, "You forgot ReLU: a unit with z = 0 passes nothing back."),
+        (first_head, "You use the first head only; add the messages of all heads."),
+        (two_heads, "You add the first two heads only; `heads` may have more: `len(heads)`."),
+        (mean_of_heads, "You take the average of the heads' messages: add them."),
+        (divided_again, "`error` is already divided by the number of rows."),
+        (times_z, "The slope of ReLU is 1 where z > 0, not z: use `(z > 0)`."),
+        (transposed, "Rows and columns are swapped: V has the shape (hidden, inputs)."),
     ],
     praise="The messages of the heads are added, and a silent unit passes nothing on.",
 )
-def shared_layer(answer):
-    generator = torch.Generator().manual_seed(2)
-    for rows, inputs, hidden, tasks in ((12, 5, 7, 2), (6, 4, 3, 3)):
+def shared_layer(answer, seed):
+    generator = torch.Generator().manual_seed(2 + seed)
+    for rows, inputs, hidden, tasks in ((12, 5, 7, 2), (6, 4, 4, 3), (9, 3, 6, 4)):
         x = torch.randn(rows, inputs, generator=generator)
         weights = torch.randn(hidden, inputs, generator=generator).requires_grad_()
         heads = torch.randn(tasks, hidden, generator=generator)
@@ -150,23 +136,13 @@ def shared_layer(answer):
         logits = z @ heads.T
         losses = F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(dim=0)
         (wanted,) = torch.autograd.grad(losses.sum(), weights)
-        given = (x, z.detach(), heads, ((torch.sigmoid(logits) - labels) / rows).detach())
-        found = answer(*given)
+        error = ((torch.sigmoid(logits) - labels) / rows).detach()
+        found = answer(x, z.detach(), heads, error)
         require_shape(found, (hidden, inputs))
-
-        def same(mistake, found=found, given=given):
-            return torch.allclose(found, mistake(*given), atol=1e-6)
-
-        require(not same(without_relu), "You forgot ReLU: a unit with z = 0 passes nothing back.")
-        require(not same(first_head), "You use the first head only; add the messages of all heads.")
-        require(not same(mean_of_heads), "You take the average of the heads' messages: add them.")
-        require(not same(divided_again), "`error` is already divided by the number of rows.")
-        require(not same(times_z), "The slope of ReLU is 1 where z > 0, not z: use `(z > 0)`.")
         require_close(
             found,
             wanted,
             "The shape is right, but autograd finds another gradient of the summed losses.",
-            tolerance=1e-5,
         )
 
 
@@ -203,37 +179,31 @@ def rows_first(labels, supplier):
     solution=written,
     stub=written_stub,
     wrong=[
-        (not_zero, "honest no"),
-        (all_of_them, "each cell"),
-        (columns_swapped, "swapped"),
-        (rows_first, "shape"),
+        (
+            not_zero,
+            "You drop the zeros, and with them each honest no that a supplier wrote down.",
+        ),
+        (all_of_them, "You take each cell for an answer; half were filled in later."),
+        (columns_swapped, "The columns are swapped: footwear comes first."),
+        (rows_first, "You stack the two lists as rows; they are the columns: `dim=1`."),
     ],
     praise="Who wrote a label decides, not its value.",
 )
-def true_mask(answer):
-    supplier = torch.tensor([0, 0, 1, 1, 1])
-    labels = torch.tensor([[1.0, 0], [0, 0], [0, 1], [0, 0], [0, 1]])
-    found = answer(labels, supplier)
-    require_shape(found, (5, 2))
-    require(
-        getattr(found, "dtype", None) == torch.bool,
-        "Return true and false (a bool tensor), not numbers.",
-    )
-    wanted = written(labels, supplier)
-    require(not torch.equal(found, ~wanted), "The columns are swapped: footwear comes first.")
-    require(not bool(found.all()), "You take each cell for an answer; half were filled in later.")
-    require(
-        not torch.equal(found, labels != 0),
-        "You drop the zeros, and with them each honest no that a supplier wrote down.",
-    )
-    generator = torch.Generator().manual_seed(4)
+def true_mask(answer, seed):
+    generator = torch.Generator().manual_seed(4 + seed)
+    cases = [
+        (torch.tensor([[1.0, 0], [0, 0], [0, 1], [0, 0], [0, 1]]), torch.tensor([0, 0, 1, 1, 1]))
+    ]
     for rows in (1, 7, 30):
         supplier = (torch.rand(rows, generator=generator) < 0.4).long()
         labels = (torch.rand(rows, 2, generator=generator) < 0.5).float()
-        labels = labels * written(labels, supplier)
-        for row, (mine, wrote) in enumerate(zip(answer(labels, supplier), supplier, strict=True)):
+        cases.append((labels * written(labels, supplier), supplier))
+    for labels, supplier in cases:
+        found = answer(labels, supplier)
+        require_shape(found, (len(supplier), 2))
+        for row, (mine, wrote) in enumerate(zip(found.tolist(), supplier.tolist(), strict=True)):
             require(
-                mine.tolist() == [int(wrote) == 0, int(wrote) == 1],
+                mine == [wrote == 0, wrote == 1],
                 "Supplier {wrote} wrote one column; your row {row} says {mine}.",
-                wrote=int(wrote), row=row, mine=str(mine.tolist()),
+                wrote=wrote, row=row, mine=str(mine),
             )  # fmt: skip

@@ -1,13 +1,16 @@
 """Checkers of notebook 04: ESMM's loss in log space, the weighted loss, the leaking column."""
 
-from typing import Any
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from mtlkit import metrics
-from mtlkit.course.learner.checker import Mistake, checker, require, require_close
+from mtlkit.course.learner.checker import (
+    checker,
+    require,
+    require_close,
+    require_gradient,
+)
 from mtlkit.losses.chain import log1mexp
 
 
@@ -106,67 +109,84 @@ def _log(rows, seed):
     solution=esmm,
     stub=esmm_stub,
     wrong=[
-        (multiplies_first, "left the logs"),
-        (clicked_rows_only, "clicked rows only"),
-        (purchase_alone, "without the click"),
-        (both_fail, "neither"),
-        (forgets_the_click, "loss of the click"),
-        (no_complement, "not bought"),
-        (clamped, "stay in the logs"),
-        (wrong_sign, "minus"),
-        (detached_click, "news about the click"),
+        (
+            multiplies_first,
+            "With large logits your loss is not finite: you left the logs on the way. Add "
+            "log-sigmoids; do not multiply sigmoids.",
+        ),
+        (
+            clicked_rows_only,
+            "Your purchase loss looks at clicked rows only; ESMM's looks at all rows, at the joint "
+            "event.",
+        ),
+        (
+            purchase_alone,
+            "Your purchase loss takes the logit b alone, without the click: the label 'clicked and "
+            "bought' needs the product of both chances.",
+        ),
+        (
+            both_fail,
+            "The complement of 'clicked and bought' is not 'neither of the two': many rows are "
+            "clicked and not bought. Use log1mexp.",
+        ),
+        (forgets_the_click, "The loss of the click is missing in your sum."),
+        (
+            no_complement,
+            "Your loss takes log_p on every row: on a row that was not bought it needs log_q, the "
+            "log of the complement.",
+        ),
+        (
+            clamped,
+            "With large logits your loss is cut off: multiplied chances are rounded to 0 or 1 "
+            "there. Stay in the logs.",
+        ),
+        (
+            wrong_sign,
+            "Put a minus before the mean of the logs: logs of chances are below 0, a loss is not.",
+        ),
+        (
+            detached_click,
+            "A gradient is missing at a: both losses move the click, for a purchase is also news "
+            "about the click. Detach nothing here.",
+        ),
     ],
     praise="Both losses look at all rows, and no logit is too large or too small for them.",
 )
-def loss_in_logs(answer):
-    for rows, seed in ((12, 1), (40, 2)):
-        log = _log(rows, seed)
-        found, wanted = answer(*log), slow_esmm(*log).float()
-        for mistake, sentence in (
-            (clicked_rows_only, "Your purchase loss looks at clicked rows only; ESMM's looks at "
-             "all rows, at the joint event."),
-            (purchase_alone, "Your purchase loss takes the logit b alone, without the click: the "
-             "label 'clicked and bought' needs the product of both chances."),
-            (both_fail, "The complement of 'clicked and bought' is not 'neither of the two': many "
-             "rows are clicked and not bought. Use log1mexp."),
-            (forgets_the_click, "The loss of the click is missing in your sum."),
-            (no_complement, "Your loss takes log_p on every row: on a row that was not bought it "
-             "needs log_q, the log of the complement."),
-            (wrong_sign, "Put a minus before the mean of the logs: logs of chances are below 0, a "
-             "loss is not."),
-        ):  # fmt: skip
-            same = torch.is_tensor(found) and found.shape == () and torch.isclose(
-                found, mistake(*log), atol=1e-5
+def loss_in_logs(answer, seed):
+    for rows, place in ((12, 1), (40, 2)):
+        a, b, clicked, bought = _log(rows, place + 10 * seed)
+        log = (a.requires_grad_(), b.requires_grad_(), clicked, bought)
+        found = answer(*log)
+        require_close(
+            found, slow_esmm(*log),
+            f"On {rows} rows the loss should be {{wanted}}, yours is {{found}}.",
+        )  # fmt: skip
+        require_gradient(found)
+        whole = torch.autograd.grad(slow_esmm(*log), (a, b))
+        sent = torch.autograd.grad(found, (a, b), allow_unused=True)
+        for name, mine, wanted in zip("ab", sent, whole, strict=True):
+            require_close(
+                torch.zeros(rows) if mine is None else mine, wanted,
+                f"The loss is right, but not its gradient for {name}. Detach nothing here.",
             )  # fmt: skip
-            require(not same, sentence)
-        require_close(
-            found, wanted, f"On {rows} rows the loss should be {{wanted}}, yours is {{found}}.",
-        )  # fmt: skip
-        a = log[0].clone().requires_grad_()
-        sent, whole = (
-            torch.autograd.grad(loss(a, *log[1:]), a, allow_unused=True)[0]
-            for loss in (answer, esmm)
-        )
-        require_close(
-            torch.zeros_like(a) if sent is None else sent, whole,
-            "A gradient is missing at a: both losses move the click, for a purchase is also news "
-            "about the click. Detach nothing here.",
-        )  # fmt: skip
-    for a, b, clicked, bought in ((-80.0, -80.0, 1.0, 1.0), (20.0, 20.0, 1.0, 0.0)):
-        z = torch.tensor([[a], [b]], requires_grad=True)
-        labels = torch.tensor([clicked]), torch.tensor([bought])
-        found = answer(z[0], z[1], *labels)
-        slope = torch.autograd.grad(found, z)[0] if torch.isfinite(found) else torch.tensor(np.nan)
+    for a, b, clicked, bought in (
+        (-80.0, -80.0, 1.0, 1.0), (-70.0, -60.0, 1.0, 1.0),
+        (20.0, 20.0, 1.0, 0.0), (25.0, 18.0, 1.0, 0.0),
+    ):  # fmt: skip
+        z = [torch.tensor([value], requires_grad=True) for value in (a, b)]
+        row = (*z, torch.tensor([clicked]), torch.tensor([bought]))
+        found = answer(*row)
+        slopes = torch.autograd.grad(found, z, allow_unused=True) if found.requires_grad else ()
         require(
-            bool(torch.isfinite(slope).all()),
-            "With both logits at {a} your loss or its gradient is not finite: you left the logs "
-            "on the way. Add log-sigmoids; do not multiply sigmoids.",
-            a=a,
-        )
-        wanted = slow_esmm(z[0], z[1], *labels).float()
+            bool(torch.isfinite(found))
+            and all(slope is None or bool(torch.isfinite(slope).all()) for slope in slopes),
+            "With the logits {a} and {b} your loss or its gradient is not finite. In logs all of "
+            "it stays finite: add log-sigmoids.",
+            a=a, b=b,
+        )  # fmt: skip
         require_close(
-            found, wanted, f"Both logits at {a}: the loss should be {{wanted}}, not {{found}}. "
-            "Multiplied chances are rounded to 0 or 1 here: stay in the logs.",
+            found, slow_esmm(*row),
+            f"With the logits {a:g} and {b:g} the loss should be {{wanted}}, not {{found}}.",
             tolerance=1e-3,
         )  # fmt: skip
 
@@ -240,59 +260,62 @@ def slow_ipw(a, b, clicked, bought, clip):
     solution=ipw,
     stub=ipw_stub,
     wrong=[
-        (no_detach, "reaches the propensity"),
-        (no_clip, "clip"),
-        (divides_by_clicks, "number of clicks"),
-        (multiplies, "divide"),
-        (counts_unclicked, "without a click"),
-        (one_entropy, "reduction"),
-        (logit_for_propensity, "sigmoid"),
-        (detaches_all, "b learns nothing"),
+        (
+            no_detach,
+            "The gradient reaches the propensity: the network can make this loss small by calling "
+            "everything clicked. Detach it.",
+        ),
+        (
+            no_clip,
+            "Your propensity may be tiny: keep it at `clip` or above, else one row outweighs all.",
+        ),
+        (
+            divides_by_clicks,
+            "You divide by the number of clicks; the mean goes over all rows.",
+        ),
+        (
+            multiplies,
+            "You multiply by the propensity: divide by it. A rare kind of click stands for many "
+            "rows.",
+        ),
+        (
+            counts_unclicked,
+            "Rows without a click count in your loss; nobody knows whether they would have been "
+            "bought. Multiply by `clicked`.",
+        ),
+        (
+            one_entropy,
+            "Your cross-entropy is one number, the mean of all rows: take one a row, with "
+            'reduction="none", and weight each.',
+        ),
+        (logit_for_propensity, "You divide by the logit a; the propensity is its sigmoid."),
+        (
+            detaches_all,
+            "Your loss has no gradient: b learns nothing. Detach the propensity only.",
+        ),
     ],
     praise="Clicked rows stand for all, and the propensity is a number, not something to train.",
 )
-def weighted_loss(answer):
-    for rows, seed, clip in ((20, 3, 0.05), (30, 4, 0.4)):
-        a, b, clicked, bought = _log(rows, seed)
+def weighted_loss(answer, seed):
+    for rows, place, clip in ((20, 3, 0.05), (30, 4, 0.4)):
+        a, b, clicked, bought = _log(rows, place + 10 * seed)
         a[0] = -6.0  # a clicked row with a tiny propensity
-        a.requires_grad_()
-        b.requires_grad_()
-        log = (a, b, clicked, bought, clip)
+        log = (a.requires_grad_(), b.requires_grad_(), clicked, bought, clip)
         found = answer(*log)
-        for mistake, sentence in (
-            (no_clip, "Your propensity may be tiny: keep it at `clip` or above, else one row "
-             "outweighs all."),
-            (divides_by_clicks, "You divide by the number of clicks; the mean goes over all rows."),
-            (multiplies, "You multiply by the propensity: divide by it. A rare kind of click "
-             "stands for many rows."),
-            (one_entropy, "Your cross-entropy is one number, the mean of all rows: take one a row, "
-             'with reduction="none", and weight each.'),
-            (logit_for_propensity, "You divide by the logit a; the propensity is its sigmoid."),
-            (counts_unclicked, "Rows without a click count in your loss; nobody knows whether "
-             "they would have been bought. Multiply by `clicked`."),
-        ):  # fmt: skip
-            same = torch.is_tensor(found) and found.shape == () and torch.isclose(
-                found, mistake(*log), rtol=1e-4
-            )  # fmt: skip
-            require(not same, sentence)
         require_close(
-            found, torch.tensor(slow_ipw(*log)).float(),
+            found, slow_ipw(*log),
             f"On {rows} rows the loss should be {{wanted}}, yours is {{found}}.",
             tolerance=1e-3,
         )  # fmt: skip
-        if not found.requires_grad:
-            raise Mistake(
-                "Your loss has no gradient: b learns nothing. Detach the propensity only."
-            )
+        require_gradient(found)
         to_a, to_b = torch.autograd.grad(found, (a, b), allow_unused=True)
         require(
             to_a is None or bool((to_a == 0).all()),
-            "The gradient reaches the propensity: the network can make this loss small by calling "
-            "everything clicked. Detach it.",
+            "The loss is right, but a gradient reaches a. Only b may learn from it.",
         )
         require(
             to_b is not None and bool((to_b != 0).any()),
-            "No gradient arrives, b learns nothing. Detach the propensity only.",
+            "The loss is right, but no gradient arrives at b, which learns nothing.",
         )
 
 
@@ -331,6 +354,17 @@ def correlated(columns, label, limit=0.99):
     return [n for n, v in columns.items() if abs(np.corrcoef(v, label)[0, 1]) >= 0.9]
 
 
+def swapped(columns, label, limit=0.99):
+    """Hands the column and the label to `metrics.auc` in the wrong order."""
+    areas = {name: metrics.auc(values, label) for name, values in columns.items()}
+    return [name for name, area in areas.items() if max(area, 1 - area) >= limit]
+
+
+def lower_limit(columns, label, limit=0.9):
+    """Calls an AUC of 0.9 nearly perfect."""
+    return giveaway(columns, label, limit)
+
+
 def own_limit(columns, label, limit=0.99):
     """Forgets the limit that it is given."""
     return giveaway(columns, label)
@@ -341,45 +375,66 @@ def own_limit(columns, label, limit=0.99):
     solution=giveaway,
     stub=giveaway_stub,
     wrong=[
-        (equal_copies, "other scale"),
-        (one_way_round, "sign turned"),
-        (only_the_best, "honest log"),
-        (anything_useful, "merely helps"),
-        (correlated, "order, not the values"),
-        (own_limit, "`limit`"),
+        (
+            equal_copies,
+            "You find only columns that are equal to the label. You miss a copy of it on another "
+            "scale: compare the order, not the values.",
+        ),
+        (
+            one_way_round,
+            "You miss a copy with its sign turned: an AUC of 0 is as telling as one of 1.",
+        ),
+        (only_the_best, "You always accuse the best column; in an honest log return []."),
+        (
+            anything_useful,
+            "You accuse a column that merely helps: on its own it is far from perfect.",
+        ),
+        (correlated, "You take the correlation: a leak shows in the order, not the values."),
+        (
+            swapped,
+            "The label comes first: `metrics.auc(label, values)`. A column is no label of 0 and 1.",
+        ),
+        (lower_limit, "Without a limit given it is 0.99; yours accuses a column of AUC 0.97."),
+        (own_limit, "You forgot `limit`: with another limit your answer stays the same."),
     ],
     praise="Run it on every new log, before you train.",
 )
-def leaking_column(answer):
-    random = np.random.default_rng(4)
-    label = (random.random(400) < 0.2).astype(float)
-    honest = {"price": random.normal(size=400), "visits": random.normal(size=400) + 1.2 * label}
-    slip = label.copy()  # a copy with slips: its AUC is about 0.97
-    slip[np.flatnonzero(label == 1)[:2]] = 0
-    slip[np.flatnonzero(label == 0)[:8]] = 1
-    cases: tuple[tuple[dict[str, Any], list[str], str | None], ...] = (
-        ({"coupon": 3 + 7 * label * np.exp(3 * random.normal(size=400))}, ["coupon"],
-         "You miss a copy of the label on another scale: compare the order, not the values."),
-        ({"refund": -label - 0.1 * random.random(400)}, ["refund"],
-         "You miss a copy with its sign turned: an AUC of 0 is as telling as one of 1."),
-        ({}, [], None),
-        ({"slip": slip}, [], None),
-        ({"paid": label.copy(), "left": 1 - label}, ["left", "paid"],
-         "There may be more than one leaking column; return all their names."),
-    )  # fmt: skip
-    for extra, wanted, sentence in cases:
-        found = answer(dict(honest | extra), label.copy())
-        if isinstance(found, str) or not isinstance(found, (list, tuple, set)):
-            raise Mistake("Return a list of names, empty if no column leaks.")
-        accused = sorted(set(found) - set(wanted))
-        if accused:
-            raise Mistake(
-                f"You accuse {accused[0]!r}, which merely helps: on its own it is far from perfect."
-                if extra or len(found) > 1 or accused == ["price"]
-                else f"You accuse {accused[0]!r} in an honest log: if nothing leaks, return []."
-            )
-        require(sorted(found) == wanted, sentence or "Return [] if nothing leaks.")
+def leaking_column(answer, seed):
+    random = np.random.default_rng(4 + seed)
+    for _ in range(2):
+        label = (random.random(400) < 0.2).astype(float)
+        honest = {
+            "price": random.normal(size=400),
+            "visits": random.normal(size=400) + 1.2 * label,
+        }
+        slip = label.copy()  # a copy with slips: its AUC is about 0.97
+        slip[np.flatnonzero(label == 1)[:2]] = 0
+        slip[np.flatnonzero(label == 0)[:8]] = 1
+        coupon = 3 + 7 * label * np.exp(3 * random.normal(size=400))
+        flags = {"paid": label.copy(), "left": 1 - label}
+        for extra, limit in (
+            ({"coupon": coupon}, ()),
+            ({"refund": -label - 0.1 * random.random(400)}, ()),
+            ({}, ()),
+            ({"slip": slip}, ()),
+            (flags, ()),
+            ({"slip": slip}, (0.9,)),
+            ({"slip": slip, **flags}, (0.999,)),
+        ):  # fmt: skip
+            columns = honest | extra
+            _compare(answer(columns, label, *limit), columns, label, *(limit or (0.99,)))
+
+
+def _compare(found, columns, label, limit):
+    known = isinstance(found, list) and all(isinstance(name, str) for name in found)
+    require(known, "Return a list of names, empty if no column leaks.")
+    for name, values in columns.items():
+        area = metrics.auc(label, values)
+        told = f"{{name}}, whose AUC is {area:.2f}, with the limit {limit:g}."
+        leaks = max(area, 1 - area) >= limit
+        require(name not in found or leaks, f"You accuse {told}", name=name)
+        require(name in found or not leaks, f"You miss {told}", name=name)
     require(
-        list(answer({"slip": slip}, label.copy(), 0.9)) == ["slip"],
-        "With limit=0.9 a column of AUC 0.97 must be named, too: compare with `limit`.",
+        set(found) <= set(columns) and len(found) == len(set(found)),
+        "Return each name once, as it stands in `columns`.",
     )

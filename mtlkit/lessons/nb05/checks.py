@@ -1,9 +1,14 @@
 """Checkers of notebook 05: a step of uncertainty weighting, GradNorm's slope, a test of it."""
 
-import numpy as np
 import torch
 
-from mtlkit.course.learner.checker import checker, require, require_close, require_shape
+from mtlkit.course.learner.checker import (
+    checker,
+    observed,
+    require,
+    require_close,
+    require_shape,
+)
 
 
 def step(s, losses, a, rate):
@@ -20,6 +25,12 @@ def clamped(s, losses, a, rate):
     """Keeps s from falling below 0, "for safety"."""
     weights, new = step(s, losses, a, rate)
     return weights, new.clamp(min=0)
+
+
+def kept_in_bounds(s, losses, a, rate):
+    """Keeps s between -5 and 5, "for safety"."""
+    weights, new = step(s, losses, a, rate)
+    return weights, new.clamp(-5, 5)
 
 
 def no_brake(s, losses, a, rate):
@@ -52,7 +63,8 @@ def weights_after(s, losses, a, rate):
 
 def rises_with_s(s, losses, a, rate):
     """Takes e^s for the weight: the noisier, the louder."""
-    return step(-s, losses, a, rate)
+    weights = torch.exp(s) * a
+    return weights, s - rate * (0.5 - weights * losses)
 
 
 @checker(
@@ -60,66 +72,43 @@ def rises_with_s(s, losses, a, rate):
     solution=step,
     stub=step_stub,
     wrong=[
-        (clamped, "below 0"),
-        (no_brake, "second term"),
-        (uphill, "uphill"),
-        (whole_brake, "s / 2"),
-        (without_a, "forgot a"),
-        (rises_with_s, "exp(-s)"),
-        (weights_after, "before s moves"),
+        (
+            clamped,
+            "You keep s from falling below 0: then every loss under 1/2 is frozen at its first "
+            "weight.",
+        ),
+        (kept_in_bounds, "You keep s between bounds; the rule has none."),
+        (no_brake, "The second term is missing: with it s cannot run away."),
+        (uphill, "You walk uphill: subtract rate times the slope."),
+        (whole_brake, "The derivative of s / 2 is 1/2, not 1."),
+        (without_a, "You forgot a in the weights."),
+        (rises_with_s, "The weight is a * exp(-s): more noise, less weight."),
+        (weights_after, "Return the weights of this step, before s moves."),
     ],
     praise="At rest every weight is 1 / (2 × loss): half the sum of log losses, and no units left.",
 )
-def uncertainty_step(answer):
-    generator = torch.Generator().manual_seed(5)
-    for count in (1, 4):
+def uncertainty_step(answer, seed):
+    generator = torch.Generator().manual_seed(5 + seed)
+    for count, spread in ((1, 1.0), (4, 1.0), (2, 6.0), (3, 12.0)):
         s = torch.randn(count, generator=generator).double()
+        s[-1], s = -s[-1].abs(), spread * (s.sign() + s)  # one below 0, and then further out
         losses = 0.2 + torch.rand(count, generator=generator).double()
         a = torch.tensor([1.0, 0.5, 1.0, 0.5]).double()[-count:]
-        given = (s, losses, a, 0.1)
-        found = answer(s.clone(), losses.clone(), a.clone(), 0.1)  # may work in place
-        require(
-            isinstance(found, tuple | list) and len(found) == 2,
-            "Two things are asked for: the weights, then the new s.",
-        )
-        require_shape(found[0], (count,), "The weights have shape {found}, not {wanted}.")
-        require_shape(found[1], (count,), "The new s has shape {found}, not {wanted}.")
-        _name_the_slip(found, given)
+        weights, new = answer(s, losses, a, 0.1)
+        require_shape(weights, (count,), "The weights have shape {found}, not {wanted}.")
+        require_shape(new, (count,), "The new s has shape {found}, not {wanted}.")
         free = s.clone().requires_grad_()
         objective = (a * torch.exp(-free) * losses + free / 2).sum()
         [gradient] = torch.autograd.grad(objective, free)
-        require_close(found[0], a * torch.exp(-s), "The weights must be a * exp(-s).")
+        require_close(weights, a * torch.exp(-s), "The weights must be a * exp(-s).")
         require_close(
-            found[1], s - 0.1 * gradient, "The new s is not s minus rate times the derivative."
+            new, s - 0.1 * gradient, "The new s is not s minus rate times the derivative."
         )
     loss, s = torch.tensor([0.25]).double(), torch.zeros(1).double()
     for _ in range(400):
-        weights, s = answer(s.clone(), loss.clone(), torch.ones(1).double(), 0.2)
-    require(
-        float(weights[0]) > 1.01,
-        "A loss of 0.25 should end at weight 2, yours stays at {found}: do not keep s from falling "
-        "below 0, or every loss under 1/2 is frozen.",
-        found=f"{float(weights[0]):.3g}",
-    )
+        weights, s = answer(s, loss, torch.ones(1).double(), 0.2)
     require_close(
         weights, [2.0], "A loss of 0.25 should come to rest at weight 2, not {found}.", 1e-3
-    )
-
-
-def _name_the_slip(found, given):
-    def same(mistake, place):
-        return torch.allclose(found[place].double(), mistake(*given)[place], atol=1e-7)
-
-    a = given[2]
-    require(not same(rises_with_s, 0), "The weight is a * exp(-s): more noise, less weight.")
-    require(not same(weights_after, 0), "Return the weights of this step, before s moves.")
-    require(bool((a == 1).all()) or not same(without_a, 0), "You forgot a in the weights.")
-    require(not same(no_brake, 1), "The second term is missing: with it s cannot run away.")
-    require(not same(uphill, 1), "You walk uphill: subtract rate times the slope.")
-    require(not same(whole_brake, 1), "The derivative of s / 2 is 1/2, not 1.")
-    require(
-        bool((step(*given)[1] >= 0).all()) or not same(clamped, 1),
-        "You keep s from falling below 0: then every loss under 1/2 is frozen at its first weight.",
     )
 
 
@@ -184,48 +173,40 @@ def moving_target(weights, norms, losses, start, alpha):
     solution=gradnorm,
     stub=gradnorm_stub,
     wrong=[
-        (flipped, "exponent"),
-        (against_the_slope, "sign of the whole"),
-        (no_progress, "same target"),
-        (absolute_losses, "start"),
-        (unscaled_progress, "by its mean"),
-        (sign_only, "norm"),
-        (moving_target, "held fixed"),
-        (gap_itself, "not its size"),
+        (
+            flipped,
+            "The exponent is flipped: a task that lags (r above 1) needs the larger target.",
+        ),
+        (
+            against_the_slope,
+            "The sign of the whole is flipped: return the slope; the step goes against it later.",
+        ),
+        (no_progress, "Every task has the same target in yours: the progress r got lost."),
+        (
+            absolute_losses,
+            "You compare the losses themselves. Divide by `start`: progress counts.",
+        ),
+        (
+            unscaled_progress,
+            "Divide the progress by its mean: r is 1 for the average task.",
+        ),
+        (sign_only, "G changes with w by the norm: multiply the sign by `norms`."),
+        (moving_target, "The targets must be held fixed; in yours they move with w."),
+        (gap_itself, "The derivative of |G - target| by G is its sign, not its size."),
     ],
     praise="A task that lags gets a slope below 0, so its weight rises.",
 )
-def gradnorm_step(answer):
-    generator = torch.Generator().manual_seed(7)
+def gradnorm_step(answer, seed):
+    generator = torch.Generator().manual_seed(7 + seed)
     cases = []
     for _ in range(30):
         drawn = 0.2 + 2 * torch.rand(4, 3, generator=generator).double()
         cases.append((*drawn, 1.5))
     one = torch.ones(3).double()
     cases.append((one, one, one, one * 2, 0.12))  # all alike: slope 0
-    answers = [answer(*[x.clone() for x in case[:4]], case[4]) for case in cases]  # in place?
-    for found in answers:
+    for case in cases:
+        found = answer(*case)
         require_shape(found, (3,), "One number a task is asked for: {wanted}, not {found}.")
-
-    def same(mistake):
-        return all(
-            torch.allclose(found.double(), mistake(*case), atol=1e-7)
-            for found, case in zip(answers, cases, strict=True)
-        )
-
-    for mistake, sentence in (
-        (flipped, "The exponent is flipped: a task that lags (r above 1) needs the larger target."),
-        (against_the_slope, "The sign of the whole is flipped: return the slope; the step goes "
-         "against it later."),
-        (no_progress, "Every task has the same target in yours: the progress r got lost."),
-        (absolute_losses, "You compare the losses themselves. Divide by `start`: progress counts."),
-        (unscaled_progress, "Divide the progress by its mean: r is 1 for the average task."),
-        (sign_only, "G changes with w by the norm: multiply the sign by `norms`."),
-        (moving_target, "The targets must be held fixed; in yours they move with w."),
-        (gap_itself, "The derivative of |G - target| by G is its sign, not its size."),
-    ):  # fmt: skip
-        require(not same(mistake), sentence)
-    for found, case in zip(answers, cases, strict=True):
         weights, norms, losses, start, alpha = case
         free = weights.clone().requires_grad_()
         pull = free * norms
@@ -279,57 +260,62 @@ def trusts_everybody(slope):
     return False
 
 
+def frozen(weights, norms, losses, start, alpha):
+    return torch.zeros_like(weights)
+
+
+VERSIONS = (  # (name, version, whether the weight of a task that lags does not rise)
+    ("the right version", gradnorm, False),
+    ("the right version, half the step", lambda *given: gradnorm(*given) / 2, False),
+    ("the flipped version", flipped, True),
+    ("the flipped version with the gap itself", lambda w, n, x, s, a: gap_itself(w, n, x, s, -a),
+     True),
+    ("the step in place of the slope", against_the_slope, True),
+    ("a version that lost the progress r", no_progress, True),
+    ("a version in which no weight moves", frozen, True),
+)  # fmt: skip
+NO_LAG = "In your case no task lags: give one a larger losses / start than the other."
+NO_ALPHA = "In your case alpha is 0, which switches progress off."
+TURNED = (
+    "It is the other way round: the weight goes against the slope, and true means that the weight "
+    "of the task that lags does not rise."
+)
+
+
 @checker(
     "5.3",
     solution=catches,
     stub=catches_stub,
     wrong=[
-        (all_alike, "no task lags"),
-        (alpha_zero, "alpha is 0"),
-        (other_way_round, "the other way round"),
-        (forgets_the_step, "the other way round"),
-        (only_falls, "does not move"),
-        (trusts_everybody, "the flipped version"),
+        observed(all_alike, NO_LAG),
+        observed(alpha_zero, NO_ALPHA),
+        (other_way_round, TURNED),
+        (forgets_the_step, TURNED),
+        (
+            only_falls,
+            "Your test trusts a version in which the weight does not move: it must rise.",
+        ),
+        (trusts_everybody, "Your test trusts every version, also one in which no weight moves."),
     ],
     praise="Two numbers and no training: a case with a known answer finds what the score rewards.",
 )
 def catches_the_slip(answer):
-    seen = []
+    for name, version, caught in VERSIONS:
 
-    def watched(version):
-        def slope(weights, norms, losses, start, alpha):
-            seen.append((losses / start, alpha))
-            return version(weights, norms, losses, start, alpha)
+        def slope(weights, norms, losses, start, alpha, version=version):
+            given = (torch.as_tensor(x).double() for x in (weights, norms, losses, start))
+            found = version(*given, alpha)
+            return found if torch.is_tensor(weights) else found.numpy()
 
-        return slope
-
-    verdicts = {}
-    for name, version in (("right", gradnorm), ("flipped", flipped), ("lost", no_progress)):
-        value = answer(watched(version))
-        require(value is not ... and value is not None, "Return true or false.")
-        require(
-            isinstance(value, bool | np.bool_) or (torch.is_tensor(value) and value.dim() == 0),
-            "Return true or false, not the slope itself: compare it with 0.",
-        )
-        verdicts[name] = bool(value)
-    if verdicts == {"right": False, "flipped": True, "lost": True}:
-        return
-    require(
-        not (verdicts["right"] and not verdicts["flipped"]),
-        "It is the other way round: the weight goes against the slope, and true means that the "
-        "weight of the task that lags does not rise.",
-    )
-    require(
-        not seen or any(bool((ratio != ratio[0]).any()) for ratio, _ in seen),
-        "In your case no task lags: give one a larger losses / start than the other.",
-    )
-    require(
-        not seen or any(alpha != 0 for _, alpha in seen),
-        "In your case alpha is 0, which switches progress off.",
-    )
-    require(not verdicts["right"], "You reject the right version.")
-    require(verdicts["flipped"], "Your test trusts the flipped version.")
-    require(
-        verdicts["lost"],
-        "Your test trusts a version in which the weight does not move: it must rise.",
-    )
+        slope.__name__ = name
+        if answer(slope) == caught:
+            continue
+        tried = [
+            (torch.as_tensor(losses) / torch.as_tensor(start), alpha)
+            for _, _, losses, start, alpha in answer.asked
+        ]
+        require(not tried or any(bool((r != r[0]).any()) for r, _ in tried), NO_LAG)
+        require(not tried or any(alpha != 0 for _, alpha in tried), NO_ALPHA)
+        if caught:
+            require(False, "Your test trusts {name}.", name=name)
+        require(False, "You reject {name}.", name=name)
