@@ -16,7 +16,7 @@
 # ## You will be able to
 #
 # - count the parameters of a shared network and of separate ones (exercise 2.1),
-# - write the gradient that two heads send back into their shared layer (exercise 2.2),
+# - write the gradient that the heads send back into their shared layer (exercise 2.2),
 # - tell a missing label from a "no" in a joined table (exercise 2.3).
 
 # %% [markdown] tags=["recall"]
