@@ -142,10 +142,16 @@ def test_a_learner_runs_the_first_notebook_and_answers_with_the_mouse(lab, page)
     run_all_cells(page)
 
     page.get_by_role("button", name="Answer", exact=True).wait_for()  # the quiz is the last but one
-    assert folded.count() == 0  # running a cell unfolds the answer to a guess
+    assert folded.count() == 0  # running a cell unfolds it, and the answer waits for the guess
+    held = page.get_by_text("The answer waits for your guess 0.p1")
+    held.first.wait_for(state="attached")
+    answer = page.locator("img[alt*='products clicked, of 100 shown']")
+    assert answer.count() == 0
     page.get_by_placeholder("a number").first.fill("20")
     page.get_by_role("button", name="This is my guess").first.click()
     page.get_by_text("Noted: 20").wait_for()
+    answer.first.wait_for(state="attached")
+    assert held.count() == 0 and "your guess was 20" in answer.first.get_attribute("alt")
 
     choices = page.locator(".widget-radio-box input[type=radio]")
     assert choices.count() == 9

@@ -207,6 +207,7 @@ def test_a_gradient_survives_the_change_of_form():
     for found in (x * 2, [x[0] * 2, x[1] * 2, x[2] * 2]):
         made = like(found, torch.zeros(3))
         assert torch.autograd.grad(made.sum(), x)[0].tolist() == [2, 2, 2]
+        assert like(found, np.zeros(3)).tolist() == [2, 2, 2]  # where an array is wanted it is cut
 
 
 @pytest.mark.parametrize(

@@ -152,17 +152,37 @@ def python(text, home, **variables):
     return done.stdout + done.stderr
 
 
-def test_a_terminal_shows_the_answer_where_the_guess_is_given(tmp_path):
-    cells = ["from mtlkit.course import guess", CHOICE, "print('between')", 'predict("0.p2", 7)']
+def terminal(cells, home):
+    """What IPython without a notebook prints."""
     text = (
         "from IPython.core.interactiveshell import InteractiveShell\n"
         "shell = InteractiveShell.instance()\n"
         f"for cell in {cells!r}:\n    shell.run_cell(cell, store_history=True).raise_error()"
     )
-    said = python(text, tmp_path)
+    return python(text, home)
+
+
+def test_a_terminal_shows_the_answer_where_the_guess_is_given(tmp_path):
+    cells = ["from mtlkit.course import guess", CHOICE, "print('between')", 'predict("0.p2", 7)']
+    said = terminal(cells, tmp_path)
     assert said.index(answers.sentence(["0.p2"])) < said.index("between")
     assert said.count("the answer 7.0") == 1 and "None" not in said
     assert said.index("between") < said.index("the answer 7.0")
+
+
+def test_a_guess_given_inside_a_cell_that_waits_shows_its_answer_and_not_that_cell(tmp_path):
+    both = "print('other', guess('0.p1'))\npredict('0.p2', 7)"
+    said = terminal(["from mtlkit.course import guess", CHOICE, both], tmp_path)
+    assert said.count("the answer 7.0") == 1 and "other" not in said
+
+
+def test_an_import_anew_watches_in_place_of_the_old_one(tmp_path):
+    start = "from mtlkit.course import guess, predict"
+    drop = "import sys\nfor n in [n for n in sys.modules if 'mtlkit' in n]: del sys.modules[n]"
+    cells = [start, drop, start, CHOICE, "print('between')", 'predict("0.p2", 7)', "print('end')"]
+    said = terminal(cells, tmp_path)
+    assert said.count("The answer waits") == said.count("the answer 7.0") == 1
+    assert said.index("between") < said.index("the answer 7.0") < said.index("end")
 
 
 def test_plain_python_holds_nothing(tmp_path):

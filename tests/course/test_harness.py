@@ -16,6 +16,7 @@ from mtlkit.course.learner import guard
 from mtlkit.course.learner.calls import Watched
 from mtlkit.course.learner.check import CHANGED, judge
 from mtlkit.course.learner.checker import REGISTRY, checker, observed, require, require_close
+from mtlkit.course.learner.diagnose import Outcome, explains
 
 X = torch.arange(1.0, 9.0)
 SOON = 0.3  # seconds
@@ -293,3 +294,35 @@ def test_what_was_asked_is_that_of_the_last_call():
     mine = Watched(lambda ask: ask(1) + ask(2), None)
     mine(abs), mine(abs)
     assert mine.asked == [(1,), (2,)] and mine.calls == [(abs,), (abs,)] and not mine.changed
+
+
+def outcomes(*values):
+    """A number for each input; a text stands for an error."""
+    return [
+        Outcome({}, value) if isinstance(value, str) else Outcome({"result": np.array(value)})
+        for value in values
+    ]
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "found", "named"),
+    [
+        ((3.0, 3.0, 3.0), (3.0, 3.0, 3.0), True),  # right are 1, 2, 3
+        ((3.0, 2.0, 3.0), (3.0, 2.0, 3.0), False),  # it shows on one input alone
+        ((3.0, 3.0, 3.0), (3.0, 3.0, 4.0), False),  # the answer leaves it on the third
+        ((3.0, 3.0, 3.0), (3.00001, 3.0, 3.0), True),  # rounding
+        ((1.0001, 2.0001, 3.0), (1.0001, 2.0001, 3.0), False),  # a mistake as small as rounding
+        ((NAN, NAN, 3.0), (NAN, NAN, 3.0), False),
+        ((3.0, 3.0, 3.0), (3.0, 3.0, NAN), False),
+        (("Oops", "Oops", 3.0), ("Oops", "Oops", 3.0), True),
+        (("Oops", "Oops", 3.0), ("Else", "Else", 3.0), False),
+        (("Oops", 3.0, 4.0), (1.5, 3.0, 4.0), True),  # the crash is avoided, the rest is not
+        ((3.0, 3.0, 4.0), ("Oops", 3.0, 4.0), False),
+    ],
+)
+def test_a_mistake_explains_an_answer_that_gives_the_same_on_two_inputs(theirs, found, named):
+    right = outcomes(1.0, 2.0, 3.0)
+    assert explains(outcomes(*theirs), outcomes(*found), right) == named

@@ -36,6 +36,7 @@ GOOD = {
     "hints": {"97.1": 1},
     "quizzes": {"97.exit": {"answers": [1, 2], "right": 1, "of": 2}},
     "guesses": {"97.p1": 0.5, "97.p2": "über", "97.p3": ["b", "a"]},
+    "skipped": {"97.p4": True},
 }
 
 
