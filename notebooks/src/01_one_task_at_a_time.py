@@ -225,8 +225,8 @@ rows = [(column, *found.mean(axis=0)) for column, found in change.items()]
 pl.DataFrame(rows, schema=["hidden", "training days", "later days"], orient="row")
 
 # %% [markdown]
-# The table shows how much the log-loss rises. Above 0, the column was needed. Without the users,
-# the networks lose most of what they had learned about training days, and on later days they get
+# The table shows how much the log-loss rises. Above 0, the column was needed. Without users, the
+# networks lose most of what they had learned about training days, and on later days they get
 # *better*. They know the users by heart: a user has only about 20 rows.
 #
 # ### Hold rare ids back
@@ -238,7 +238,7 @@ pl.DataFrame(rows, schema=["hidden", "training days", "later days"], orient="row
 # (*paired*).
 #
 # One shop proves little. We took the same steps on five shops, and one more: embeddings of 32
-# numbers. The rival is **trees**: hundreds of small decision trees, each of which corrects the
+# numbers. The rival is **trees**: hundreds of small decision trees, each correcting the
 # errors of those before it. A control sees no user ids. Each had four trials of its learning rate
 # or its tree size, on a sixth shop. Then each network was trained from five starts. Intervals are
 # over shops; "better on" counts shops whose own interval leaves out 0.
@@ -283,8 +283,9 @@ Markdown("A network with all steps (last row of the figure), five shops:\n\n" + 
 
 # %% [markdown]
 # On click the plain network lies 0.021 below the trees, on 5 of 5 shops. Without user ids it loses
-# nothing. The prior and the falling rate together gain on 5 of 5. After the last step the network
-# lies 0.005 below the trees: no clear difference over the shops, yet it is worse on 4 of 5.
+# nothing. Prior and falling rate together gain on 5 of 5. After the last step the network lies 0.005
+# below the trees: no clear difference over the shops, yet worse on 4 of 5. With
+# [200,000 rows](../docs/decisions.md#training-mtlkittrain) the two are level.
 #
 # ### Five measures
 #
@@ -433,7 +434,7 @@ quiz("1.trap")
 # ## Nine tasks, nine models
 #
 # Each task gets a network of its own, trained like the last step, and trees. Both have three trials
-# on validation; then the test days are read, once.
+# on validation; then the test days are read once.
 #
 # - **purchase** and **dwell** are known for clicked products only. Dwell, the seconds on the page,
 #   is measured on logarithms: `r2_log` is the share of their variance that is explained.
@@ -512,9 +513,9 @@ Markdown(
 )
 
 # %% [markdown]
-# The gap that is left is widest for purchase and dwell, which have the fewest rows and learned
-# nothing from the clicks of the same visits. Trees win on next_category because they read the three
-# newest pages one by one; our network reads only the mean of all pages.
+# The gap left is widest for purchase and dwell, which have the fewest rows and learned nothing from
+# the clicks of the same visits. Trees win on next_category because they read the three newest pages
+# one by one; our network reads the mean of all.
 #
 # **On Monday:** start with trees, which are hard to beat on a log of this size. Before you compare
 # a network, give it a falling rate and a prior on its ids: together worth 0.014 of AUC on click, on
