@@ -98,7 +98,9 @@ def lazy_columns(frame: pl.LazyFrame) -> pl.Schema:
 
 def _file(path: Path) -> pl.DataFrame:
     reader = READERS.get(path.suffix.lower())
-    if path.is_dir() or "*" in path.name:
+    if path.is_dir():
+        raise SchemaError(f"{path} is a folder: {SEVERAL}.")
+    if "*" in path.name:
         raise SchemaError(f"{path} is no file, but may be several: {SEVERAL}.")
     if reader is None:
         raise SchemaError(f"{path}: files of the kind {path.suffix!r} are not read; give {KNOWN}.")

@@ -40,5 +40,6 @@ def home(tmp_path, monkeypatch):
     """An empty home for the learner's record."""
     monkeypatch.setenv("MTLKIT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MTLKIT_STRICT", "0")
+    monkeypatch.setenv("MTLKIT_ANSWERS", "hold")  # `mtlkit test` shows all
     monkeypatch.setattr(store, "_waiting", [])
     return tmp_path / "home"

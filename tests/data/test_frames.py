@@ -108,7 +108,7 @@ def test_a_pandas_frame_comes_through_without_pyarrow(monkeypatch):
         ({"a": b"hello"}, "it is one value"),
         ({"a": None}, "it is one value"),
         ({"a": np.float64(3.5)}, "it is one value"),
-        (".", r"\. is no file, but may be several: .*pl.scan_parquet"),
+        (".", r"\. is a folder: .*pl.scan_parquet"),
         ("day=*.parquet", "is no file, but may be several"),
         ([1, 2], "A list is no table"),
         (np.zeros((2, 2)), r"shape \(2, 2\) has no names"),
