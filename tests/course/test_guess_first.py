@@ -159,7 +159,7 @@ def terminal(cells, home):
         "shell = InteractiveShell.instance()\n"
         f"for cell in {cells!r}:\n    shell.run_cell(cell, store_history=True).raise_error()"
     )
-    return python(text, home)
+    return python(text, home, MTLKIT_ANSWERS="hold")
 
 
 def test_a_terminal_shows_the_answer_where_the_guess_is_given(tmp_path):
@@ -187,7 +187,7 @@ def test_an_import_anew_watches_in_place_of_the_old_one(tmp_path):
 
 def test_plain_python_holds_nothing(tmp_path):
     text = "from mtlkit.course import guess, skip\nprint(guess('0.p1'))\nskip('0.p1')"
-    said = python(text, tmp_path)
+    said = python(text, tmp_path, MTLKIT_ANSWERS="hold")
     assert said == "None\nSkipped: 0.p1 counts as not guessed. Now let us look.\n"
 
 
