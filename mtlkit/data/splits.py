@@ -61,8 +61,8 @@ def check_disjoint(*tables: Table, key: str | None = None) -> None:
     columns = [t.row_id if key is None else _key(t, key) for t in tables]
     for i, first in enumerate(columns):
         for j in range(i + 1, len(columns)):
-            shared = torch.isin(columns[j], first)
-            if bool(shared.any()):
+            if _meet(first, columns[j]):
+                shared = torch.isin(columns[j], first)
                 row = int(shared.nonzero()[0, 0])
                 what = "row_id" if key is None else f"key {key!r}"
                 raise SchemaError(
@@ -70,6 +70,17 @@ def check_disjoint(*tables: Table, key: str | None = None) -> None:
                     f"is row {row} of table {j}, value {int(columns[j][row])}. A score on shared "
                     "rows measures memory, not learning."
                 )
+
+
+def _meet(first: Tensor, second: Tensor) -> bool:
+    """Whether a value stands in both; millions of rows are searched in pieces, to save memory."""
+    few, many = sorted((first, second), key=len)
+    known = few.sort().values
+    for piece in many.split(2**18) if len(few) else ():
+        place = torch.searchsorted(known, piece).clamp_(max=len(known) - 1)
+        if bool((known[place] == piece).any()):
+            return True
+    return False
 
 
 def split_random(

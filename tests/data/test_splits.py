@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from mtlkit.data import Table, check_disjoint, split_random, split_time
+from mtlkit.data.splits import _meet
 from mtlkit.schema import Schema, SchemaError, Task
 
 
@@ -81,3 +82,16 @@ def test_impossible_splits_are_refused():
         split_time(table(), "week", (6, 80))
     with pytest.raises(SchemaError, match="no key 'day'"):
         split_time(table(), "day", (1, 2))
+
+
+def test_shared_rows_are_found_wherever_they_stand_among_millions():
+    rows, piece = 600_000, 2**18
+    ids = torch.randperm(rows, generator=torch.Generator().manual_seed(0))
+    many, few = ids[:-1_000], ids[-1_000:]
+    assert not _meet(many, few) and not _meet(few, many)
+    assert not _meet(few[:0], many) and not _meet(many, few[:0])
+    for at in (0, piece - 1, piece, 2 * piece, len(many) - 1):  # the edges of the pieces
+        for value in (few[0], few[-1], few.min(), few.max()):
+            changed = many.clone()
+            changed[at] = value
+            assert _meet(changed, few) and _meet(few, changed)
