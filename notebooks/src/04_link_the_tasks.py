@@ -212,10 +212,9 @@ report.show(
     plot.guess_against_truth(guess("4.p2"), means["ESMM"][-1], "mean pCVR / true mean, all rows",
                              title="ESMM: a loss over all rows, and still too high (dial at 2)"),
     report.grid(stored, names, unseen, first="pCVR / truth, five shops"),
-    plot.lines(dials[::2], means | {"perfect on clicked rows": ceiling["all"]},
-               xlabel="dial: spread of the hidden appeal", levels={"right": 1.0},
-               title="No training sees what no column holds (mean of five shops)",
-               ylabel="pCVR / truth, all rows"),
+    plot.lines(dials[::2], means | {"perfect on clicked rows": ceiling["all"]}, levels={"right": 1},
+               xlabel="dial: spread of the hidden appeal", ylabel="pCVR / truth, all rows",
+               title="No training sees what no column holds (mean of five shops)"),
 )  # fmt: skip
 
 # %% [markdown]
@@ -353,8 +352,9 @@ def click_level(seed, way):
 
 ways = ("with detach", "without detach")
 levels = {way: [click_level(seed, way) for seed in range(size.seeds)] for way in ways}
-report.intervals(levels, title="What one missing word does to pCTR", overall=1.0, first="propensity",
-                 overall_label="right", label="predicted / observed clicks")  # fmt: skip
+report.intervals(levels, title="What one missing word does to pCTR", first="propensity",
+                 overall=1.0, overall_label="right",
+                 label="predicted / observed clicks")  # fmt: skip
 
 # %% [markdown] tags=["exercise"]
 # id: 4.3
