@@ -135,16 +135,16 @@ pl.DataFrame(rows, ["logits", "way", "log P", "log(1 - P)", "slope"], orient="ro
 
 # %% tags=["hide-output"]
 # The answer to your guess 4.p1: run this cell.
-dials, true_rates = (0.0, 0.5, 1.0, 1.5, 2.0), {"clicked": [], "all": [], "never clicked": []}
+dials, true_chances = (0.0, 0.5, 1.0, 1.5, 2.0), {"clicked": [], "all": [], "never clicked": []}
 for dial in dials:
     log = fresh(dial)(0).train
     chance, clicked = 100 * log.truth["purchase"], log.label("click") == 1
-    for part, rows in zip(true_rates, (clicked, clicked | ~clicked, ~clicked)):
-        true_rates[part].append(float(chance[rows].mean()))
+    for part, rows in zip(true_chances, (clicked, clicked | ~clicked, ~clicked)):
+        true_chances[part].append(float(chance[rows].mean()))
 report.show(
-    plot.guess_against_truth(guess("4.p1"), true_rates["all"][-1], "bought, of 100 shown",
+    plot.guess_against_truth(guess("4.p1"), true_chances["all"][-1], "bought, of 100 shown",
                              title="If every shown product were clicked (dial at 2)"),
-    plot.lines(dials, true_rates, title="Clicked rows are not like the others",
+    plot.lines(dials, true_chances, title="Clicked rows are not like the others",
                xlabel="dial: spread of the hidden appeal", ylabel="true chance of purchase (%)"),
 )  # fmt: skip
 
@@ -330,7 +330,7 @@ check("4.2", ipw_loss)
 
 
 # %%
-def click_level(seed, way):
+def click_ratio(seed, way):
     # predicted / observed clicks on validation rows, after the plainest loop there is
     split = fresh(0.0)(seed)
     with seeded(seed):
@@ -351,8 +351,8 @@ def click_level(seed, way):
 
 
 ways = ("with detach", "without detach")
-levels = {way: [click_level(seed, way) for seed in range(size.seeds)] for way in ways}
-report.intervals(levels, title="What one missing word does to pCTR", first="propensity",
+ratios = {way: [click_ratio(seed, way) for seed in range(size.seeds)] for way in ways}
+report.intervals(ratios, title="What one missing word does to pCTR", first="propensity",
                  overall=1.0, overall_label="right",
                  label="predicted / observed clicks")  # fmt: skip
 
@@ -388,8 +388,8 @@ def reaches_click(loss):
 check("4.3", reaches_click)
 
 # %% [markdown] tags=["solution"]
-# The loss of 4.2 passes, and so does the naive one. ESMM's does not, and there it is right: its click
-# shall learn from the purchase. A test knows the gradient; you know whether it belongs there.
+# For the loss of 4.2 the test says false. For ESMM's it says true, and rightly so: there the click
+# learns from the purchase, too. The test tells where a gradient goes; you know where it belongs.
 
 # %% [markdown] tags=["practice"]
 # ## In practice: calibrated, and still wrong
@@ -413,8 +413,8 @@ order = report.against(
 )  # fmt: skip
 best = ceiling.filter(dial=1.0)["joint_auc"].item()
 record("order", order)
-record("true rates", {"dial": dials} | true_rates)
-record("clicks predicted / observed", levels)
+record("true chances", {"dial": dials} | true_chances)
+record("clicks predicted / observed", ratios)
 report.show(order, f"The best AUC that columns allow is {best:.3f}.")
 
 # %% tags=["hide-input"]
@@ -461,7 +461,7 @@ quiz("4.exit")
 # before anybody reads the figure. In 4.3 many compare values of the loss: let them say why the value
 # depends on `a` in both versions. Likely question: why does ESMM win in its paper? There the AUC is
 # measured, on another log. On ours ESMM gains a little in pCTCVR (2 of 5 shops show it) and loses in
-# pCVR (all 5 do); no log can judge the level over all rows.
+# pCVR (all 5 do); no log can judge the mean over all rows.
 
 # %% [markdown] tags=["sources"]
 # ## Sources

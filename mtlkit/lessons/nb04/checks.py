@@ -1,4 +1,4 @@
-"""Checkers of notebook 04: ESMM's loss in log space, the weighted loss, a test of its gradient."""
+"""Checkers of notebook 04: ESMM's loss in log space, the loss of IPW, a test of its gradient."""
 
 from functools import partial
 
@@ -231,7 +231,7 @@ def counts_unclicked(a, b, clicked, bought, clip=0.05):
 
 
 def one_entropy(a, b, clicked, bought, clip=0.05):
-    """Averages the cross-entropy over all rows before it weights them."""
+    """Averages the cross-entropy over all rows before it divides by the propensity."""
     entropy = F.binary_cross_entropy_with_logits(b, bought)
     return (clicked * entropy / a.sigmoid().detach().clamp(min=clip)).mean()
 
@@ -287,7 +287,7 @@ def slow_ipw(a, b, clicked, bought, clip):
         (
             one_entropy,
             "Your cross-entropy is one number, the mean of all rows: take one a row, with "
-            'reduction="none", and weight each.',
+            'reduction="none", and divide each.',
         ),
         (logit_for_propensity, "You divide by the logit a; the propensity is its sigmoid."),
         (
@@ -297,7 +297,7 @@ def slow_ipw(a, b, clicked, bought, clip):
     ],
     praise="Clicked rows stand for all, and the propensity is a number, not something to train.",
 )
-def weighted_loss(answer, seed):
+def ipw_of_all_rows(answer, seed):
     for rows, place, clip in ((20, 3, 0.05), (30, 4, 0.4)):
         a, b, clicked, bought = _log(rows, place + 10 * seed)
         a[0] = -6.0  # a clicked row with a tiny propensity
