@@ -69,7 +69,7 @@ chain = ["click", "cart", "purchase"]
 
 @cache
 def fresh(dial):
-    # a function that gives each seed new rows of the shop, split by days
+    # returns a function: for each seed, new rows of the shop, split by days
     market = mtlkit.Market("biased", seed=SHOP, purchase_rate=0.2, selection_bias=dial)
 
     def split(seed):
@@ -103,8 +103,8 @@ predict("4.p2")
 # Each log is below 0, so no step is more likely than the one it needs, its **parent**. The losses of
 # such linked steps, added up, are a **hierarchical loss**.
 #
-# Look at −40 in the table: the product is too small for float32, its log is minus infinity, and one
-# such row ends the training.
+# Look at −40 in the table below: the product is too small for float32, its log is minus infinity, and
+# one such row ends the training.
 
 
 # %%
@@ -149,10 +149,10 @@ report.show(
 )  # fmt: skip
 
 # %% [markdown]
-# At 0 the gap is all in the *columns*: shoppers open what suits them. Then *luck* is added: a click
-# shows that the hidden appeal was probably high, and high appeal also sells.
+# At 0 the gap is all in the columns: shoppers open what suits them. The dial adds a second cause: a
+# click shows that the hidden appeal was probably high, and high appeal also sells.
 #
-# We train pCVR in several ways, in a network without a hidden layer, a straight *line*:
+# We train pCVR in several ways, first in a network without a hidden layer, the *line*:
 #
 # - *naive*: the loss of purchase over clicked rows.
 # - **ESMM**: the loss of "clicked and bought" over *all* rows. pCVR is the factor that is left.
@@ -283,9 +283,9 @@ report.show(
 )  # fmt: skip
 
 # %% [markdown]
-# On five shops, at dial 0, the hidden layer takes naive training from 1.23 to 1.11 times the truth on
-# rows never clicked, and IPW takes it to 1.03. The distance hardly moves: IPW lowers it by about half
-# a point in two of the five cases, each seen on one or two shops.
+# On five shops, on rows never clicked at dial 0, naive training says 1.23 times the truth in the line
+# and 1.11 with the hidden layer; IPW with the hidden layer says 1.03. The distance hardly moves: IPW
+# lowers it by about half a point in two of the five cases, each seen on one or two shops.
 
 # %% [markdown] tags=["exercise"]
 # id: 4.2
@@ -399,8 +399,8 @@ check("4.3", reaches_click)
 # In a **curriculum**, these losses are turned up or down over training, coarse first: here click,
 # then cart and purchase.
 #
-# **ESM2** is ESMM with the cart as a step between. **AITM** hands on to each step what the
-# tower before it read, and punishes a step that is more likely than its parent. **DBMTL** lets the
+# **ESM2** is ESMM with the cart as a step between. **AITM** passes on to each step what the
+# tower before it computed, and penalises a step that is more likely than its parent. **DBMTL** lets the
 # tower of the purchase read the output of the click. **PCOC** is predicted / observed.
 
 # %% tags=["hide-input"]
@@ -437,8 +437,8 @@ report.show(calibration, curriculum)
 # label shows that. Coarse first sorts hardly better than ESMM, but in the line it lowers the ECE of
 # pCVR on 4 of 5 shops.
 #
-# **On Monday:** To sort, start with trees or separate networks: with the hidden layer, nothing sorted
-# better on more than 2 of 5 shops. If it must be one network, take ESMM, which adds no layer: ESM2
+# **On Monday:** To sort products, start with trees or separate networks: with the hidden layer,
+# nothing sorted better on more than 2 of 5 shops. If it must be one network, take ESMM, which adds no layer: ESM2
 # and AITM sort no better, and naive training, IPW and DBMTL cost click AUC. But its pCVR sorts
 # clicked products worse than naive training, on 5 of 5 shops.
 
@@ -449,7 +449,8 @@ report.show(calibration, curriculum)
 # - Clicked rows differ by what columns show, which a network can learn, and by what no column shows,
 #   which needs an experiment.
 # - ESMM, too, learns the chance *given a click*.
-# - IPW and DR, clipped as ours, changed little in the line.
+# - IPW and DR, with clips like ours, changed little in the line. With a hidden layer, IPW brought the
+#   mean closer to the truth.
 # - Detach the propensity, and test that you did.
 
 # %% tags=["quiz"]
@@ -457,7 +458,7 @@ quiz("4.exit")
 
 # %% [markdown] tags=["instructor"]
 # Start with the gap, on the board: who clicks, who buys, what is written down? Let the room name
-# hidden causes; each is a dial. In 4.2 the detach is easy to forget; let the loop run both ways
+# hidden causes; each could be a dial. In 4.2 the detach is easy to forget; let the loop run both ways
 # before anybody reads the figure. In 4.3 many compare values of the loss: let them say why the value
 # depends on `a` in both versions. Likely question: why does ESMM win in its paper? There the AUC is
 # measured, on another log. On ours ESMM gains a little in pCTCVR (2 of 5 shops show it) and loses in
