@@ -238,8 +238,8 @@ report.show(
 # - "`log_p` is a sum of two log-sigmoids; `log1mexp(log_p)` is the log of the complement."
 # - "`torch.where(bought == 1, log_p, log_q)`, over all rows; then minus, then the mean."
 # ---
-# Each row has two logits: `a` for the click and `b` for the purchase, given a click. The labels
-# `clicked` and `bought` are 0 or 1 on every row. Return the sum of both losses.
+# Each row has two logits: `a` for the click and `b` for the purchase, given a click. The labels are
+# 0 or 1 on every row. Return the sum of both losses.
 
 
 # %% tags=["exercise-code"]
@@ -399,9 +399,9 @@ check("4.3", reaches_click)
 # In a **curriculum**, these losses are turned up or down over training, coarse first: here click,
 # then cart and purchase.
 #
-# **ESM2** is ESMM with the cart as a step between. **AITM** passes on to each step what the
-# tower before it computed, and penalises a step that is more likely than its parent. **DBMTL** lets the
-# tower of the purchase read the output of the click. **PCOC** is predicted / observed.
+# **ESM2** is ESMM with the cart in between. **AITM** passes on to each step what the tower before it
+# computed, and penalises a step that is more likely than its parent. **DBMTL** lets the tower of the
+# purchase read the output of the click. **PCOC** is predicted / observed.
 
 # %% tags=["hide-input"]
 # The order of products on five shops, hidden layer, dial at 1, and the best that columns allow.
@@ -438,19 +438,18 @@ report.show(calibration, curriculum)
 # pCVR on 4 of 5 shops.
 #
 # **On Monday:** To sort products, start with trees or separate networks: with the hidden layer,
-# nothing sorted better on more than 2 of 5 shops. If it must be one network, take ESMM, which adds no layer: ESM2
-# and AITM sort no better, and naive training, IPW and DBMTL cost click AUC. But its pCVR sorts
-# clicked products worse than naive training, on 5 of 5 shops.
+# nothing sorted better on more than 2 of 5 shops. If it must be one network, take ESMM, which adds no
+# layer: ESM2 and AITM sort no better, and naive training, IPW and DBMTL cost click AUC. But its pCVR
+# sorts clicked products worse than naive training, on 5 of 5 shops.
 
 # %% [markdown] tags=["exit"]
 # ## Take-aways
 #
-# - An outcome that needs another is a factor in a product. Stay in the logs.
+# - An outcome that needs another is a factor in a product.
 # - Clicked rows differ by what columns show, which a network can learn, and by what no column shows,
 #   which needs an experiment.
 # - ESMM, too, learns the chance *given a click*.
-# - IPW and DR, with clips like ours, changed little in the line. With a hidden layer, IPW brought the
-#   mean closer to the truth.
+# - IPW and DR, with clips like ours, changed little in the line; with a hidden layer, IPW helped.
 # - Detach the propensity, and test that you did.
 
 # %% tags=["quiz"]

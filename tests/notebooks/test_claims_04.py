@@ -146,10 +146,9 @@ def test_at_dial_0_the_hidden_layer_and_then_ipw_mend_the_level_and_not_the_dist
     assert 0.45 < (line - bent) / line < 0.55  # the deck: half of the way to right,
     assert (bent - both) / bent > 0.6  # and most of the rest
     for dial, part in ((0.0, "never clicked"), (1.0, "never clicked"), (1.0, "all")):
-        closer = stored.difference(  # the take-away: with a hidden layer
-            "ESCM2-IPW", "naive", task="purchase", metric=part, sign=-1, shape="hidden layer", dial=dial
-        )  # fmt: skip
-        assert closer.verdict == "better"
+        place = {"metric": part, "sign": -1, "shape": "hidden layer", "dial": dial}
+        closer = stored.difference("ESCM2-IPW", "naive", task="purchase", **place)
+        assert closer.verdict == "better"  # the take-away: with a hidden layer, IPW helped
     distance = {"task": "purchase", "metric": "error", "dial": 0.0}
     means = [stored.mean(name, shape=shape, **distance) for name, shape in places]
     assert max(means) - min(means) < 0.3
