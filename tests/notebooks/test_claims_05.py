@@ -56,7 +56,9 @@ def test_uncertainty_weighting_comes_to_rest_at_half_of_one_over_the_loss(found)
 
 def test_the_table_names_every_rule_that_is_shown_and_the_one_that_reads_a_metric():
     text = SOURCE.read_text(encoding="utf-8").split("## What a rule reads")[1].split("# %%")[0]
-    rows = [line.split(" | ")[0] for line in text.splitlines() if "# | " in line]
+    rows = [
+        line.removeprefix("# | ").split(" | ")[0] for line in text.splitlines() if "# | " in line
+    ]
     told = {name.split(" (")[0] for row in rows[2:] for name in row.split(": ")[1].split(", ")}
     assert told == {*SHOWN, "DTP", "a schedule", "random weights"}
     figure = SOURCE.read_text(encoding="utf-8").split("rules = [")[1].split("]")[0]
