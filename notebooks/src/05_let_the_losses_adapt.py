@@ -160,7 +160,7 @@ report.show(rest, picture, digits=2)
 # | both: FAMO | its loss is small or falls little |
 # | gradients: GradNorm | its gradient is weak, or it lags behind |
 # | a metric: DTP (dynamic task priority) | its metric is poor |
-# | nothing: a schedule, fixed beforehand | you said so |
+# | nothing: a schedule (fixed beforehand) | you said so |
 # | nothing: random weights | the dice say so |
 #
 # DTP reads performance, not a loss:
