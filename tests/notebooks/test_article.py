@@ -67,16 +67,16 @@ def test_a_row_says_in_one_of_four_ways_where_its_part_is(row):
 PARTS = """efficiency; generalisation; better decisions; saved resources; stability; sharing eases
     conflict; data input; task definition; training; prediction; evaluation; feedback; shared
     network and task networks; encoder and decoders; cleaning; standardising; augmentation;
-    concatenation; cross-entropy; squared error; SGD; Adam; accuracy; recall; weighted loss; hierarchical loss;
-    adaptive loss; weighted loss as a formula; encoder as a formula; gradient split; gradient
-    descent; worked example with a yes or no; worked example with a squared error; update rule;
-    network; Flatten; compile; fit; evaluation print-out; many scenarios in one model; browsing;
-    search intent; purchase; product recommendation; content recommendation; advertisement
-    recommendation; product classification; product ranking; inventory forecasting; logistics and
-    routes; medicine; finance; traffic; task imbalance; conflict and competition; choosing a model;
-    designing a model; privacy; interpretability; computing power; tools; set-up on Windows, macOS
-    and Linux; books, papers and courses; references; five frequent questions; large pre-trained
-    models"""
+    concatenation; cross-entropy; squared error; SGD; Adam; accuracy; recall; weighted loss;
+    hierarchical loss; adaptive loss; weighted loss as a formula; encoder as a formula;
+    gradient split; gradient descent; worked example with a yes or no; worked example with a
+    squared error; update rule; network; Flatten; compile; fit; evaluation print-out; many
+    scenarios in one model; browsing; search intent; purchase; product recommendation; content
+    recommendation; advertisement recommendation; product classification; product ranking;
+    inventory forecasting; logistics and routes; medicine; finance; traffic; task imbalance;
+    conflict and competition; choosing a model; designing a model; privacy; interpretability;
+    computing power; tools; set-up on Windows, macOS and Linux; books, papers and courses;
+    references; five frequent questions; large pre-trained models"""
 
 
 def test_every_part_of_the_syllabus_table_has_its_row_and_none_stands_twice():
