@@ -179,6 +179,8 @@ def test_no_rule_that_watches_training_clearly_beats_the_tuned_constant_but_some
 ):
     gaps = contest.against("tuned constant", **TOGETHER)
     assert all(gaps[name].verdict != "better" for name in WATCHING)
+    assert [name for name in SHOWN if gaps[name].verdict == "worse"] == ["DWA", "STCH"]
+    assert gaps["schedule"].verdict == "better"
     gaps = contest.against("equal", **TOGETHER)
     assert {n for n in WATCHING if gaps[n].verdict == "better"} >= {"GradNorm", "IMTL-L"}
 
