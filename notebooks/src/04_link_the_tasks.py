@@ -394,10 +394,10 @@ check("4.3", reaches_click)
 # %% [markdown] tags=["practice"]
 # ## In practice: calibrated, and still wrong
 #
-# *Hierarchical* has two senses. In the article, linked levels of tasks pass on information: the
-# output or the features of a lower task feed the higher one, and the losses of the levels are added.
-# In a **curriculum**, these losses are turned up or down over training, coarse first: here click,
-# then cart and purchase.
+# *Hierarchical* has two senses. In [the article](appendix/article.md), linked levels of tasks pass
+# on information: the output or the features of a lower task feed the higher one, and the losses of
+# the levels are added. In a **curriculum**, these losses are turned up or down over training, coarse
+# first: here click, then cart and purchase.
 #
 # **ESM2** is ESMM with the cart in between. **AITM** passes on to each step what the tower before it
 # computed, and penalises a step that is more likely than its parent. **DBMTL** lets the tower of the
