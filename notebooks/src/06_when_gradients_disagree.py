@@ -215,8 +215,9 @@ report.show(plot.lines(at, lines, title=title, **axes), last)
 # %% [markdown]
 # No pair conflicts clearly more often than a coin. Up to 512 rows, `cart` conflicts with *itself*
 # about as often as with click or with random labels. In larger batches click, which has a label on
-# each row, agrees with itself. Two tasks of the six stand nearly at right angles, on average. Their sizes
-# differ: rating, with few labels, is the loudest from the first step to the last, click the quietest.
+# each row, agrees with itself. On average, two gradients stand nearly at right angles. Their sizes
+# differ: from the first step to the last, rating, with few labels, has the longest and click the
+# shortest gradient.
 
 # %% [markdown] tags=["exercise"]
 # id: 6.1
