@@ -436,7 +436,7 @@ report.show(strict.picture, strict.sentence, table)
 # have gradients that can conflict. Separate networks have none: over six tasks, their mean AUC lies
 # about 0.01 below that of MGDA and 0.03 above that of PCGrad; from Nash-MTL we see no difference.
 #
-# **On Monday:** where tasks have uneven numbers of labels, first weight them by labelled rows. That
+# **On Monday:** where tasks have uneven numbers of labels, first weigh them by labelled rows. That
 # needs one backward pass and brings 0.05 of AUC over equal weights. MGDA may add 0.01 to 0.02, but it
 # costs 0.03 to 0.04 of R² in dwell and a backward pass for each task. Trees are about as good as MGDA.
 
