@@ -48,7 +48,7 @@ def test_goals_notes_cuts_solution_and_links_are_there(page):
     for text in (
         "- double a number (exercise 97.1).",
         "Ask who added instead.",
-        "- The story.",
+        "1. The story.",
         "    doubled_number = number * 2",
         "Multiplication, see [the course](../README.md).",
         "[97_small.ipynb](../97_small.ipynb)",

@@ -24,7 +24,13 @@ class Place:
 def as_json(source: Source) -> str:
     """The card file of a source, as text."""
     exercises = {
-        e.id: {"level": e.level, "minutes": e.minutes, "goal": e.goal, "hints": e.hints}
+        e.id: {
+            "level": e.level,
+            **({"importance": e.importance} if e.importance else {}),
+            "minutes": e.minutes,
+            "goal": e.goal,
+            "hints": e.hints,
+        }
         for e in source.exercises.values()
     }
     content = {
@@ -73,12 +79,13 @@ def draw_title(source: Source, place: Place, audience: str) -> str:
 def draw_exercise(exercise: Exercise) -> str:
     """An exercise card as markdown."""
     steps = _STEPS[exercise.level]
+    named = ", ".join(filter(None, (exercise.level, exercise.importance)))
     return "\n".join(
         [
             f"## Exercise {exercise.id}: {exercise.level}",
             "",
             f"> **Goal:** you can {exercise.goal.rstrip('.')}.  ",
-            f"> **Level:** {'●' * steps}{'○' * (3 - steps)} {exercise.level}, "
+            f"> **Level:** {'●' * steps}{'○' * (3 - steps)} {named}, "
             f'about {exercise.minutes} minutes. **Stuck?** Run `hint("{exercise.id}")`.',
             "",
             exercise.body,

@@ -1,6 +1,7 @@
 """The instructor page of a notebook: schedule, solutions, common mistakes, where to cut."""
 
 from mtlkit.course.author.copies import move_links
+from mtlkit.course.author.cuts import cut_rows
 from mtlkit.course.author.draw_cards import Place
 from mtlkit.course.author.markers import split_solution
 from mtlkit.course.author.source import SECTIONS, Cell, Exercise, Source
@@ -63,15 +64,7 @@ def make_page(source: Source, place: Place, checkers: dict[str, Checker]) -> str
     for section, minutes in schedule:
         rows.append(f"| {start} | {section} | {minutes} |")
         start += minutes
-    rows += ["", "## Where to cut", ""]
-    rows += [f"- {entry}" for entry in title.cut]
-    rows += [
-        f"- Exercise {e.id}, the challenge ({e.minutes} minutes), is optional."
-        for e in source.exercises.values()
-        if e.level == "challenge"
-    ]
-    if rows[-1] == "":
-        rows.append("Nothing is marked as optional.")
+    rows += ["", "## Where to cut", "", *cut_rows(source)]
     notes = [cell for cell in source.cells if "instructor" in cell.tags]
     if notes:
         rows += ["", "## Notes", ""]
@@ -93,8 +86,9 @@ def _body(source: Source, tag: str) -> list[str]:
 
 
 def _exercise(exercise: Exercise, checker: Checker | None) -> list[str]:
+    named = ", ".join(filter(None, (exercise.level, exercise.importance)))
     rows = [
-        f"### Exercise {exercise.id}: {exercise.level}, {exercise.minutes} minutes",
+        f"### Exercise {exercise.id}: {named}, {exercise.minutes} minutes",
         "",
         f"Goal: learners can {exercise.goal.rstrip('.')}.",
         "",

@@ -1,8 +1,8 @@
 """The rules that every notebook keeps, as findings with file and line: `mtlkit build --lint`.
 
-`lint_text` holds the rules of text and structure, `lint_code` those of code, `lint_questions` those
-of goals and quizzes, `lint_outputs` those of what was run, `lint_terms` those of words. Errors fail
-the tests, warnings are for the author to judge.
+`lint_text` holds the rules of text and structure, `lint_code` those of code, `lint_cards` those of
+exercise cards, `lint_questions` those of goals and quizzes, `lint_outputs` those of what was run,
+`lint_terms` those of words. Errors fail the tests, warnings are for the author to judge.
 """
 
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from mtlkit.course.author import (
     copies,
     glossary,
+    lint_cards,
     lint_code,
     lint_outputs,
     lint_questions,
@@ -41,6 +42,7 @@ def lint(built: Built, folders: Folders = HERE) -> list[Finding]:
         lint_text.rules(built, folders),
         lint_code.rules(built),
         lint_questions.rules(built),
+        lint_cards.rules(built.source),
     ):
         found += [Finding(f"{name}:{line}", text, error) for line, text, error in rule]
     for audience in copies.AUDIENCES:

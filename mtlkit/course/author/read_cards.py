@@ -3,6 +3,7 @@
 import re
 
 from mtlkit.course.author.source import LEVELS, Exercise, Title
+from mtlkit.course.learner.cards import IMPORTANCE
 
 TITLE_FIELDS = ("title", "question", "read", "run")
 EXERCISE_FIELDS = ("id", "level", "minutes", "goal", "hints")
@@ -67,16 +68,22 @@ def read_title(source: str) -> Title:
 def read_exercise(source: str, line: int = 0) -> Exercise:
     """Read an exercise card; raises ValueError naming the field that is missing or malformed."""
     fields, body = split_card(source)
-    _require_fields(fields, EXERCISE_FIELDS, EXERCISE_FIELDS)
+    _require_fields(fields, EXERCISE_FIELDS, (*EXERCISE_FIELDS, "importance"))
     if not re.fullmatch(r"\d+\.\d+", fields["id"]):
         raise ValueError(f"'id' must look like 2.1, found {fields['id']!r}")
     if fields["level"] not in LEVELS:
         raise ValueError(f"'level' must be one of {', '.join(LEVELS)}; found {fields['level']!r}")
+    importance = fields.get("importance", "")
+    if "importance" in fields and importance not in tuple(IMPORTANCE):
+        raise ValueError(
+            f"'importance' must be one of {', '.join(IMPORTANCE)}; found {importance!r}"
+        )
     if not body:
         raise ValueError("the card has no text below '---'")
     return Exercise(
         fields["id"],
         fields["level"],
+        importance,
         _minutes(fields, "minutes"),
         fields["goal"],
         _listed(fields, "hints"),

@@ -65,6 +65,7 @@ class Exercise:
 
     id: str
     level: str
+    importance: str  # "core", "useful", "extra"; "" where the card does not say it yet
     minutes: int
     goal: str
     hints: list[str]

@@ -6,6 +6,12 @@ from typing import Any
 
 from mtlkit.course.learner import lesson
 
+IMPORTANCE = {  # what a card says beside its level, the least important last
+    "core": "core: what follows builds on it",
+    "useful": "useful: leave it out only when time is short",
+    "extra": "extra: the first to leave out when time is short",
+}
+
 
 def numbers() -> list[str]:
     """The numbers of all notebooks that have cards, in order."""
@@ -15,9 +21,9 @@ def numbers() -> list[str]:
 def load(number: str) -> dict[str, Any]:
     """A notebook's card file.
 
-    {"title": ..., "question": ..., "exercises": {id: {level, minutes, goal, hints}}, "answers":
-    {fingerprint of a cell: [ids of the guesses whose answer it shows]}}, the last for cells that
-    name no guess.
+    {"title": ..., "question": ..., "exercises": {id: {level, importance, minutes, goal, hints}},
+    "answers": {fingerprint of a cell: [ids of the guesses whose answer it shows]}}, the last for
+    cells that name no guess.
     """
     path = lesson.path(number, "cards.json")
     if not path.exists():

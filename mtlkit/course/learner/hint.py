@@ -20,6 +20,9 @@ def hint(exercise: str) -> None:
         print("\n".join(f"Hint {n} of {len(hints)}: {t}" for n, t in enumerate(hints, start=1)))
         print("That was the last hint. The solution copy of this notebook shows one way to do it.")
         return
+    importance = known[exercise].get("importance")
+    if seen == 0 and importance in cards.IMPORTANCE:
+        print(f"Exercise {exercise} is {cards.IMPORTANCE[importance]}.")
     print(f"Hint {seen + 1} of {len(hints)}: {hints[seen]}")
     store.update(lambda record: record["hints"].update({exercise: seen + 1}))
 
