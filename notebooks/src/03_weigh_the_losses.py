@@ -54,7 +54,7 @@ MODE, SHOP = mode(), shop()
 # ## Six teams, one network
 #
 # Each task of the shop has a team: click, cart, purchase, dwell (the seconds on the product's
-# page), return and rating. All share one network, trained on one number, the **weighted loss**:
+# page), return and rating. All use one network. It is trained on one number, the **weighted loss**:
 #
 # $$L = \lambda_1 L_1 + \lambda_2 L_2 + \dots$$
 #
@@ -128,7 +128,7 @@ def by_hand(theta, kind):
         losses, s = -y * torch.log(p) - (1 - y) * torch.log(1 - p), p - y
     else:
         losses, s = (z - y) ** 2, 2 * (z - y)
-    for_v = (weights * s * a).sum() * x  # the shared number: both, added
+    for_v = (weights * s * a).sum() * x  # the shared v: both, added
     return losses, torch.cat([for_v, weights * s * Z])  # each head: its own loss
 
 
@@ -161,9 +161,9 @@ gradients.with_columns(pl.selectors.float().round(4))
 # $$\theta \leftarrow \theta - \eta \left( \frac{\partial L_1}{\partial \theta}, \; \frac{\partial
 # L_2}{\partial \theta} \right)$$
 #
-# That is a mistake. PyTorch refuses the pair, and a tensor with a row for each task silently turns
-# one network into two. The article's sections 4.1.3 and 4.2.2 add the weighted terms, and they are
-# right: the gradient of a sum is the sum of the gradients.
+# That is a mistake. PyTorch refuses the pair. It accepts a tensor with a row for each task, and
+# silently turns one network into two. The article's sections 4.1.3 and 4.2.2 add the weighted
+# terms, and they are right: the gradient of a sum is the sum of the gradients.
 
 # %%
 theta, eta = start.clone().requires_grad_(), 0.1
@@ -238,9 +238,10 @@ report.show(plot.guess_against_truth(guess("3.p1"), ratio, what, title=title), u
 #
 # ### What does dwell gain?
 #
-# One shop cannot tell. The stored **contest** has five shops and five starts. Separate networks and
-# trees are the controls. All have four trials on validation rows, of a learning rate or a tree
-# size. "4/0" means clearly better on four shops, worse on none.
+# One shop cannot tell. The stored **contest** has five shops and five starts. It tries four weights
+# $\lambda$ of dwell; click keeps 1. Separate networks and trees are the controls. All have four
+# trials on validation rows, of a learning rate or a tree size. "4/0" means clearly better on four
+# shops, worse on none.
 
 # %% tags=["hide-input"]
 # The stored tables: click and dwell (the standardised log of notebook 01), on five shops.
@@ -409,8 +410,8 @@ check("3.2", dominated)
 
 # %% tags=["exercise-code"]
 def improvement(run, alone):
-    # the colleague's percent gained; run: AUC after each epoch, alone: AUC of the separate network
-    return 100 * (max(run) - run[0]) / run[0]
+    # run: AUC after each epoch; alone: AUC of the separate network
+    return 100 * (max(run) - run[0]) / run[0]  # percent
 
 
 for name in ("in seconds", "in minutes", "standardised", "standardised, λ 0.1"):

@@ -154,6 +154,9 @@ def test_weight_one_costs_click_on_every_shop_and_dwell_gains_nothing(contest):
 
 def test_more_weight_harms_dwell_too_and_less_starves_it(contest):
     assert pair(contest, "λ 10", "dwell").verdict == "worse"
+    assert pair(contest, "λ 10", "dwell", "λ 1").verdict == "worse"
+    lost = {name: pair(contest, name, "click").headline.mean for name in sharing(contest, "two")}
+    assert min(lost, key=lost.get) == "λ 10"  # click loses most
     assert pair(contest, "λ 10", "click").worse_on == 5
     assert pair(contest, "λ 0.01", "dwell").verdict == "worse"
 
@@ -263,7 +266,7 @@ def trained(weights, **options):
 
 def test_under_sgd_ten_times_the_weights_are_ten_times_the_rate_and_under_adam_their_ratio_counts():
     once, tenfold = {"click": 1.0, "dwell": 0.1}, {"click": 10.0, "dwell": 1.0}
-    sgd = {"optimizer": "sgd", "clip": None}
+    sgd = {"optimizer": "sgd"}
     loud = trained(tenfold, learning_rate=0.003, **sgd)
     assert torch.allclose(loud, trained(once, learning_rate=0.03, **sgd), atol=1e-5)
     assert not torch.allclose(loud, trained(once, learning_rate=0.003, **sgd), atol=1e-3)
