@@ -432,8 +432,8 @@ check("3.3", fooled)
 
 # %% [markdown] tags=["solution"]
 # The colleague's function never reads `alone`. It compares a network with its own first epoch, so a
-# slow start looks like a great gain. In minutes, click ends below the separate network: see the
-# first figure of the unit.
+# slow start looks like a great gain. With dwell in minutes, click ends below the separate network:
+# see the figure of the units.
 
 # %% [markdown] tags=["practice"]
 # ## In practice: six tasks
@@ -464,7 +464,7 @@ report.show(strict, tasks, report.lines(found, gain))
 
 # %% [markdown]
 # On the mean, only weights by rows reach separate networks, though cart is worse on 3 of 5 shops.
-# No weights beat separate networks. Trees are level with them, too, and better on click.
+# No weights beat separate networks. Trees are level with separate networks, and better on click.
 #
 # **On Monday:** weigh each loss by its share of labelled rows. It needs no search. Expect about
 # what separate networks reach on the mean, not more; look at each task, and try trees.

@@ -257,6 +257,14 @@ def test_all_text_lies_inside_the_picture(name):
         assert inside, text
 
 
+def test_the_boxes_on_top_of_a_network_hold_the_prediction_or_what_was_asked_for():
+    for name, told in (("six losses", [f"λ{k} L{k}" for k in "₁₂₃₄₅₆"]), ("mmoe", ["ŷ click"])):
+        made(name)
+        drawn = [text for text, _ in DRAWN[name]]
+        assert all(text in drawn for text in told)
+        assert any(text.startswith("ŷ") for text in drawn) == (name == "mmoe")
+
+
 @pytest.mark.parametrize("name", EVERYTHING)
 def test_no_text_lies_on_another(name):
     made(name)
