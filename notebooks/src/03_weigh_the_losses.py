@@ -95,8 +95,8 @@ predict("3.p2")
 #
 # $$\text{yes or no: } s_k = p_k - y_k \qquad \text{squared error: } s_k = 2 (z_k - y_k)$$
 #
-# The article from which this course grew halves the squared error. The factor 2 then goes, just as
-# if you halved $\lambda_k$.
+# The article from which this course grew halves the squared error. The factor 2 then disappears,
+# just as if you halved $\lambda_k$.
 #
 # By the chain rule, each head gets its own loss only. The shared $v$ gets both, added:
 #
@@ -226,12 +226,12 @@ units = report.against(
 kept = {"gradients by hand": gradients, "steps": steps, "curves": curves, "squared": ratio}
 for name, value in kept.items():
     record(name, value)
-what, title = "squared error in seconds, divided by that in minutes", "The truth: 60 times squared"
+what, title = "squared error in seconds, divided by that in minutes", "The truth: 60 squared"
 report.show(plot.guess_against_truth(guess("3.p1"), ratio, what, title=title), units)
 
 # %% [markdown]
-# In seconds, the loss of dwell is 3,600 times as large, and click drowns: its AUC is below a coin's
-# 0.5. So standardise first. Then $\lambda$ says what you want, not how you measure.
+# In seconds, the loss of dwell is 3,600 times as large as in minutes, and click drowns: its AUC is
+# below a coin's 0.5. So standardise first. Then $\lambda$ says what you want, not how you measure.
 #
 # Even so, weight 1 is not neutral. Few rows have a dwell, yet their mean speaks as loudly as the
 # mean over all rows of click.
@@ -239,9 +239,9 @@ report.show(plot.guess_against_truth(guess("3.p1"), ratio, what, title=title), u
 # ### What does dwell gain?
 #
 # One shop cannot tell. The stored **contest** has five shops and five starts. It tries four weights
-# $\lambda$ of dwell; click keeps 1. Separate networks and trees are the controls. All have four
-# trials on validation rows, of a learning rate or a tree size. "4/0" means clearly better on four
-# shops, worse on none.
+# $\lambda$ of dwell; click keeps 1. Separate networks and trees are the controls. Each gets four
+# trials on validation rows, of the learning rate or of the size of the trees. "4/0" means clearly
+# better on four shops, worse on none.
 
 # %% tags=["hide-input"]
 # The stored tables: click and dwell (the standardised log of notebook 01), on five shops.
@@ -263,8 +263,8 @@ report.show(picture, sweep)
 # the other.
 #
 # Weight 1 costs click 0.025 of AUC, on 5 of 5 shops, and dwell does not gain. At 0.1 we see no loss
-# of click, and dwell gains 0.012 on the mean, clearly so on 2 of 5 shops. A tenth is about the
-# share of rows that have a dwell.
+# of click, and dwell gains 0.012 on average, clearly so on 2 of 5 shops. A tenth is about the share
+# of rows that have a dwell.
 
 # %% [markdown] tags=["exercise"]
 # id: 3.1
@@ -316,8 +316,8 @@ def click_chances(seed, times):
         model = SingleTask(only.train.schema, **shape)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.004)
     for batch in only.train.batches(512, shuffle=True, seed=seed):  # batch
-        z, y = model(batch)["click"], batch.labels[:, 0]  # forward
-        loss = F.binary_cross_entropy_with_logits(z, y, reduction="none")  # task losses
+        logit, y = model(batch)["click"], batch.labels[:, 0]  # forward
+        loss = F.binary_cross_entropy_with_logits(logit, y, reduction="none")  # task losses
         total_loss = (torch.where(y == 1, times, 1.0) * loss).mean()  # combine
         optimizer.zero_grad()
         total_loss.backward()  # backward
@@ -441,11 +441,11 @@ check("3.3", fooled)
 # The same contest weighs all six tasks. *By rows* means that $\lambda_k$ is the share of rows with
 # the label: every labelled row counts the same. *1 / gradient norm* divides by the **gradient
 # norm**, the length of a task's gradient in the shared layers. *Searched* is the best of four
-# random draws. *Equal* and *random weights* (new at every step) are controls.
+# random draws. *Equal* and *random weights* (drawn anew at every step) are controls.
 #
 # The **base loss** is that of a model which always gives the mean. The score is the **deviance
 # explained**, the share of the base loss that is gone, averaged over click, cart, purchase and
-# dwell. Return and rating have too few rows.
+# dwell. Return and rating are left out: they have too few rows.
 
 # %% tags=["hide-input"]
 # The stored tables: six tasks, on five shops.
@@ -463,11 +463,11 @@ gain = {"by rows, minus equal": {"candidate": "by rows", "minus": "equal", **who
 report.show(strict, tasks, report.lines(found, gain))
 
 # %% [markdown]
-# On the mean, only weights by rows reach separate networks, though cart is worse on 3 of 5 shops.
-# No weights beat separate networks. Trees are level with separate networks, and better on click.
+# On average, only weights by rows reach separate networks, though cart is worse on 3 of 5 shops. No
+# weights beat separate networks. Trees are level with separate networks, and better on click.
 #
 # **On Monday:** weigh each loss by its share of labelled rows. It needs no search. Expect about
-# what separate networks reach on the mean, not more; look at each task, and try trees.
+# what separate networks reach on average, not more; look at each task, and try trees.
 
 # %% [markdown] tags=["exit"]
 # ## Take-aways
@@ -476,7 +476,7 @@ report.show(strict, tasks, report.lines(found, gain))
 #   decides who is served.
 # - A change of unit changes the weight. Standardise first; then ask how many rows stand behind a
 #   loss.
-# - On five shops, only weights by rows reached separate networks. None beat them.
+# - On five shops, only weights by rows reached separate networks. No weights beat them.
 # - "Better" means better than a trained separate network, never better than epoch one.
 
 # %% tags=["quiz"]
@@ -487,9 +487,9 @@ quiz("3.exit")
 # show the trade-off; then ask which wishes the figure rules out. In 3.2 many forget the tie: draw
 # two points above each other. In 3.3 learners first write a better measure; ask for a test instead.
 # Likely question: why not simply divide each loss by its size? The contest has two such rules (1 /
-# base loss, and 1 / the usual slope); neither is clearly above equal weights. Notebook 05 lets such
-# weights change while training goes on. By rows chose the highest of the four rates on 4 of 5
-# shops, separate networks the lowest on 3: a wider search might part them.
+# base loss, and 1 / the usual size of the slope); neither is clearly above equal weights. Notebook
+# 05 lets such weights change while training goes on. By rows chose the highest of the four rates on
+# 4 of 5 shops, separate networks the lowest on 3: a wider search might part them.
 
 # %% [markdown] tags=["sources"]
 # ## Sources
