@@ -240,8 +240,7 @@ report.show(plot.guess_against_truth(guess("3.p1"), ratio, what, title=title), u
 #
 # One shop cannot tell. The stored **contest** has five shops and five starts. It tries four weights
 # $\lambda$ of dwell; click keeps 1. Separate networks and trees are the controls. Each gets four
-# trials on validation rows, of the learning rate or of the size of the trees. "4/0" means clearly
-# better on four shops, worse on none.
+# trials on validation rows, of the learning rate or of the size of the trees.
 
 # %% tags=["hide-input"]
 # The stored tables: click and dwell (the standardised log of notebook 01), on five shops.
