@@ -6,7 +6,7 @@
 # needs: [01, 02]
 # cut:
 # - Exercise 3.2 (10 minutes); draw the dominated points on the board instead.
-# - "\"What does a weight do to a chance?\" (7 minutes); show its first figure only."
+# - "\"What does a weight do to a chance?\" (5 minutes); show its first figure only."
 # ---
 # In a sum of losses, the weights decide whom the shared layers serve. You compute what a weight
 # does, see what changes it, and compare ways to choose it.
@@ -315,8 +315,8 @@ def click_chances(seed, times):
         model = SingleTask(only.train.schema, **shape)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.004)
     for batch in only.train.batches(512, shuffle=True, seed=seed):  # batch
-        logit, y = model(batch)["click"], batch.labels[:, 0]  # forward
-        loss = F.binary_cross_entropy_with_logits(logit, y, reduction="none")  # task losses
+        z, y = model(batch)["click"], batch.labels[:, 0]  # forward
+        loss = F.binary_cross_entropy_with_logits(z, y, reduction="none")  # task losses
         total_loss = (torch.where(y == 1, times, 1.0) * loss).mean()  # combine
         optimizer.zero_grad()
         total_loss.backward()  # backward
