@@ -195,7 +195,8 @@ plot.rates_by(
 # this, about 95 hold the click rate that endless visitors would give.
 #
 # This shop puts its products in random positions. So those at the top are no better: they are only
-# seen first. A model that does not know the position would credit the products.
+# seen first. A model that does not know the position would give the products the
+# credit.
 
 # %% [markdown] tags=["exercise"]
 # id: 0.2
@@ -268,7 +269,7 @@ print(f"{len(parts.train):,} rows learned in {history.seconds:.1f} seconds, both
 # %% [markdown]
 # `fit` hides the training loop. You write that loop yourself in notebook 01.
 #
-# Training has luck in it. So the next cell repeats it with new rows and a new network. It also asks
+# Training involves luck. So the next cell repeats it with new rows and a new network. It also asks
 # the **oracle**, which knows the true chances given everything that a model may read. On average no
 # model predicts better.
 
