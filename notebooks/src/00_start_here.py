@@ -195,8 +195,8 @@ plot.rates_by(
 # this, about 95 hold the click rate that endless visitors would give.
 #
 # This shop puts its products in random positions. So those at the top are no better: they are only
-# seen first. A model that does not know the position would give the products the
-# credit.
+# seen first. A model that does not know the position would give the products
+# the credit.
 
 # %% [markdown] tags=["exercise"]
 # id: 0.2
@@ -320,12 +320,12 @@ report.show(picture, auc, differences.picture)
 #
 # ## Four questions
 #
-# 1. What do the tasks *share*? One network, or one each?
+# 1. What do the tasks *share*? One network for all, or one for each?
 # 2. How are their outputs *linked*? Without a click there is no purchase.
 # 3. How are the tasks *balanced*? Which one gets its way when they disagree?
 # 4. How does a scenario *adapt* the network? Search and feed meet people in different moods.
 #
-# On the map each question is a line, and each notebook is a station.
+# On the map each of these questions is a line, and each notebook is a station.
 
 # %%
 plot.course_map("00")
