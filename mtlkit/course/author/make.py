@@ -26,7 +26,8 @@ def place_of(path: Path, folders: Folders = HERE) -> Place:
         card = title_of(neighbour)
         title = card.title if card is not None else neighbour.stem[3:]
         notebooks[neighbour.stem[:2]] = (neighbour.stem, title)
-    return Place(notebooks, (folders.slides / f"{path.stem}.md").exists())
+    deck, page = (folders.slides / f"{path.stem}.{kind}" for kind in ("md", "html"))
+    return Place(notebooks, deck.exists(), page.exists())
 
 
 @dataclass
