@@ -17,6 +17,7 @@ FLOORS = [
     {"models", "balance"},
     {"train"},
     {"comparison", "plot", "own"},
+    {"report"},
     {"bench", "course"},
     {"lessons", "__main__"},
 ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mtlkit.comparison.interval import Interval, paired_interval, verdict
+    from mtlkit.comparison.pairs import Paired, paired
     from mtlkit.comparison.runs import compare
     from mtlkit.comparison.search import RateSearch, search_rate
     from mtlkit.comparison.shops import AcrossShops, across_shops
@@ -21,10 +22,12 @@ _HOME = {
     "AcrossShops": "shops",
     "Comparison": "table",
     "Interval": "interval",
+    "Paired": "pairs",
     "RateSearch": "search",
     "Tuned": "tuning",
     "across_shops": "shops",
     "compare": "runs",
+    "paired": "pairs",
     "paired_interval": "interval",
     "search_rate": "search",
     "tune": "tuning",
@@ -35,10 +38,12 @@ __all__ = [
     "AcrossShops",
     "Comparison",
     "Interval",
+    "Paired",
     "RateSearch",
     "Tuned",
     "across_shops",
     "compare",
+    "paired",
     "paired_interval",
     "search_rate",
     "tune",

@@ -87,3 +87,24 @@ def verdict(low: float, high: float, sign: int) -> str:
     if low <= 0 <= high:
         return "no difference seen"
     return "better" if (low > 0) == (sign > 0) else "worse"
+
+
+def signed(
+    interval: Interval, digits: int = 3, note: str = "", *, alone: str = "one pair: no interval"
+) -> str:
+    """ "+0.012 (0.004 to 0.020)", with a true minus sign and no "-0.000"; for differences.
+
+    ``note`` stands behind the ends, ``alone`` in place of ends that are NaN; "no number" where
+    there is no mean.
+    """
+    if math.isnan(interval.mean):
+        return "no number"
+    mean, low, high = (_number(value, digits) for value in interval)
+    plus = "+" if float(f"{interval.mean:.{digits}f}") > 0 else ""
+    between = f"{low} to {high}" if math.isfinite(interval.low) else alone
+    return f"{plus}{mean} ({between}{note})"
+
+
+def _number(value: float, digits: int) -> str:
+    text = f"{value:.{digits}f}"
+    return (text.lstrip("-") if float(text) == 0 else text).replace("-", "−")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from mtlkit.comparison.interval import Interval, paired_interval, verdict
+from mtlkit.comparison.interval import Interval, paired_interval, signed, verdict
 
 UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
@@ -59,15 +59,14 @@ class AcrossShops:
         """
         if self.sign == 0:
             raise ValueError("short counts shops as better / worse, which needs sign +1 or -1.")
-        told = self._interval(digits) if math.isfinite(self.headline.mean) else "no number"
-        return f"{told}, {self.better_on}/{self.worse_on}"
+        return f"{self._interval(digits)}, {self.better_on}/{self.worse_on}"
+
+    def counts(self) -> str:
+        """ "4/0": how many shops' own intervals say better / worse."""
+        return f"{self.better_on}/{self.worse_on}"
 
     def _interval(self, digits: int, note: str = "") -> str:
-        mean, low, high = (_number(value, digits) for value in self.headline)
-        sign = "+" if float(f"{self.headline.mean:.{digits}f}") > 0 else ""
-        known = math.isfinite(self.headline.low)
-        between = f"{low} to {high}" if known else "one shop: no interval over shops"
-        return f"{sign}{mean} ({between}{note})"
+        return signed(self.headline, digits, note, alone="one shop: no interval over shops")
 
     def sentence(self, digits: int = 3) -> str:
         """ "+0.012 (0.004 to 0.020), better on 4 of 5 shops, worse on none".
@@ -134,11 +133,6 @@ def across_shops(
     headline = paired_interval(means, confidence) if means else UNKNOWN
     verdicts = {shop: verdict(found.low, found.high, sign) for shop, found in shops.items()}
     return AcrossShops(shops, verdicts, headline, sign, confidence)
-
-
-def _number(value: float, digits: int) -> str:
-    text = f"{value:.{digits}f}"
-    return (text.lstrip("-") if float(text) == 0 else text).replace("-", "−")
 
 
 def _shops(number: int) -> str:

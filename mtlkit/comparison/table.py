@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from mtlkit.comparison.interval import Interval, paired_interval, verdict
+from mtlkit.comparison.pairs import Paired, paired
 from mtlkit.comparison.text import WHOLE, html, markdown, plain
 from mtlkit.metrics import METRIC_SIGNS, delta_m, oracle_distance
 
@@ -146,6 +147,33 @@ class Comparison:
         if not len(values):
             return Interval(math.nan, math.nan, math.nan)
         return paired_interval(values, self.confidence, method)
+
+    def difference(
+        self,
+        candidate: str,
+        reference: str,
+        *,
+        task: str,
+        metric: str | None = None,
+        sign: int | None = None,
+        scenario: str = WHOLE,
+    ) -> Paired:
+        """Candidate minus reference over the paired seeds, in the metric's unit.
+
+        ``metric`` None takes the task's main metric; ``sign`` None follows from the metric's name
+        (0 where ``mtlkit.metrics`` does not know it). Raises ``ValueError`` for a name that is not
+        there.
+        """
+        kind = self.main_metric(task) if metric is None else metric
+        own, base = (self.by_seed(name, kind, task, scenario) for name in (candidate, reference))
+        direction = METRIC_SIGNS.get(kind, 0) if sign is None else sign
+        return paired(own, base, sign=direction, confidence=self.confidence)
+
+    def main_metric(self, task: str) -> str:
+        """The metric by which a task is judged. Raises ``ValueError`` for an unknown task."""
+        if task not in self.tasks:
+            raise ValueError(f"{task!r} is no task; these are: {', '.join(self.tasks)}.")
+        return self.tasks[task][0]
 
     def improvement(self, method: str = "t") -> pl.DataFrame:
         """delta_m of every candidate but the reference, in per cent, with interval and verdict.

@@ -11,6 +11,7 @@ from mtlkit.course.learner import lesson
 from mtlkit.course.learner.stored_tables import KEY, read_tables
 
 if TYPE_CHECKING:
+    from mtlkit.comparison.interval import Interval
     from mtlkit.comparison.shops import AcrossShops
 
 RUNS, SEED = "runs", "seed "
@@ -104,6 +105,20 @@ class Evidence:
         """A candidate's mean over shops of its mean over seeds. Raises as `difference` does."""
         by_shop = self._by_shop(self._rows(task, metric, where), candidate)
         return float(np.mean([np.mean(values) for values in by_shop.values()]))
+
+    def interval(
+        self, candidate: str, *, task: str, metric: str = "auc", **where: Any
+    ) -> "Interval":
+        """A candidate's mean over shops with its 95 % interval: a shop is its mean over seeds.
+
+        One shop has no interval (its ends are NaN). Raises as `difference` does.
+        """
+        from mtlkit.comparison.interval import Interval, paired_interval  # slow: when needed
+
+        by_shop = self._by_shop(self._rows(task, metric, where), candidate)
+        means = [float(np.mean(values)) for values in by_shop.values()]
+        known = bool(np.isfinite(means).all())
+        return paired_interval(means) if known else Interval(np.nan, np.nan, np.nan)
 
     def difference(
         self,

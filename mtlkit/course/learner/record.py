@@ -22,16 +22,18 @@ MAX_ROWS = 500
 def record(name: str, value: Any, *, source: str = "", note: str = "") -> Path:
     """Keep one result under a name, so that the course report can show it.
 
-    ``value`` is a number, a text, a truth value, a dictionary or list of these, or a polars
-    DataFrame (up to 500 rows). ``source`` names the data behind it: tables of the same name and
-    different sources are shown side by side, for example "synthetic shop" and "Complete Journey".
-    ``note`` is one sentence shown below. The file goes to the folder in the environment variable
-    MTLKIT_RECORD, otherwise to ``.mtlkit/records``; a second record of the same name and source
-    replaces the first. Returns the file's path. Raises TypeError for a value that cannot be kept,
-    ValueError for an empty name or a table that is too long.
+    ``value`` is a number, a text, a truth value, a dictionary or list of these, a polars DataFrame
+    (up to 500 rows), or a ``Report``: its table, or where it has none its sentence. ``source``
+    names the data behind it: tables of the same name and different sources are shown side by side,
+    for example "synthetic shop" and "Complete Journey". ``note`` is one sentence shown below. The
+    file goes to the folder in the environment variable MTLKIT_RECORD, otherwise to
+    ``.mtlkit/records``; a second record of the same name and source replaces the first. Returns the
+    file's path. Raises TypeError for a value that cannot be kept, ValueError for an empty name or a
+    table that is too long.
     """
     if not isinstance(name, str) or not name.strip():
         raise ValueError("record(name, value): the name must be a text such as 'auc of click'")
+    value = _of_report(value)
     entry = {"name": name.strip(), "source": source, "note": note, **_encode(name, value)}
     target = record_folder() / f"{_file_name(name, source)}.json"
     text = json.dumps(entry, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
@@ -93,6 +95,13 @@ def _file_name(name: str, source: str) -> str:
     words = re.sub(r"[^a-z0-9]+", "_", f"{name} {source}".lower()).strip("_")[:48]
     digest = hashlib.sha256(f"{name.strip()}\0{source}".encode()).hexdigest()[:8]
     return f"{words or 'result'}-{digest}"
+
+
+def _of_report(value: Any) -> Any:
+    """Of a report (told apart without loading it) what can be kept; else the value itself."""
+    if not all(hasattr(value, part) for part in ("table", "sentence", "picture")):
+        return value
+    return value.sentence if value.table is None else value.table
 
 
 def _encode(name: str, value: Any) -> dict[str, Any]:
