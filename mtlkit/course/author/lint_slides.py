@@ -8,9 +8,10 @@ import textwrap
 from collections.abc import Collection, Iterator
 
 from mtlkit.course.author.deck import KINDS, MORE_KINDS, STRICT, Deck, Slide, SlideError
-from mtlkit.course.author.deck_figures import deck_figures, file_name, solution
+from mtlkit.course.author.deck_figures import deck_figures, file_name, shown_type, solution
 from mtlkit.course.author.deck_minutes import card_of, typed_minutes
 from mtlkit.course.author.folders import Folders
+from mtlkit.plot.sheet import LEAST
 
 MOST_SLIDES = 12
 MOST_WORDS = 60  # shown on one slide; code, formulas and picture labels do not count
@@ -22,6 +23,7 @@ FRONT = {"marp": "true", "theme": "mtlkit", "math": "mathjax", "paginate": "true
 _OPTION = re.compile(r"^[-*] \*\*([A-E])\*\* +\S", re.MULTILINE)
 _VERDICT = re.compile(r"^([A-E]): (.+)$", re.MULTILINE)
 _RAW = re.compile(r"<(?!!--)/?[a-z][^>]*>", re.IGNORECASE)
+_PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 _FENCES = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -44,7 +46,7 @@ def warnings(deck: Deck, folders: Folders) -> list[str]:
     """What an author should mend and no test forbids, "file:line: warning: sentence".
 
     A deck shows the trap of its notebook, and where the lesson holds a contest, the strict result;
-    it types no minutes that are those of the plan.
+    it types no minutes that are those of the plan; its figures are read from the last row.
     """
     tags = {tag for c in _cells(deck, folders) for tag in c.get("metadata", {}).get("tags", ())}
     found = list(typed_minutes(deck, card_of(deck, folders)))
@@ -55,7 +57,20 @@ def warnings(deck: Deck, folders: Folders) -> list[str]:
     if contest.exists() and not any(slide.strict for slide in deck.slides):
         text = "no slide shows the strict result (everyone tuned alike, several shops)"
         found.append((1, f"{text}: write <!-- {STRICT} --> on the one that does"))
+    found += [(slide.line, text) for slide in deck.slides for text in _small(slide, deck, folders)]
     return [f"{deck.path.name}:{line}: warning: {text}" for line, text in sorted(found)]
+
+
+def _small(slide: Slide, deck: Deck, folders: Folders) -> Iterator[str]:
+    """Figures whose smallest text cannot be read from the last row."""
+    for alt, target in _PICTURE.findall(slide.shown):
+        file = folders.slides / target
+        points = shown_type(file.read_bytes(), alt) if file.exists() else 0.0
+        if not points:
+            again = f"`python -m mtlkit build --only {deck.number} --execute`"
+            yield f"{target} has the type of a page: {again} draws it for the slide"
+        elif points < LEAST:
+            yield f"the smallest type of {target} is {points:.0f} points, {LEAST:.0f} are read"
 
 
 def _is_trap(slide: Slide) -> bool:

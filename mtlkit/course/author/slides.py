@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtlkit.course.author.deck import Deck, SlideError, decks
-from mtlkit.course.author.deck_figures import Figure, deck_figures
+from mtlkit.course.author.deck_figures import Figure, deck_figures, is_of
 from mtlkit.course.author.deck_minutes import card_of, with_minutes
 from mtlkit.course.author.folders import HERE, Folders
 from mtlkit.course.author.lint_slides import lint, warnings
-from mtlkit.files import write_if_new, write_text
+from mtlkit.files import write_bytes, write_text
 
 MARP = "@marp-team/marp-cli@4.5.1"
 
@@ -80,7 +80,7 @@ def check(deck: Deck, folders: Folders) -> list[str]:
     stale = []
     for path, figure in found.items():
         file = folders.slides / path
-        if not file.exists() or file.read_bytes() != figure.png:
+        if not file.exists() or not is_of(file.read_bytes(), figure):
             stale.append(f"{file} is not the figure of the notebook: run `mtlkit slides`")
     page = deck.path.with_suffix(".html")
     theme = (folders.slides / "theme.css").read_text(encoding="utf-8")
@@ -129,7 +129,8 @@ def _write(chosen: list[Deck], folders: Folders, pdf: bool) -> int:
         found = deck_figures(deck, folders)
         for path, figure in found.items():
             file = folders.slides / path
-            write_if_new(file, figure.png)
+            if not file.exists() or not is_of(file.read_bytes(), figure):
+                write_bytes(file, figure.png)
             wanted.add(file)
         for file in (folders.slides / "figures").glob(f"{deck.number}-*.png"):
             if file not in wanted:
