@@ -157,7 +157,7 @@ def test_the_minutes_of_an_exercise_are_those_of_its_card(minutes, wrong, folder
 
 @pytest.fixture
 def large(folders, tmp_path, monkeypatch):
-    """A run of the notebook as the builder makes it: what its kernel keeps, and what a deck gets."""
+    """A run of the notebook as the builder makes it: what the deck gets of it."""
 
     def run(shown):
         made = tmp_path / "made"
