@@ -135,4 +135,5 @@ def test_data_and_words_are_the_same(name):
 def test_the_page_keeps_its_picture(name):
     page = made(name)[0]
     assert page.png == FIGURES[name]().png
+    assert {text.get_fontsize() for text in page.figure.axes[0].get_xticklabels()} == {9}
     assert not sheet.large()
