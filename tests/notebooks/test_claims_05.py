@@ -10,7 +10,7 @@ import torch
 from mtlkit import Market, SharedBottom, balance, fit
 from mtlkit.course import evidence, sizes
 from mtlkit.data.splits import split_time
-from mtlkit.lessons.nb05.contest import FEW_RATES, RATES
+from mtlkit.lessons.nb05.contest import FEW_RATES, RATES, TASKS, rules
 from mtlkit.train import seeded
 
 pytestmark = [pytest.mark.notebook, pytest.mark.slow]
@@ -272,6 +272,18 @@ def test_in_the_search_the_rate_mattered_more_than_the_rule_on_three_of_five_sho
         rules = [abs(a - b) for a, b in combinations(best, 2)]
         more.append(sum(rates) / len(rates) > sum(rules) / len(rules))
     assert sum(more) == 3
+
+
+def test_the_schedule_fades_every_task_but_click_by_the_same_factor_after_each_epoch():
+    names = ("rows^0.5", "rows^1", "1 / base loss", "1 / gradient norm")
+    with_knob, _ = rules({name: dict.fromkeys(TASKS, 1.0) for name in names})
+    schema = Market("small", seed=0).impressions(100).select_tasks(TASKS).schema
+    for factor, schedule in with_knob["schedule"].items():
+        schedule.bind(schema)
+        for epoch in range(3):
+            weights = schedule.weights(torch.ones(4))
+            assert weights.tolist() == pytest.approx([1] + 3 * [factor**epoch])
+            schedule.end_epoch(torch.ones(4))
 
 
 def test_the_search_fades_the_schedule_on_every_shop(contest):
