@@ -74,9 +74,8 @@ findings = doctor(details=False)
 # do not exist. So the *true* chance of every click is known, and you can see how far a model is from
 # the best possible one.
 #
-# Someone opens a page with eight products. Here you see one on which something was bought; most
-# pages have no purchase. The place where the products are shown is the **scenario**: the search, the
-# feed or an advertisement.
+# Someone opens a page with eight products. Here something was bought; on most pages nothing is. The
+# place where the products are shown is the **scenario**: the search, the feed or an advertisement.
 
 # %%
 shop = Market("small")
@@ -116,7 +115,7 @@ pl.DataFrame({
 #
 # A guess that you write down helps you remember the answer, most of all when the guess is wrong. Run
 # the next cell, type a number and press the button. Then run the cell below it: it draws your guess
-# beside the truth. Nobody but you sees your guess.
+# beside the truth.
 #
 # Do you see no button? Write `predict("0.p1", 20)` in a cell of your own.
 
@@ -270,8 +269,6 @@ history = fit(model, parts.train, parts.validation, epochs=size.epochs, batch_si
 print(f"{len(parts.train):,} rows learned in {history.seconds:.1f} seconds, both tasks at once")
 
 # %% [markdown]
-# `fit` hides the training loop. You write that loop yourself in notebook 01.
-#
 # Training involves luck. So the next cell trains several networks, each on rows of its own. It also
 # asks the **oracle**, which knows the true chances given everything that a model may read. On average no
 # model predicts better.
@@ -315,12 +312,12 @@ differences = report.intervals(
 report.show(picture, auc, differences.picture)
 
 # %% [markdown]
-# The table has both tasks. The second figure shows how far the model is above the average and how far
+# The second figure shows how far the model is above the average and how far
 # below the best possible. The intervals are taken over the runs. Where one lies above 0, luck alone
 # hardly explains the difference.
 # Purchase is judged on clicked products only. These are far fewer rows, so its intervals are wider.
 #
-# These numbers do not say whether the two tasks helped each other. Notebook 02 makes that comparison.
+# Whether the two tasks helped each other is the question of notebook 02.
 #
 # ## Four questions
 #
@@ -348,7 +345,7 @@ plot.course_map("00")
 #
 # **Next:** notebook 01 takes the tasks one at a time and shows what happens inside `fit`.
 #
-# Now comes the exit quiz. The cell below it shows what you have done so far.
+# The cell below the quiz shows what you have done.
 
 # %% tags=["quiz"]
 quiz("0.exit")

@@ -59,7 +59,7 @@ MODE, SHOP = mode(), shop()
 # - **pCVR**: that a *clicked* product is bought,
 # - **pCTCVR**: that a shown product is clicked *and* bought, which is pCTR × pCVR.
 #
-# The shop has a dial. It sets how much **hidden appeal** differs from row to row: a picture, a
+# The shop's dial sets how much **hidden appeal** differs from row to row: a picture, a
 # mood, a friend's advice. This appeal moves click and purchase alike, and no column records it.
 
 # %%
@@ -103,7 +103,7 @@ predict("4.p2")
 # Each log is below 0, so no step is more likely than the one it needs, its **parent**. The losses of
 # such linked steps, added up, are a **hierarchical loss**.
 #
-# In the table below, *slope* is that of $\log P$ at the first logit. Look at −40: the product is too small
+# In the table, *slope* is that of $\log P$. Look at −40: the product is too small
 # for float32, its log is minus infinity, and one such row ends the training.
 
 
@@ -161,9 +161,9 @@ report.show(
 #   value, the **clip**. **ESCM2-DR** (doubly robust) also guesses the loss of every row,
 #   and IPW mends the guess.
 #
-# We judge two numbers: the mean pCVR divided by the true mean (1 is right), and the mean *distance*
-# of pCVR from the truth, in percentage points. First on this shop, then in the stored contest, whose
-# settings were chosen at dial 1.
+# We judge the mean pCVR divided by the true mean (1 is right), and the mean *distance*
+# of pCVR from the truth, in percentage points. First on this shop, then in the stored contest, with
+# settings chosen at dial 1.
 
 
 # %%
@@ -268,8 +268,8 @@ check("4.1", esmm_loss)
 # %% [markdown] tags=["compare"]
 # ## A network that can bend
 #
-# Add a hidden layer of 32, and one of 16 in each tower. The figure is from five shops. Then change
-# the 32: does a wider layer lower the distance of naive training?
+# Add a hidden layer of 32, and one of 16 in each tower. Then change the 32: does a wider one lower
+# naive training's distance?
 
 # %%
 shapes["hidden layer"]["hidden"] = (32,)
@@ -288,8 +288,8 @@ report.show(
 # %% [markdown]
 # On five shops, on rows never clicked at dial 0, naive training says 1.23 times the truth in the line
 # and 1.11 with the hidden layer; IPW with the hidden layer says 1.03. The distance hardly moves: IPW
-# lowers it by about half a point in two of the five cases, and even there only one or two shops show
-# it alone; in one other case a shop shows it worse.
+# lowers it by about half a point in two of the five cases, clearly on only one or two shops; in
+# another case, it is clearly worse on one.
 
 # %% [markdown] tags=["exercise"]
 # id: 4.2
@@ -329,8 +329,7 @@ check("4.2", ipw_loss)
 # %% [markdown] tags=["trap"]
 # ## A trap: one word is missing
 #
-# A colleague forgets the `.detach()` in the loss of 4.2. There is no error and no warning. What
-# happens to pCTR?
+# A colleague forgets the `.detach()` in the loss of 4.2. What happens to pCTR?
 
 
 # %%
@@ -372,8 +371,8 @@ report.intervals(ratios, title="What one missing word does to pCTR", first="prop
 #   slopes at `a`, one for each row."
 # - The slope is None where `a` has no part in the gradient.
 # ---
-# The slip makes pCTR far too high. A test finds it without training, on a few made-up rows. You get
-# some `loss(a, b, clicked, bought)`. Return true if its gradient reaches `a`.
+# A test finds the slip without training, on a few made-up rows. You get some
+# `loss(a, b, clicked, bought)`. Return true if its gradient reaches `a`.
 
 
 # %% tags=["exercise-code"]
@@ -400,9 +399,9 @@ check("4.3", reaches_click)
 # ## In practice: calibrated, and still wrong
 #
 # Above, *hierarchical* means that chances are multiplied. In [the article](appendix/article.md) it
-# means linked levels: the output or the features of a lower task feed the higher one, and the losses
-# of the levels are added. A **curriculum** is another matter: it turns losses up during training,
-# coarse first: here click, then cart and purchase.
+# means that a lower task's output or features feed the higher one, and their losses are added. A
+# **curriculum** is another matter: it turns losses up during training, coarse first: click, then
+# cart and purchase.
 #
 # **ESM2** is ESMM with the cart in between. **AITM** passes on to each step what the tower before it
 # computed, and penalises a step that is more likely than its parent. **DBMTL** lets the tower of the
@@ -439,14 +438,13 @@ report.show(calibration, curriculum)
 
 # %% [markdown]
 # By PCOC, ESMM looks calibrated on the log. Its pCVR over all rows is 1.4 times the truth, and no
-# label shows that. Coarse first sorts hardly better than ESMM, but in the line it lowers the ECE of
-# pCVR on 4 of 5 shops.
+# label shows that. Coarse first sorts hardly better, but in the line it lowers the ECE of pCVR on 4
+# of 5 shops.
 #
 # **On Monday:** To sort products, start with trees or separate networks: with the hidden layer, no
-# linked network had a better AUC of pCTCVR than separate ones on more than 2 of 5 shops. If it must be
-# one network, take ESMM, which adds no layer: ESM2 and AITM gain at most 0.001 of AUC on it, and naive
-# training, IPW and DBMTL have a lower click AUC. But its pCVR
-# sorts clicked products worse than naive training, on 5 of 5 shops.
+# linked network had a better AUC of pCTCVR than separate ones on more than 2 of 5 shops. If it must
+# be one network, take ESMM, which adds no layer: ESM2 and AITM gain at most 0.001 of AUC on it. But
+# its pCVR sorts clicked products worse than naive training, on 5 of 5 shops.
 
 # %% [markdown] tags=["exit"]
 # ## Take-aways
@@ -455,9 +453,8 @@ report.show(calibration, curriculum)
 # - Clicked rows differ by what columns show, which a network can learn, and by what no column shows,
 #   which needs an experiment.
 # - ESMM, too, learns the chance *given a click*.
-# - IPW and DR, with clips like ours, changed little in the line; with a hidden layer, IPW
+# - IPW and DR changed little in the line; with a hidden layer, IPW
 #   brought the mean of pCVR closer to the truth.
-# - Detach the propensity, and test that you did.
 
 # %% tags=["quiz"]
 quiz("4.exit")

@@ -33,10 +33,13 @@ class Waiting:
 _waiting: dict[str, Waiting] = {}  # by the cell's code: a cell run twice waits once
 _running: list[Waiting | None] = []  # the cell that runs now, and cells that it runs itself
 _count = 0
+_tools: dict[str, Any] = {}  # what the sentence tells of, for notebooks that did not import it
 
 
-def watch() -> None:
+def watch(**tools: Any) -> None:
     """Hold answers from the next cell on; the course's import calls this.
+
+    The tools, by name, are there in a notebook once an answer waits, if the name is free.
 
     Does nothing outside of IPython, and where `modes.answers()` is "show".
     """
@@ -127,10 +130,10 @@ def _hold(source: str) -> Waiting | None:
     from IPython import get_ipython
 
     from mtlkit.course.learner.holding import Capture, Places
-    from mtlkit.course.learner.predict import skip
 
     shell = get_ipython()
-    shell.user_ns.setdefault("skip", skip)  # the sentence tells of it; notebooks do not import it
+    for name, tool in _tools.items():
+        shell.user_ns.setdefault(name, tool)
     _count += 1
     places = Places(shell, f"mtlkit-answer-{_count}", sentence(names))
     capture = Capture(shell)
