@@ -33,4 +33,4 @@ __all__ = [
 
 announce()
 lay_ready(hint=hint, predict=predict, skip=skip)
-watch(skip=skip)
+watch()

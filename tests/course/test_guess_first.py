@@ -185,14 +185,6 @@ def test_an_import_anew_watches_in_place_of_the_old_one(tmp_path):
     assert said.index("between") < said.index("the answer 7.0") < said.index("end")
 
 
-def test_skip_works_as_the_sentence_says_where_nobody_imported_it(tmp_path):
-    cells = ["from mtlkit.course import guess", CHOICE, 'skip("0.p2")', "print('end')"]
-    said = terminal(cells, tmp_path)
-    assert "NameError" not in said and "Skipped: 0.p2" in said
-    kept = ["from mtlkit.course import guess\nskip = 7", CHOICE, "print('mine', skip)"]
-    assert "mine 7" in terminal(kept, tmp_path)
-
-
 def test_plain_python_holds_nothing(tmp_path):
     text = "from mtlkit.course import guess, skip\nprint(guess('0.p1'))\nskip('0.p1')"
     said = python(text, tmp_path, MTLKIT_ANSWERS="hold")

@@ -33,13 +33,10 @@ class Waiting:
 _waiting: dict[str, Waiting] = {}  # by the cell's code: a cell run twice waits once
 _running: list[Waiting | None] = []  # the cell that runs now, and cells that it runs itself
 _count = 0
-_tools: dict[str, Any] = {}  # what the sentence tells of, for notebooks that did not import it
 
 
-def watch(**tools: Any) -> None:
+def watch() -> None:
     """Hold answers from the next cell on; the course's import calls this.
-
-    The tools, by name, are there in a notebook once an answer waits, if the name is free.
 
     Does nothing outside of IPython, and where `modes.answers()` is "show".
     """
@@ -132,8 +129,6 @@ def _hold(source: str) -> Waiting | None:
     from mtlkit.course.learner.holding import Capture, Places
 
     shell = get_ipython()
-    for name, tool in _tools.items():
-        shell.user_ns.setdefault(name, tool)
     _count += 1
     places = Places(shell, f"mtlkit-answer-{_count}", sentence(names))
     capture = Capture(shell)
