@@ -182,7 +182,7 @@ MAP = (
     ("balance", "How are losses balanced?", COLOURS[2],
      (("03", "Weigh the\nlosses"), ("05", "Let the losses\nadapt"),
       ("06", "When gradients\ndisagree"))),
-    ("adapt", "How does a scenario adapt the network?", COLOURS[3],
+    ("adapt", "What does a scenario change?", COLOURS[3],
      (("08", "Many\nscenarios"), ("12", "The whole\nshop"))),
     ("apply", "What is it good for?", COLOURS[6],
      (("09", "Read the\nshopper"), ("10", "Recommend,\nclassify, rank"),
