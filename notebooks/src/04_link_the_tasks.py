@@ -289,7 +289,7 @@ report.show(
 # On five shops, on rows never clicked at dial 0, naive training says 1.23 times the truth in the line
 # and 1.11 with the hidden layer; IPW with the hidden layer says 1.03. The distance hardly moves: IPW
 # lowers it by about half a point in two of the five cases, clearly on only one or two shops; in
-# another case, it is clearly worse on one.
+# another, it is clearly worse on one.
 
 # %% [markdown] tags=["exercise"]
 # id: 4.2
