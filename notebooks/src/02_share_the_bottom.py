@@ -14,7 +14,7 @@
 # %% [markdown] tags=["goals"]
 # ## You will be able to
 #
-# - count the parameters of a shared network and of separate ones (exercise 2.1),
+# - count the parameters of shared and separate networks (exercise 2.1),
 # - write the gradient that the heads send back into their shared layer (exercise 2.2),
 # - tell a missing label from a "no" in a joined table (exercise 2.3).
 
@@ -84,22 +84,22 @@ mtlkit.compare(
 # %% [markdown] tags=["worked"]
 # ## The map of sharing
 #
-# One shop proves little. So the comparison was run on five shops, from five seeds each, at three
-# correlations and with three numbers of rows. Each kind of network had six trials on validation
-# days, at 0.5 and 60,000 rows: of its learning rate and, if shared, of the weight. In the table,
-# "4/0" means clearly better on four shops and clearly worse on none.
+# One shop proves little. The comparison was run on five shops, from five seeds each, at three
+# correlations and with three numbers of rows. Each kind of network had six trials at 0.5 and 60,000
+# rows, judged on validation days: of its learning rate and, if shared, of the weight. "4/0" means
+# clearly better on four shops and clearly worse on none.
 
 # %% tags=["hide-input", "hide-output"]
 # The answer to your first guess: run this cell.
 # fmt: off
-bought = {7_000: "29", 20_000: "72", 60_000: "215"}  # rows: purchases among them, mean of shops
+bought = {n: f"{mean:.0f}" for n, mean in found.table("ceiling").group_by("rows").agg(
+    pl.mean("purchases")).sort("rows").rows()}
 spec = {"candidate": "shared, chosen weight", "minus": "separate"}
 points = {f"correlation {c:g}, {count} purchases": {**spec, "correlation": c, "rows": n}
           for c in (0.0, 0.5, 0.95) for n, count in bought.items()}
 panels = {"purchase: what it gains": {"task": "purchase"}, "click: what it pays": {"task": "click"}}
-gaps = {panel: {f"correlation {c:g}": [
-    found.difference(*spec.values(), **task, correlation=c, rows=n).headline for n in bought
-] for c in (0.0, 0.5, 0.95)} for panel, task in panels.items()}
+gaps = {panel: {f"correlation {c:g}": [found.difference(*spec.values(), **at, correlation=c, rows=n)
+    .headline for n in bought] for c in (0.0, 0.5, 0.95)} for panel, at in panels.items()}
 title = f"Where a purchase learns from clicks: mean of {len(found.shops)} shops"
 axes = {"xlabel": "purchases to learn from", "label": "AUC, shared minus separate"}
 picture = plot.gains(gaps, [*bought.values()], title=title, reference="separate networks", **axes)
@@ -119,8 +119,8 @@ report.show(picture, report.grid(found, points, panels, first="point of the map"
 # The shop gets pictures of new products, here drawn by code. Is each `footwear` (sandal, sneaker,
 # boot)? Is it for `winter` (pullover, coat, boot)? A boot is both.
 #
-# The second row shows the same pictures, a little turned, scaled and shifted. Adding such copies to
-# the training rows is called **augmentation**.
+# In the figure, the second row shows the first, a little turned, scaled and shifted. Adding such
+# copies to the training rows is called **augmentation**.
 
 # %%
 source, pair = "drawn", ["footwear", "winter"]  # for "real" see datasets/README.md
@@ -146,7 +146,7 @@ plot.picture_grid(pictures, names, title="Products of the shop, and their change
 # | `Flatten()` | `product_pictures()` | makes each picture one row |
 # | `Dense(128, "relu")` | `model.encoder` | gives $Z$ |
 # | `Dense(1, "sigmoid")`, twice | `model.heads` | two heads; the sigmoid follows in `predict` |
-# | `Model(x, [a, b])` | `ArticleNetwork()` | joins the layers |
+# | `Model(...)` | `ArticleNetwork()` | joins the layers |
 # | `compile("adam", loss=[...])` | `Adam()`, `model.losses` | chooses the optimiser and the losses |
 # | `fit()` | the six steps | trains on the sum of the losses |
 
@@ -206,13 +206,13 @@ for results in (losses, losses + scores["test accuracy"]):  # accuracy, too
 # level: fill in
 # importance: useful
 # minutes: 6
-# goal: count the parameters of a shared network and of separate ones
+# goal: count the parameters of shared and separate networks
 # hints:
 # - A layer from `a` numbers to `b` numbers has `a * b` coefficients. What else does it have?
 # - "The other thing: one offset for each of its `b` outputs."
 # - Which of `layer` and `head` is needed once, and which once for each task?
 # ---
-# Fill in the gaps. `layer` is the number of parameters of the first layer, `head` that of one head.
+# `layer` is the number of parameters of the first layer, `head` that of one head.
 
 
 # %% tags=["exercise-code"]
@@ -256,10 +256,10 @@ plot.guess_against_truth(guess("2.p2"), parameters, "parameters saved", unit="%"
 #
 # Now only 100 training pictures keep their `winter` label. All keep their category, the **helper**:
 # a task that is trained only so that another one is learned better. Each seed splits the pictures
-# anew and trains `winter` alone and with the helper. Four things vary:
+# anew and trains `winter` alone and with the helper. Four things vary from case to case:
 #
 # - The shared network has *one layer* of 128 neurons or *two layers* of 128 and 32.
-# - Three changed *copies* of each picture may join, then also where `winter` is alone.
+# - Three changed *copies* of each picture may join, also for `winter` alone.
 # - The labels of a *shuffled* helper are dealt out at random. It is the **control**: if it helps as
 #   well, knowledge is not the reason.
 # - A *loud* helper is shuffled, and its loss has a weight of 20.
@@ -322,7 +322,8 @@ report.show(adds.picture, pl.DataFrame(told))
 # because it shares suffers from **negative transfer**.
 #
 # The article also promises stability. The *spread* is the standard deviation of the AUC over the
-# seeds. With two layers, the true helper halves it; with one, it hardly changes.
+# seeds. With two layers, the true helper halves it; with one, it hardly changes. On the map, sharing
+# widens the spread of click at all nine points.
 
 # %% [markdown] tags=["exercise"]
 # id: 2.2
@@ -338,10 +339,10 @@ report.show(adds.picture, pl.DataFrame(told))
 # - "Last, each coefficient of V joins a neuron to a pixel: `message.T @ x` has the shape (hidden,
 #   inputs)."
 # ---
-# Add the messages that the heads send back to $Z$, and pass them on to $V$, without *autograd*. You
-# get `x` (rows, inputs), `Z` (rows, hidden), the heads' coefficients `heads` (task, hidden), and
-# `error` (rows, task): chance minus label, divided by the number of rows, which is the slope of each
-# loss at its logit. Return the gradient of the summed losses for $V$: (hidden, inputs).
+# Add the messages that the heads send back to $Z$, and pass them on to $V$. You get `x` (rows,
+# inputs), `Z` (rows, hidden), the heads' coefficients `heads` (task, hidden), and `error` (rows,
+# task): chance minus label, divided by the number of rows, which is the slope of each loss at its
+# logit. Return the gradient of the summed losses for $V$: (hidden, inputs).
 
 
 # %% tags=["exercise-code"]
@@ -443,15 +444,14 @@ report.show(pl.DataFrame(missing))
 # | better decisions | for `winter`, 3 more right answers in 100 (two layers, true helper) |
 # | saved resources | half of the parameters |
 #
-# **On Monday:** keep the best separate models as the reference. Let a task with few labels share
-# with a closely related one that has many, and give the former a small weight: at 0.95, equal
-# weights cost click 0.02 to 0.03.
+# **On Monday:** keep the best separate models as the reference. If a task has few labels, let it
+# share with a closely related one that has many, and give its own loss a small weight: at 0.95,
+# equal weights cost click 0.02 to 0.03.
 
 # %% [markdown] tags=["exit"]
 # ## Take-aways
 #
 # - A task with few labels gains from a closely related one. From an unrelated one we saw no gain.
-# - What the other task pays depends on the weights.
 # - The shared layer follows the sum of what the heads send back.
 # - A missing label is not a zero.
 

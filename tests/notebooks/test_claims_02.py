@@ -107,6 +107,18 @@ def test_the_purchases_of_the_map_are_those_that_its_figure_names(map_of_sharing
     assert [f"{count:.0f}" for count in counts["purchases"]] == ["29", "72", "215"]
 
 
+@pytest.mark.parametrize("where", POINTS)
+def test_the_seeds_of_click_lie_further_apart_when_shared(map_of_sharing, where):
+    rows = map_of_sharing.runs.filter(pl.col("task") == "click", pl.col("metric") == "auc")
+    rows = rows.filter(pl.col(name) == value for name, value in where.items())
+
+    def spread(candidate):
+        own = rows.filter(pl.col("candidate") == candidate).select(pl.col("^seed .*$"))
+        return own.to_numpy().std(axis=1, ddof=1).mean()  # over the seeds of a shop; mean of shops
+
+    assert spread("shared, chosen weight") > spread("separate")
+
+
 @pytest.fixture(scope="module")
 def found(recorded):
     return recorded("02")
