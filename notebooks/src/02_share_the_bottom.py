@@ -132,8 +132,8 @@ plot.picture_grid(pictures, names, title="Products of the shop, and their change
 # %% [markdown]
 # ### The network of the article
 #
-# The survey article behind this course builds this network in Keras. A picture $x$ has 28 × 28 = 784
-# numbers. A layer of 128 neurons is shared, and each task has a head:
+# The survey article behind this course builds this network in Keras. A picture $x$ has 28 × 28 =
+# 784 numbers. A layer of 128 neurons is shared, and each task has a head:
 #
 # $$Z = \max(0,\; V x + c) \qquad p_k = \sigma(h_k \cdot Z + b_k)$$
 #
@@ -197,9 +197,9 @@ for results in (losses, losses + scores["test accuracy"]):  # accuracy, too
 #
 # For both heads, the loss is higher on test pictures.
 #
-# The article prints `results[3]` as the loss of task 2. Keras returns the sum and two losses, so the
-# line fails. If accuracy is reported too, it prints the *accuracy of task 1*. Ask for names, not
-# places: `return_dict=True`.
+# The article prints `results[3]` as the loss of task 2. Keras returns the sum and two losses, so
+# the line fails. If accuracy is reported too, it prints the *accuracy of task 1*. Ask for names,
+# not places: `return_dict=True`.
 
 # %% [markdown] tags=["exercise"]
 # id: 2.1
@@ -317,13 +317,13 @@ report.show(adds.picture, pl.DataFrame(told))
 # fmt: on
 
 # %% [markdown]
-# The true helper knows a coat from a dress, and `winter` needs just that. Two layers pass on more of
-# it than one. The shuffled helper costs a little, the loud one a lot. A task that is predicted worse
-# because it shares suffers from **negative transfer**.
+# The true helper knows a coat from a dress, and `winter` needs just that. Two layers pass on more
+# of it than one. The shuffled helper costs a little, the loud one a lot. A task that is predicted
+# worse because it shares suffers from **negative transfer**.
 #
 # The article also promises stability. The *spread* is the standard deviation of the AUC over the
-# seeds. With two layers, the true helper halves it; with one, it hardly changes. On the map, sharing
-# widens the spread of click at all nine points.
+# seeds. With two layers, the true helper halves it; with one, it hardly changes. On the map,
+# sharing widens the spread of click at all nine points.
 
 # %% [markdown] tags=["exercise"]
 # id: 2.2
@@ -439,10 +439,10 @@ report.show(pl.DataFrame(missing))
 #
 # | the article promises | measured here |
 # | --- | --- |
-# | efficiency | one network trains in about half the time of two |
+# | efficiency | saves nearly half of the training time, depending on the machine |
 # | generalisation | 0.03 to 0.04 of AUC for purchase, from closely related clicks |
 # | better decisions | for `winter`, 3 more right answers in 100 (two layers, true helper) |
-# | saved resources | half of the parameters |
+# | saved resources | saves half of the parameters |
 #
 # **On Monday:** keep the best separate models as the reference. If a task has few labels, let it
 # share with a closely related one that has many, and give its own loss a small weight: at 0.95,
