@@ -81,7 +81,7 @@ def gains(
             frameon=False, fontsize=9,
         )  # fmt: skip
         figure.supxlabel(
-            f"dotted: as good as {reference}\nfilled: 95 % interval clear of 0", x=0.99, y=0.01,
+            f"dotted: {reference}\nfilled: 95 % interval clear of 0", x=0.99, y=0.01,
             ha="right", multialignment="left", fontsize=8.5,
         )  # fmt: skip
     alt = (
