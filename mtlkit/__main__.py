@@ -113,14 +113,16 @@ def test(argv: Sequence[str]) -> int:
 
 
 def test_command(fast: bool, extra: Sequence[str], checkout: Path = CHECKOUT) -> list[str]:
-    """The pytest command: two workers, each file on one worker, notebooks through nbval-lax."""
+    """The pytest command: two workers, each file on one worker, learner copies through nbval-lax.
+
+    Solution copies run in `tests/notebooks/test_execute.py`.
+    """
     command = [sys.executable, "-m", "pytest", "-n2", "--dist", "loadfile", "tests"]
     if fast:
         return [*command, "-m", "not slow and not notebook", *extra]
     notebooks = [
         str(path.relative_to(checkout))
-        for pattern in ("notebooks/[0-9][0-9]_*.ipynb", "notebooks/solutions/[0-9][0-9]_*.ipynb")
-        for path in sorted(checkout.glob(pattern))
+        for path in sorted(checkout.glob("notebooks/[0-9][0-9]_*.ipynb"))
     ]
     if notebooks:
         command += [*notebooks, "-p", "mtlkit.course.runner.strict_solutions"]

@@ -195,8 +195,9 @@ def auc(label: Any, score: Any, weight: Any = None) -> float:
     s = _column("score", score, len(y))
     w, y, s = _kept(_weight(weight, len(y)), y, s)
     order = np.argsort(s)
-    w = None if w is None else w[order]
-    return _auc_by_group(y[order], s[order], np.zeros(len(y), dtype=np.int64), w).value
+    y, s, w = y[order], s[order], None if w is None else w[order]
+    del order  # a column of millions of rows is large, and the next step makes a dozen
+    return _auc_by_group(y, s, np.zeros(len(y), dtype=np.int8), w).value
 
 
 def gauc(label: Any, score: Any, group: Any, weight: Any = None) -> GroupedAuc:
@@ -227,7 +228,8 @@ def _auc_by_group(
     new_group = np.r_[True, g[1:] != g[:-1]]
     new_tie = new_group | np.r_[True, s[1:] != s[:-1]]
     tie_start = np.flatnonzero(new_tie)
-    group_of_tie = np.cumsum(new_group)[tie_start] - 1  # (tie,)
+    group_of_tie = np.cumsum(new_group, dtype=np.int32)[tie_start] - 1  # (tie,)
+    del new_group, new_tie, s, g
     if w is None:
         rows_of_tie = np.diff(np.r_[tie_start, len(y)])
         positives = np.add.reduceat(y, tie_start)  # (tie,)
@@ -235,13 +237,17 @@ def _auc_by_group(
     else:  # summed apart: a difference would round a tie of positives away from 0 negatives
         positives = np.add.reduceat(np.where(y == 1, w, 0.0), tie_start)
         negatives = np.add.reduceat(np.where(y == 1, 0.0, w), tie_start)
+    del y, w, tie_start
     groups = int(group_of_tie[-1]) + 1
     total_positives = np.bincount(group_of_tie, positives, groups)  # (group,)
     total_negatives = np.bincount(group_of_tie, negatives, groups)
     # Negatives of the same group that score lower: a running sum, less what earlier groups held.
     below = np.cumsum(negatives) - negatives
     below -= (np.cumsum(total_negatives) - total_negatives)[group_of_tie]
-    won = np.bincount(group_of_tie, positives * (below + negatives / 2), groups)
+    negatives /= 2
+    below += negatives
+    below *= positives
+    won = np.bincount(group_of_tie, below, groups)
     pairs = total_positives * total_negatives
     rows = total_positives + total_negatives
     both = pairs > 0

@@ -124,15 +124,11 @@ def test_jupyterlab_does_not_ask_for_news(monkeypatch):
     assert page["disabledExtensions"]["@jupyterlab/apputils-extension:announcements"]
 
 
-def test_all_tests_are_one_pytest_run_over_package_and_both_kinds_of_notebooks(tmp_path):
+def test_all_tests_are_one_pytest_run_over_package_and_learner_copies(tmp_path):
     found = command.test_command(False, ["-x"], make_checkout(tmp_path))
     assert found[1:3] == ["-m", "pytest"]
     files = [Path(part).as_posix() for part in found if part.endswith(".ipynb") and "*" not in part]
-    assert files == [
-        "notebooks/00_start.ipynb",
-        "notebooks/02_share.ipynb",
-        "notebooks/solutions/02_share.ipynb",
-    ]
+    assert files == ["notebooks/00_start.ipynb", "notebooks/02_share.ipynb"]
     assert found[found.index("--dist") + 1] == "loadfile"
     assert "--nbval-lax" in found and found[-1] == "-x"
 

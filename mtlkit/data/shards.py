@@ -201,9 +201,11 @@ class ShardedTable:
         return Columns(tuple(self.manifest.truth), lambda name: self._columns([f"t:{name}"])[0])
 
     def _kept(self, name: str) -> Tensor:
+        """A column that is read once and held in few bytes: days of a year need 2, not 8."""
         if name not in self._known:
-            self._known[name] = self._columns([name])[0]
-        return self._known[name]
+            self._known[name] = _smallest(self._columns([name])[0])
+        column = self._known[name]
+        return column if column.dtype == torch.bool else column.long()
 
     def _columns(self, names: list[str]) -> list[Tensor]:
         """Columns of the files for all rows of the table, on its device."""
@@ -322,3 +324,15 @@ class Columns(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._names)
+
+
+def _smallest(column: Tensor) -> Tensor:
+    """The same whole numbers in the shortest type that holds them all; other types as they are."""
+    if column.dtype != torch.int64 or not len(column):
+        return column
+    low, high = (int(end) for end in column.aminmax())
+    for kind in (torch.int8, torch.int16, torch.int32):
+        limits = torch.iinfo(kind)
+        if limits.min <= low and high <= limits.max:
+            return column.to(kind)
+    return column

@@ -94,8 +94,15 @@ def _predict(
         t.name: np.empty((0, t.outputs) if t.outputs > 1 else 0, dtype=np.float32)
         for t in model.schema.tasks
     }
-    predictions = {k: np.concatenate(v) if v else empty[k] for k, v in parts.items()}
-    return predictions, {k: np.concatenate(v) for k, v in columns.items()}
+    predictions = {k: _joined(parts, k) if v else empty[k] for k, v in parts.items()}
+    return predictions, {name: _joined(columns, name) for name in columns}
+
+
+def _joined(parts: dict[str, list[np.ndarray]], name: str) -> np.ndarray:
+    """The pieces of one column as one array; they are given up at once."""
+    whole = np.concatenate(parts[name])
+    parts[name] = []
+    return whole
 
 
 def _joint_chances(

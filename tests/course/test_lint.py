@@ -45,15 +45,42 @@ def test_a_long_cell_and_a_long_line_are_found_with_their_line(findings, small):
     assert f"97_small.py:{end + 33}: warning: a line of 106 characters" in said
 
 
-def test_a_folded_cell_may_be_longer(findings):
-    said = findings('# %% tags=["hide-input"]\n' + "x = 1\n" * 36)
-    assert "a folded cell of" not in said and "a code cell of" not in said
+FOLDED = '# %% tags=["hide-input"]\n'
+HIDDEN = {
+    "a function": "def told(x):\n    return x",
+    "a class": "class told:\n    pass",
+    "a lambda": "told = lambda x: x",
+    "a partial": "told = partial(print, 1)",
+    "an import": "from numpy import array as told",
+}
 
 
-def test_a_folded_wall_is_found(findings, small):
+def test_comments_and_blank_lines_of_a_folded_cell_do_not_count(findings):
+    said = findings(FOLDED + "# a\nx = 1\n\n" * 12)
+    assert "a folded cell of" not in said
+    assert "a folded cell of 13 lines of code; at most 12" in findings(FOLDED + "x = 1\n" * 13)
+
+
+@pytest.mark.parametrize("kind", HIDDEN)
+def test_a_visible_cell_that_uses_what_a_folded_one_defines_is_found(findings, small, kind):
     end = len(small.read_text(encoding="utf-8").split("\n"))
-    said = findings('# %% tags=["hide-input"]\n' + "x = 1\n\n" * 37)
-    assert f"97_small.py:{end + 1}: a folded cell of 37 lines; at most 36" in said
+    said = findings(f"{FOLDED}{HIDDEN[kind]}\n\n# %%\ny = [told(1)]\n")
+    assert "a visible cell uses 'told', which only the folded cell of line " in said
+    assert f"line {end + 1} defines" in said
+
+
+@pytest.mark.parametrize(
+    "between", ["def told(x):\n    return 2 * x", "from math import sqrt as told"]
+)
+def test_a_name_that_a_visible_cell_defines_anew_is_seen(findings, between):
+    text = f"{FOLDED}def told(x):\n    return x\n\n# %%\n{between}\n\n# %%\ny = told(1)\n"
+    assert "a visible cell uses" not in findings(text)
+
+
+def test_results_of_a_folded_cell_may_be_used_and_folded_cells_may_call_each_other(findings):
+    text = f"{FOLDED}def told(x):\n    return x\nrows = [1]\n\n{FOLDED}z = told(2)\n\n"
+    text += "# %%\nprint(rows)"
+    assert "a visible cell uses" not in findings(text)
 
 
 def test_an_answer_to_a_guess_that_is_not_folded_is_a_warning(findings):

@@ -383,3 +383,18 @@ def test_a_wrong_number_of_rows_is_refused(table, tmp_path, wrong):
 def test_batches_stack_in_order(table):
     parts = [table.batch(torch.arange(a, b)) for a, b in ((0, 7), (7, 7), (7, 103))]
     assert_equal_batches(stack_batches(parts), table.batch(torch.arange(103)))
+
+
+@pytest.mark.parametrize("bits", [7, 8, 15, 16, 31, 32, 62])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_keys_come_back_exact_however_few_bytes_hold_them(tmp_path, bits, sign):
+    ends = [sign * 2**bits + step for step in (-1, 0, 1)]
+    plain = make_table(3)
+    columns = {**vars(plain), "keys": {"time": torch.tensor(ends), "flag": torch.tensor([0, 1, 2])}}
+    shards = ShardedTable(write_shards(Table(**columns), tmp_path / "s"))
+    for _ in range(2):  # read, and held
+        assert shards.keys["time"].tolist() == ends and shards.keys["time"].dtype == torch.int64
+    fits = [b for b in (1, 2, 4, 8) if all(-(256**b) <= 2 * end < 256**b for end in ends)]
+    assert shards._known["k:time"].element_size() == fits[0]  # no wider type than it needs
+    shards.keys["flag"]
+    assert shards._known["k:flag"].element_size() == 1

@@ -1,8 +1,9 @@
 """The command `mtlkit build`: every generated notebook file from its source.
 
 A source `notebooks/src/NN_topic.py` gives the learner's copy, the solution copy, the instructor
-page and the card file; all together give the table in the README. The glossary's data give its
-page. Outputs of unchanged cells are kept, so a rebuild changes nothing that did not change.
+page and the card file; all together give the table in the README. The glossary's data and those of
+the survey article give their pages. Outputs of unchanged cells are kept, so a rebuild changes
+nothing that did not change.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-from mtlkit.course.author import glossary, glossary_page, readme, reference
+from mtlkit.course.author import article, article_page, glossary, glossary_page, readme, reference
 from mtlkit.course.author.folders import HERE, Folders, source_paths
 from mtlkit.course.author.lint import Finding, lint
 from mtlkit.course.author.make import build_one, execute_all, write_all
@@ -48,7 +49,7 @@ def main(argv: list[str] | None = None, folders: Folders = HERE) -> int:
         terms = sum(warning.terms for warning in warnings)
         print(f"{len(warnings)} warnings, {terms} of them about terms")
     trouble += _readme(folders, options.check)
-    trouble += _glossary(folders, options.check)
+    trouble += _appendix(folders, options.check)
     if options.check and not options.only:
         trouble += orphans(folders)
     if folders.reference is not None and not options.only:
@@ -106,20 +107,25 @@ def _readme(folders: Folders, check: bool) -> list[str]:
     return []
 
 
-def _glossary(folders: Folders, check: bool) -> list[str]:
-    """Write the page of the glossary, or say that it is stale; what is wrong with its data."""
-    data, path = glossary.place(folders), glossary_page.place(folders)
-    if not data.is_file():
-        return [f"{folders.shown(path)}: its source is gone; delete it"] if path.exists() else []
-    try:
-        text = glossary_page.page(glossary.read(data), folders)
-    except glossary.GlossaryError as error:
-        return error.problems
-    if not check:
-        write_if_new(path, text)
-    elif not path.exists() or path.read_bytes() != text.encode("utf-8"):
-        return [f"{folders.shown(path)}: differs from what {data.name} gives"]
-    return []
+def _appendix(folders: Folders, check: bool) -> list[str]:
+    """Write the pages of the glossary and of the article, or say that they are stale."""
+    trouble = []
+    for data, page in ((glossary, glossary_page), (article, article_page)):
+        source, path = data.place(folders), page.place(folders)
+        shown = folders.shown(path)
+        if not source.is_file():
+            trouble += [f"{shown}: its source is gone; delete it"] if path.exists() else []
+            continue
+        try:
+            text = page.page(data.read(source), folders)
+        except (glossary.GlossaryError, article.ArticleError) as error:
+            trouble += error.problems
+            continue
+        if not check:
+            write_if_new(path, text)
+        elif not path.exists() or path.read_bytes() != text.encode("utf-8"):
+            trouble.append(f"{shown}: differs from what {source.name} gives")
+    return trouble
 
 
 def _reference(path: Path, check: bool) -> list[str]:

@@ -1,8 +1,9 @@
 """The rules that every notebook keeps, as findings with file and line: `mtlkit build --lint`.
 
-`lint_text` holds the rules of text and structure, `lint_code` those of code, `lint_cards` those of
-exercise cards, `lint_questions` those of goals and quizzes, `lint_outputs` those of what was run,
-`lint_terms` those of words. Errors fail the tests, warnings are for the author to judge.
+`lint_text` holds the rules of text and structure, `lint_code` those of code, `lint_folded` those of
+folded cells, `lint_cards` those of exercise cards, `lint_questions` those of goals and quizzes,
+`lint_outputs` those of what was run, `lint_terms` those of words. Errors fail the tests, warnings
+are for the author to judge.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from mtlkit.course.author import (
     glossary,
     lint_cards,
     lint_code,
+    lint_folded,
     lint_outputs,
     lint_questions,
     lint_terms,
@@ -41,6 +43,7 @@ def lint(built: Built, folders: Folders = HERE) -> list[Finding]:
     for rule in (
         lint_text.rules(built, folders),
         lint_code.rules(built),
+        lint_folded.rules(built),
         lint_questions.rules(built),
         lint_cards.rules(built.source),
     ):

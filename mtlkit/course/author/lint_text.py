@@ -15,7 +15,6 @@ CELLS = (30, 45)
 WORDS = (900, 1500)
 CODE_LINES = (80, 140)
 LONGEST_CELL = 30
-LONGEST_FOLDED = 36  # whoever unfolds a cell should not meet a wall
 MEDIAN_CELL = (4, 7)
 RELAXED = {"00"}  # the start-here notebook keeps only the upper limits and the sections below
 RELAXED_SECTIONS = ("title", "goals", "setup", "exercise", "exit")
@@ -71,12 +70,6 @@ def _lengths(built: Built) -> Rule:
         length = sum(bool(row.strip()) for row in text.split("\n"))
         if length > LONGEST_CELL:
             yield cell.line, f"a code cell of {length} lines; at most {LONGEST_CELL}", True
-    for cell in built.source.cells:
-        if cell.kind == "code" and "hide-input" in cell.tags:
-            length = sum(bool(row.strip()) for row in cell.source.split("\n"))
-            if length > LONGEST_FOLDED:
-                text = f"a folded cell of {length} lines; at most {LONGEST_FOLDED}"
-                yield cell.line, f"{text}: split it, or move drawing into mtlkit.plot", True
     if lines and not relaxed:
         median = statistics.median(lines)
         low, high = MEDIAN_CELL

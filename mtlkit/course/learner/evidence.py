@@ -106,6 +106,14 @@ class Evidence:
         by_shop = self._by_shop(self._rows(task, metric, where), candidate)
         return float(np.mean([np.mean(values) for values in by_shop.values()]))
 
+    def spread(self, candidate: str, *, task: str, metric: str = "auc", **where: Any) -> float:
+        """How far a candidate's seeds lie apart: the standard deviation, its mean over shops.
+
+        Raises as `difference` does.
+        """
+        by_shop = self._by_shop(self._rows(task, metric, where), candidate)
+        return float(np.mean([np.std(values, ddof=1) for values in by_shop.values()]))
+
     def interval(
         self, candidate: str, *, task: str, metric: str = "auc", **where: Any
     ) -> "Interval":

@@ -61,14 +61,16 @@ def number_of(notebook: str, fields: Mapping[str, Any]) -> Number:
     if "record" in named:
         return Number((times * _recorded(notebook, **named),), ONE_SHOP)
     says, reference = named.pop("says", None), named.pop("reference", None)
+    apart = named.pop("spread", False)
     lists = [value if isinstance(value, list) else [value] for value in named.values()]
     rows = [dict(zip(named, row, strict=True)) for row in itertools.product(*lists)]
     stored = evidence(notebook)
     if reference is None:
         shops = f"mean of {len(stored.shops)} shops"
-        return Number(
-            tuple(times * stored.mean(row.pop("candidate"), **row) for row in rows), shops
-        )
+        of = stored.spread if apart else stored.mean
+        return Number(tuple(times * of(row.pop("candidate"), **row) for row in rows), shops)
+    if apart:
+        raise ValueError("a spread is one candidate's own: leave out 'reference'")
     if says not in SAYS:
         raise ValueError(f"says must be one of {', '.join(SAYS)}; found {says!r}")
     gaps = [stored.difference(row.pop("candidate"), reference, **row) for row in rows]
