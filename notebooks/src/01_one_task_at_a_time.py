@@ -375,7 +375,7 @@ quiz("1.trap")
 # | yes or no | click, purchase | cross-entropy |
 # | amount | dwell: log of the seconds on a page, standardised, $s$ | squared error $(z - s)^2$ |
 # | count | `units`: pieces sold in a week, $y$ | Poisson, $e^z - y z$, where $e^z$ is the mean |
-# | one of several | next category (notebook 09) | $-\log$ of the right one's chance |
+# | one of several | next category | $-\log$ of the right one's chance |
 #
 # Purchase and dwell are known for clicked products only. Click, purchase, dwell and `units` each get
 # a network and *trees*, the rival: hundreds of small decision trees, each of which corrects those
@@ -424,8 +424,8 @@ report.show(report.against(
 # [200,000 rows](../docs/decisions.md#training-mtlkittrain) the two are level. On purchase and dwell
 # we see no difference to the trees.
 #
-# In the table, purchase and dwell have the longest way to the best possible. They have few rows and
-# learned nothing from the clicks of the same visits.
+# In the table, purchase and dwell have the longest way to go. They have few rows and no help from the
+# clicks of the same visits.
 #
 # **On Monday:** start with trees, which are hard to beat on a log of this size. Give a rival network
 # a falling rate and a prior on its ids: on click they are together worth 0.014 of AUC over the plain

@@ -1,13 +1,13 @@
 """Checkers of notebook 01: the six-step training loop, and AUC by counting pairs."""
 
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from mtlkit import Market, SingleTask
-from mtlkit.course.learner.checker import checker, require, require_close
+from mtlkit.course.learner.checker import checker, require, require_close, require_shape
 from mtlkit.train import seeded
 
 
@@ -105,17 +105,39 @@ def sigmoid_twice(start, batches):
     return model.state_dict()
 
 
+def one_step_in_all(start, batches):
+    """Adds up the losses of all batches and takes a single step."""
+    model, optimizer = start()
+    sum(row_loss(model(batch)["click"], batch) for batch in batches).backward()
+    optimizer.step()
+    return model.state_dict()
+
+
+def squared(start, batches):
+    """Takes the squared error of the chances."""
+    model, optimizer = start()
+    for batch in batches:
+        optimizer.zero_grad()
+        F.mse_loss(model(batch)["click"].sigmoid(), batch.labels[:, 0]).backward()
+        optimizer.step()
+    return model.state_dict()
+
+
 @cache
 def click_batches(seed, rows):
     table = Market("tiny", seed=seed).impressions(rows).select_tasks(["click"])
     return table.schema, list(table.batches(rows // 4))
 
 
-def fresh(schema, seed):
-    """A small new network for clicks, and plain descent for its numbers."""
-    with seeded(seed):
-        model = SingleTask(schema, embedding_dim=2, hidden=(4,), tower=())
-    return model, torch.optim.SGD(model.parameters(), lr=0.5)
+def starter(schema, seed):
+    """A function that gives a small new network for clicks, and plain descent for its numbers."""
+
+    def start():
+        with seeded(seed):
+            model = SingleTask(schema, embedding_dim=2, hidden=(4,), tower=())
+        return model, torch.optim.SGD(model.parameters(), lr=0.5)
+
+    return start
 
 
 @checker(
@@ -130,8 +152,8 @@ def fresh(schema, seed):
         ),
         (
             never_moves,
-            "Your network comes back as it started: when optimizer.step() runs, there are no "
-            "slopes. For each batch, zero_grad comes before backward, and backward before step.",
+            "Your network comes back as it started: no step has moved it. For each batch, call "
+            "optimizer.zero_grad() before backward, and optimizer.step() after it.",
         ),
         (
             lags_behind,
@@ -144,6 +166,8 @@ def fresh(schema, seed):
             "belong inside the loop, and start() before it.",
         ),
         (same_batch, "Your network has seen the first batch again and again."),
+        (one_step_in_all, "You take a single step in all: take one for each batch."),
+        (squared, "This is the squared error of the chances; clicks need the cross-entropy."),
         (
             detached,
             "No slope reaches the network: the loss was cut off from it. Leave .detach(), .item() "
@@ -160,19 +184,30 @@ def fresh(schema, seed):
 def training_loop(answer, seed):
     for draw, rows in ((seed, 48), (seed + 10, 64), (seed + 20, 48)):
         schema, batches = click_batches(draw, rows)
-        start = partial(fresh, schema, draw)
+        start = starter(schema, draw)
         wanted, found = loop(start, batches), answer(start, batches)
         require(
             list(found) == list(wanted),
             "Return model.state_dict(), the numbers of the network by name.",
         )
         for name in wanted:
-            require_close(
-                found[name],
-                wanted[name],
-                f"After {len(batches)} batches, {name} should be {{wanted}}; yours is {{found}}.",
-                tolerance=1e-4,
-            )
+            require_shape(found[name], wanted[name].shape)
+        name, place = furthest(found, wanted)
+        require_close(
+            found[name].flatten()[place],
+            wanted[name].flatten()[place],
+            f"After {len(batches)} batches, one number of {name} should be {{wanted}}, yours is "
+            "{found}.",
+            tolerance=1e-4,
+        )
+
+
+def furthest(found, wanted):
+    """(name, place) of the number that is furthest from the one wanted."""
+    gaps = {name: (found[name] - wanted[name]).abs().flatten() for name in wanted}
+    gaps = {name: gap.nan_to_num(nan=torch.inf) for name, gap in gaps.items()}
+    name = max(gaps, key=lambda name: gaps[name].max().item())
+    return name, int(gaps[name].argmax())
 
 
 def pairs(label, score):
