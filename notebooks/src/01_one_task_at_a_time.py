@@ -207,11 +207,11 @@ check("1.1", train)
 #
 # `fit` takes these steps for all batches; one pass through all rows is an **epoch**. Five networks
 # are trained, each from a **seed** of its own, which fixes its first numbers and the order of the
-# rows. *Log-loss* is the mean cross-entropy. The constant model gives every row the same chance.
+# rows. *Log-loss* is the mean cross-entropy; in training it is taken while the network learns. The
+# constant model gives every row the same chance.
 #
 # If the training loss falls while the validation loss rises, a network is **over-fitting**: it learns
-# rows by heart. To see what it knows, the cell after the figure hides
-# one column after another.
+# rows by heart. To see what it knows, the cell after the figure hides one column after another.
 
 # %%
 plain = {"epochs": 6, "batch_size": 512, "learning_rate": 0.003}
@@ -377,9 +377,8 @@ quiz("1.trap")
 # | count | `units`: pieces sold in a week, $y$ | Poisson, $e^z - y z$, where $e^z$ is the mean |
 # | one of several | next category | $-\log$ of the right one's chance |
 #
-# Purchase and dwell are known for clicked products only. Click, purchase, dwell and `units` each get
-# a network and *trees*, the rival: hundreds of small decision trees, each of which corrects those
-# before it.
+# Click, purchase, dwell and `units` each get a network and *trees*, the rival: hundreds of small
+# decision trees, each of which corrects those before it.
 
 # %%
 demand = split_time(market.demand(52), "week", (32, 42))
@@ -424,8 +423,8 @@ report.show(report.against(
 # [200,000 rows](../docs/decisions.md#training-mtlkittrain) the two are level. On purchase and dwell
 # we see no difference to the trees.
 #
-# In the table, purchase and dwell have the longest way to go. They have few rows and no help from the
-# clicks of the same visits.
+# In the table, purchase and dwell have the longest way to go. They are known for clicked products
+# only, and they got no help from the clicks of the same visits.
 #
 # **On Monday:** start with trees, which are hard to beat on a log of this size. Give a rival network
 # a falling rate and a prior on its ids: on click they are together worth 0.014 of AUC over the plain
