@@ -20,7 +20,9 @@ FILLS = {
 
 
 class _Board:
-    """Boxes and arrows on axes that run from 0 to 1 in both directions."""
+    """Boxes and arrows on axes that run from 0 to 1 in both directions; ``tops``: the outputs."""
+
+    tops: Sequence[str] = ()
 
     def __init__(self, title: str, height: float) -> None:
         self.figure, ((self.axes,),) = canvas(title, height=height)
@@ -65,26 +67,33 @@ def network(
     shared: str = "shared layers",
     tower: str = "tower",
     experts: int = 3,
+    outputs: Sequence[str] | None = None,
     title: str | None = None,
 ) -> Picture:
     """Diagram of an architecture, inputs at the bottom and one output a task on top.
 
     ``kind``: "single_task" (nothing shared), "shared_bottom" (one shared network, one tower a task)
-    or "mmoe" (shared experts, one gate and one tower a task).
+    or "mmoe" (shared experts, one gate and one tower a task). ``outputs``: one text a task for the
+    boxes on top, such as its loss; by default the prediction of the task.
     """
     drawers = {"single_task": _single_task, "shared_bottom": _shared_bottom, "mmoe": _mmoe}
     if kind not in drawers:
         raise ValueError(f"kind must be one of {listed(drawers)}, not {kind!r}.")
     if not 1 <= len(tasks) <= 6 or not 1 <= experts <= 6:
         raise ValueError("A diagram shows 1 to 6 tasks and 1 to 6 experts.")
+    if outputs is not None and len(outputs) != len(tasks):
+        raise ValueError(f"outputs: {len(outputs)} texts for {len(tasks)} tasks; give one a task.")
     heading = {
         "single_task": "One task at a time: nothing is shared",
         "shared_bottom": "Shared bottom: one body, one tower a task",
         "mmoe": "MMoE: each task mixes shared experts by its own gate",
     }[kind]
     board = _Board(title or heading, height=3.7 if kind != "mmoe" else 4.5)
+    board.tops = [f"ŷ {name}" for name in tasks] if outputs is None else list(outputs)
     with style():
         alt = drawers[kind](board, tasks, inputs, shared, tower, experts)
+        if outputs is not None:
+            alt += f" The boxes on top read: {listed(outputs)}."
     return Picture(board.figure, f"Diagram of a network: {sentence(title or heading)} {alt}")
 
 
@@ -92,10 +101,10 @@ def _heads(
     board: _Board, tasks: Sequence[str], places: Sequence[float], y: float, tower: str, width: float
 ) -> None:
     """Towers at height y with an output above each; the caller draws the arrows that lead in."""
-    for name, x in zip(tasks, places, strict=True):
+    for name, x, top in zip(tasks, places, board.tops, strict=True):
         board.box(x, y, f"{name}\n{tower}", "task", width)
         board.arrow((x, y + 0.055), (x, 0.893))
-        board.box(x, 0.94, f"ŷ {name}", "output", width, 0.09)
+        board.box(x, 0.94, top, "output", width, 0.09)
 
 
 def _single_task(
