@@ -8,6 +8,8 @@ from typing import Any
 
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
+from mtlkit.plot import sheet
+from mtlkit.plot.sheet import redrawn
 from mtlkit.plot.style import COLOURS, GREY, INK, Picture, canvas, ink, listed, sentence, style
 
 FILLS = {
@@ -26,12 +28,14 @@ class _Board:
 
     def __init__(self, title: str, height: float) -> None:
         self.figure, ((self.axes,),) = canvas(title, height=height)
-        self.axes.set(xlim=(0, 1), ylim=(0, 1))
+        self.axes.set(xlim=(0, 1), ylim=(-0.02 if sheet.large() else 0, 1))
         self.axes.set_axis_off()
 
     def box(
         self, x: float, y: float, text: str, kind: str, width: float, height: float = 0.11
     ) -> None:
+        if sheet.large() and "\n" in text:
+            height *= 1.25
         self.axes.add_patch(
             FancyBboxPatch(
                 (x - width / 2, y - height / 2), width, height,
@@ -59,6 +63,7 @@ def _spread(number: int, low: float = 0.0, high: float = 1.0) -> list[float]:
     return [low + (high - low) * (i + 0.5) / number for i in range(number)]
 
 
+@redrawn
 def network(
     kind: str,
     tasks: Sequence[str] = ("click", "purchase"),
@@ -234,6 +239,7 @@ MAP = (
 )  # fmt: skip
 
 
+@redrawn
 def course_map(
     highlight: str | None = None,
     ready: Collection[str] | None = None,
@@ -244,8 +250,8 @@ def course_map(
 
     ``highlight`` is the number of the notebook you are in ("02"); ``ready`` the numbers that exist
     already, without it those that this mtlkit has a lesson for. The others are dashed and grey:
-    they are to come. Notebooks are read in the order of their numbers. Raises ``ValueError`` for a
-    number that is not on the map.
+    they are to come. On a slide the stations have no names. Notebooks are read in the order of
+    their numbers. Raises ``ValueError`` for a number that is not on the map.
     """
     numbers = [number for *_, stations in MAP for number, _ in stations]
     for number in (*(ready or ()), *([highlight] if highlight else [])):
@@ -257,8 +263,10 @@ def course_map(
         axes.set(xlim=(0, 7), ylim=(len(MAP) - 0.35, -0.45))
         axes.set_axis_off()
         for y, (name, asks, colour, stations) in enumerate(MAP):
-            axes.text(0.0, y - 0.08, name, fontsize=11.5, fontweight="bold", color=ink(colour))
-            axes.text(0.0, y + 0.16, asks, fontsize=8.5, va="center")  # fmt: skip
+            up, down = (0.26, 0.2) if sheet.large() else (0.08, 0.16)
+            axes.text(0.0, y - up, name, va="center" if sheet.large() else "baseline",
+                      fontsize=11.5, fontweight="bold", color=ink(colour))  # fmt: skip
+            axes.text(0.0, y + down, asks, fontsize=8.5, va="center")  # fmt: skip
             xs = [2.3 + 1.02 * i for i in range(len(stations))]
             axes.plot([xs[0], xs[-1]], [y, y], color=colour, linewidth=4, marker="", zorder=1)
             for x, (number, topic) in zip(xs, stations, strict=True):
@@ -298,5 +306,7 @@ def _station(
     text = "white" if here else INK if ready else GREY
     axes.text(x, y, number, ha="center", va="center_baseline", fontsize=9.5, fontweight="bold",
               color=text, zorder=3)  # fmt: skip
+    if sheet.large():
+        return  # no room for the topics
     axes.text(x, y + 0.27, topic, ha="center", va="top", fontsize=8, linespacing=1.05,
               color=INK if ready else "#767676")  # fmt: skip

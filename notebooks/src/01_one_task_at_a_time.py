@@ -1,12 +1,11 @@
 # %% [markdown] tags=["title"]
 # title: Fit one task at a time
 # question: How good can separate models be?
-# read: 20
 # run: 2
 # needs: [00]
 # cut:
 # - The experiment with hidden columns (5 minutes); its result is on the slides.
-# - "\"What makes a network better?\" (5 minutes); show its figure only."
+# - "\"What makes a network better?\"; show its figure only."
 # ---
 # Before tasks share anything, each gets a model of its own. These models are the yardstick of the
 # whole course.
