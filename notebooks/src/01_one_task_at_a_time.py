@@ -229,13 +229,13 @@ learned = np.array([[r["train"]["click"] for r in run.rows] for run in runs])  #
 judged = np.array([[r["validation"]["click"]["log_loss"] for r in run.rows] for run in runs])
 curves = {"training": learned, "validation": judged}
 record("losses of click", {part: found.tolist() for part, found in curves.items()})
-rises = {"best epoch to last": judged[:, -1] - judged.min(axis=1)}
+rises = {"from the best to the last": judged[:, -1] - judged.min(axis=1)}
 report.show(plot.lines(
     range(1, 7), {part: found.mean(axis=0) for part, found in curves.items()},
     levels={"constant": constant["log_loss"], "oracle": oracle["log_loss"]}, xlabel="epoch",
     bands={part: (found.min(axis=0), found.max(axis=0)) for part, found in curves.items()},
     ylabel="log-loss", title="Training loss keeps falling, validation loss rises",
-), report.intervals(rises, first="seeds", label="rise of validation loss", digits=3))  # fmt: skip
+), report.intervals(rises, first="epochs", label="rise of validation loss", digits=3))  # fmt: skip
 
 
 # %%
