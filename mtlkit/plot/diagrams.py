@@ -90,7 +90,7 @@ def network(
         raise ValueError(f"outputs: {len(outputs)} texts for {len(tasks)} tasks; give one a task.")
     heading = {
         "single_task": "One task at a time: nothing is shared",
-        "shared_bottom": "Shared bottom: one body, one tower a task",
+        "shared_bottom": "Shared bottom: shared layers, then layers for each task",
         "mmoe": "MMoE: each task mixes shared experts by its own gate",
     }[kind]
     board = _Board(title or heading, height=3.7 if kind != "mmoe" else 4.5)
@@ -228,7 +228,7 @@ MAP = (
     ("balance", "How are losses balanced?", COLOURS[2],
      (("03", "Weigh the\nlosses"), ("05", "Let the losses\nadapt"),
       ("06", "When gradients\ndisagree"))),
-    ("adapt", "How does a scenario adapt it?", COLOURS[3],
+    ("adapt", "What does a scenario change?", COLOURS[3],
      (("08", "Many\nscenarios"), ("12", "The whole\nshop"))),
     ("apply", "What is it good for?", COLOURS[6],
      (("09", "Read the\nshopper"), ("10", "Recommend,\nclassify, rank"),

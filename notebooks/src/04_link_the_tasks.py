@@ -5,7 +5,7 @@
 # run: 1
 # needs: [02, 03]
 # cut:
-# - "\"A network that can bend\" (6 minutes); show its figure only."
+# - "\"A network that can bend\"; show its figure only."
 # - Exercise 4.3 (8 minutes); ask the room which test would have found the slip.
 # ---
 # A purchase needs a click. You use this order in the loss and in the network, and test it where
@@ -59,8 +59,8 @@ MODE, SHOP = mode(), shop()
 # - **pCVR**: that a *clicked* product is bought,
 # - **pCTCVR**: that a shown product is clicked *and* bought, which is pCTR × pCVR.
 #
-# The shop has a dial. It sets how much **hidden appeal** differs among products: a picture, a mood,
-# a friend's advice. This appeal moves click and purchase alike, and no column records it.
+# The shop's dial sets how much **hidden appeal** differs from row to row: a picture, a
+# mood, a friend's advice. This appeal moves click and purchase alike, and no column records it.
 
 # %%
 size = sizes("04", MODE)
@@ -103,8 +103,8 @@ predict("4.p2")
 # Each log is below 0, so no step is more likely than the one it needs, its **parent**. The losses of
 # such linked steps, added up, are a **hierarchical loss**.
 #
-# Look at −40 in the table below: the product is too small for float32, its log is minus infinity, and
-# one such row ends the training.
+# In the table, *slope* is that of $\log P$. Look at −40: the product is too small
+# for float32, its log is minus infinity, and one such row ends the training.
 
 
 # %%
@@ -158,10 +158,12 @@ report.show(
 # - **ESMM**: the loss of "clicked and bought" over *all* rows. pCVR is the factor that is left.
 # - **ESCM2-IPW** (inverse propensity weighting): ESMM plus the naive loss, in which a clicked row
 #   counts as $1 / e$ rows. The **propensity** $e$ is the model's own pCTR, but at least a smallest
-#   value, the **clip**. **ESCM2-DR** (doubly robust) also guesses the loss of every row.
+#   value, the **clip**. **ESCM2-DR** (doubly robust) also guesses the loss of every row,
+#   and IPW mends the guess.
 #
-# We judge the mean pCVR divided by the true mean (1 is right), and the mean *distance* of pCVR to
-# the truth, in percentage points: on this shop, then in the stored contest, tuned at dial 1.
+# We judge the mean pCVR divided by the true mean (1 is right), and the mean *distance*
+# of pCVR from the truth, in percentage points. First on this shop, then in the stored contest, with
+# settings chosen at dial 1.
 
 
 # %%
@@ -219,8 +221,9 @@ report.show(
 
 # %% [markdown]
 # At dial 0 the columns hold all that matters, and IPW is right if its propensity is. In the line it
-# is about a fifth too high on rows never clicked. One reason is the clip: on most shops it is as high
-# as the mean pCTR, so rare clicks never count in full.
+# is about a fifth too high on rows never clicked, and hardly better than naive training; ESMM comes
+# closest. One reason is the clip: on most shops it is as high as the mean pCTR, so rare clicks never
+# count in full. Another is the line itself, which cannot bend.
 #
 # ESMM is *exact* only if, given the columns, a purchase does not depend on what made you click: the
 # **independence assumption**. Hidden appeal breaks it. At dial 2, even a model that is perfect on
@@ -265,8 +268,8 @@ check("4.1", esmm_loss)
 # %% [markdown] tags=["compare"]
 # ## A network that can bend
 #
-# Add a hidden layer of 32, and one of 16 in each tower. The figure is from five shops. Then change
-# the 32: does a wider layer lower the distance of naive training?
+# Add a hidden layer of 32, and one of 16 in each tower. Then change the 32: does a wider one lower
+# naive training's distance?
 
 # %%
 shapes["hidden layer"]["hidden"] = (32,)
@@ -285,7 +288,8 @@ report.show(
 # %% [markdown]
 # On five shops, on rows never clicked at dial 0, naive training says 1.23 times the truth in the line
 # and 1.11 with the hidden layer; IPW with the hidden layer says 1.03. The distance hardly moves: IPW
-# lowers it by about half a point in two of the five cases, each seen on one or two shops.
+# lowers it by about half a point in two of the five cases, clearly on only one or two shops; in
+# another case, it is clearly worse on one.
 
 # %% [markdown] tags=["exercise"]
 # id: 4.2
@@ -295,7 +299,7 @@ report.show(
 # goal: make clicked rows stand for all rows, and stop a gradient
 # hints:
 # - "`F.binary_cross_entropy_with_logits(..., reduction=\"none\")` gives one number a row. Rows
-#   without a click count 0. By what do you divide the others, and by what the sum?"
+#   without a click count 0. What do you divide the others by, and what the sum?"
 # - The propensity is `a.sigmoid()`, at least `clip`. Divide by the number of *all* rows.
 # - How could the network make this loss small without a better pCVR? `.detach()` forbids it.
 # ---
@@ -325,8 +329,7 @@ check("4.2", ipw_loss)
 # %% [markdown] tags=["trap"]
 # ## A trap: one word is missing
 #
-# A colleague forgets the `.detach()` in the loss of 4.2. There is no error and no warning. What
-# happens to pCTR?
+# A colleague forgets the `.detach()` in the loss of 4.2. What happens to pCTR?
 
 
 # %%
@@ -364,11 +367,12 @@ report.intervals(ratios, title="What one missing word does to pCTR", first="prop
 # goal: write a test that catches a gradient where none belongs
 # hints:
 # - The value of the loss depends on `a` either way. What else can you ask PyTorch for?
-# - "`torch.autograd.grad(total, a, allow_unused=True)` returns a tuple with one slope for each row."
+# - "`torch.autograd.grad(total, a, allow_unused=True)` returns a tuple of one item: the
+#   slopes at `a`, one for each row."
 # - The slope is None where `a` has no part in the gradient.
 # ---
-# The slip makes pCTR far too high. A test finds it without training, on a few made-up rows. You get
-# some `loss(a, b, clicked, bought)`. Return true if its gradient reaches `a`.
+# A test finds the slip without training, on a few made-up rows. You get some
+# `loss(a, b, clicked, bought)`. Return true if its gradient reaches `a`.
 
 
 # %% tags=["exercise-code"]
@@ -394,14 +398,14 @@ check("4.3", reaches_click)
 # %% [markdown] tags=["practice"]
 # ## In practice: calibrated, and still wrong
 #
-# *Hierarchical* has two senses. In [the article](appendix/article.md), linked levels of tasks pass
-# on information: the output or the features of a lower task feed the higher one, and the losses of
-# the levels are added. In a **curriculum**, these losses are turned up or down over training, coarse
-# first: here click, then cart and purchase.
+# Above, *hierarchical* means that chances are multiplied. In [the article](appendix/article.md) it
+# means that a lower task's output or features feed the higher one, and their losses are added. A
+# **curriculum** is another matter: it turns losses up during training, coarse first: click, then
+# cart and purchase.
 #
 # **ESM2** is ESMM with the cart in between. **AITM** passes on to each step what the tower before it
 # computed, and penalises a step that is more likely than its parent. **DBMTL** lets the tower of the
-# purchase read the output of the click. **PCOC** is predicted / observed.
+# purchase read what the tower of the click gives. **PCOC** is predicted / observed.
 
 # %% tags=["hide-input"]
 # The order of products on five shops, hidden layer, dial at 1, and the best that columns allow.
@@ -434,23 +438,23 @@ report.show(calibration, curriculum)
 
 # %% [markdown]
 # By PCOC, ESMM looks calibrated on the log. Its pCVR over all rows is 1.4 times the truth, and no
-# label shows that. Coarse first sorts hardly better than ESMM, but in the line it lowers the ECE of
-# pCVR on 4 of 5 shops.
+# label shows that. Coarse first sorts hardly better, but in the line it lowers the ECE of pCVR on 4
+# of 5 shops.
 #
-# **On Monday:** To sort products, start with trees or separate networks: with the hidden layer,
-# nothing sorted better on more than 2 of 5 shops. If it must be one network, take ESMM, which adds no
-# layer: ESM2 and AITM sort no better, and naive training, IPW and DBMTL cost click AUC. But its pCVR
-# sorts clicked products worse than naive training, on 5 of 5 shops.
+# **On Monday:** To sort products, start with trees or separate networks: with the hidden layer, no
+# linked network had a better AUC of pCTCVR than separate ones on more than 2 of 5 shops. If it must
+# be one network, take ESMM, which adds no layer: ESM2 and AITM gain at most 0.001 of AUC on it. But
+# its pCVR sorts clicked products worse than naive training, on 5 of 5 shops.
 
 # %% [markdown] tags=["exit"]
 # ## Take-aways
 #
-# - An outcome that needs another is a factor in a product.
+# - The chance of an outcome that needs another is a product of chances.
 # - Clicked rows differ by what columns show, which a network can learn, and by what no column shows,
 #   which needs an experiment.
 # - ESMM, too, learns the chance *given a click*.
-# - IPW and DR, with clips like ours, changed little in the line; with a hidden layer, IPW helped.
-# - Detach the propensity, and test that you did.
+# - IPW and DR changed little in the line; with a hidden layer, IPW
+#   brought the mean of pCVR closer to the truth.
 
 # %% tags=["quiz"]
 quiz("4.exit")
@@ -460,8 +464,8 @@ quiz("4.exit")
 # hidden causes; each could be a dial. In 4.2 the detach is easy to forget; let the loop run both ways
 # before anybody reads the figure. In 4.3 many compare values of the loss: let them say why the value
 # depends on `a` in both versions. Likely question: why does ESMM win in its paper? There the AUC is
-# measured, on another log. On ours ESMM gains a little in pCTCVR (2 of 5 shops show it) and loses in
-# pCVR (all 5 do); no log can judge the mean over all rows.
+# measured, on another log. On ours, with the hidden layer, ESMM gains a little on naive training in the
+# AUC of pCTCVR (2 of 5 shops show it) and loses in that of pCVR (all 5 do); no log can judge the mean over all rows.
 
 # %% [markdown] tags=["sources"]
 # ## Sources

@@ -92,9 +92,41 @@ def test_at_dial_0_ipw_leaves_the_line_a_fifth_too_high_like_naive_training(stor
         "ESCM2-IPW", "naive", task="purchase", metric="never clicked", shape="line", dial=0.0
     )
     assert gap.headline.low < 0 < gap.headline.high
-    for name in ("separate", "naive", *FORMS):  # the deck: ESMM comes closest there
+    for name in ("separate", "naive", *FORMS):  # ESMM comes closest there
         ours = off(stored, "ESMM", "never clicked", 0.0).mean
         assert ours < off(stored, name, "never clicked", 0.0).mean
+
+
+def test_the_clip_is_not_all_a_network_that_bends_is_right_with_the_same_clips(stored):
+    chosen = stored.table("chosen").filter(candidate="ESCM2-IPW").sort("shop")
+    line, bent = (chosen.filter(shape=shape) for shape in ("line", "hidden layer"))
+    assert sum("clip 0.1" in words for words in bent["chosen"]) == 4
+    assert off(stored, "ESCM2-IPW", "never clicked", 0.0, "hidden layer").mean < 0.05
+    [small] = [r["shop"] for r in line.iter_rows(named=True) if "clip 0.1" not in r["chosen"]]
+    place = {"shape": "line", "dial": 0.0, "candidate": "ESCM2-IPW", "task": "purchase"}
+    row = stored.runs.filter(metric="never clicked", shop=small, **place)
+    assert row.select(pl.selectors.starts_with("seed ")).mean_horizontal().item() > 1.1
+
+
+def test_without_hidden_appeal_esmm_is_nearly_right_and_with_it_far_too_high(stored):
+    for shape, level in (("line", 1.08), ("hidden layer", 1.03)):
+        assert round(1 + off(stored, "ESMM", "never clicked", 0.0, shape).mean, 2) == level
+    levels = [1 + off(stored, "ESMM", "never clicked", dial).mean for dial in (1.0, 2.0)]
+    assert levels[0] > 1.4 and levels[1] > 2.5
+
+
+def test_the_finding_speaks_of_pcvr_alone(stored):
+    assert round(1 + off(stored, "ESMM", "all", 2.0).mean, 1) == 2.4
+
+
+def test_hidden_appeal_is_drawn_for_each_row_and_not_for_each_product():
+    market = Market("biased", purchase_rate=0.2, selection_bias=2.0)
+    log = market.impressions(40_000)
+    plain = Market("biased", purchase_rate=0.2, selection_bias=0.0).impressions(40_000)
+    moved = torch.logit(log.truth["purchase"]) - torch.logit(plain.truth["purchase"])
+    item = log.keys["item"]
+    common = item == item.mode().values
+    assert common.sum() > 20 and moved[common].std() > 0.5 * moved.std()
 
 
 def test_on_most_shops_the_clip_is_as_high_as_the_mean_chance_of_a_click(stored):
@@ -174,6 +206,8 @@ def test_ipw_lowers_the_distance_in_two_of_five_places_each_seen_on_one_or_two_s
     assert clear == {("line", 2.0), ("hidden layer", 1.0)}
     assert all(-0.7 < gaps[place].headline.mean < -0.4 for place in clear)
     assert {gaps[place].better_on for place in clear} == {1, 2}
+    worse = {place: gap.worse_on for place, gap in gaps.items() if gap.worse_on}
+    assert worse == {("hidden layer", 0.0): 1}
 
 
 def test_with_the_hidden_layer_nothing_sorts_better_than_separate_networks_or_trees(stored):
@@ -212,7 +246,7 @@ def test_naive_training_ipw_and_dbmtl_cost_the_click_and_no_other_one_network_do
     assert abs(stored.difference("ESMM", "separate", **JOINT, **BENT).headline.mean) < 0.003
 
 
-def test_esmm_adds_no_layer_and_its_relatives_sort_clicked_and_bought_no_better(stored):
+def test_esmm_adds_no_layer_and_its_relatives_gain_at_most_a_thousandth_of_auc_on_it(stored):
     schema = Market("biased").impressions(100).select_tasks(["click", "cart", "purchase"]).schema
     network = partial(SharedBottom, embedding_dim=8, hidden=(32,), tower=(16,))
     plain = network(schema).parameter_count()["total"]
@@ -221,6 +255,8 @@ def test_esmm_adds_no_layer_and_its_relatives_sort_clicked_and_bought_no_better(
         assert kind(schema, network).parameter_count()["total"] > plain
         gap = stored.difference(name, "ESMM", **JOINT, **BENT)
         assert gap.better_on == 0 and gap.headline.mean < 0.001
+        click = stored.difference(name, "ESMM", task="click", **BENT)
+        assert round(click.headline.mean, 3) <= 0.001
 
 
 def test_a_gradient_into_the_propensity_inflates_the_clicks(found):
