@@ -1,4 +1,4 @@
-"""Diagrams: how a network is wired, and the map of the course."""
+"""Diagrams: how a network is wired, how work with a model goes round, and the course's map."""
 
 from __future__ import annotations
 
@@ -170,6 +170,52 @@ def _mmoe(
         f"The input row feeds {experts} shared experts. Each of the {len(tasks)} tasks, "
         f"{listed(tasks)}, has a gate that reads the input and weighs all experts' outputs; the "
         "weighted mix goes into the task's own tower and output."
+    )
+
+
+def flow_chart(*, title: str = "From data to decision, and back") -> Picture:
+    """Flow chart of work with a model: six steps in a ring, and the three ways that feed back.
+
+    Data input, task definition, training, prediction, evaluation, feedback, and the start again.
+    Dashed arrows are feedback: of the loss into the network, of the evaluation into the definition
+    of the task, of what is shown into the next data.
+    """
+    steps = (
+        ("data input", "the log of the shop", "input", 0.17, 0.74),
+        ("task definition", "the question to answer", "task", 0.5, 0.74),
+        ("training", "the loss is made smaller", "shared", 0.83, 0.74),
+        ("prediction", "a chance for each row", "shared", 0.83, 0.16),
+        ("evaluation", "measured on later days", "gate", 0.5, 0.16),
+        ("feedback", "what is shown next", "gate", 0.17, 0.16),
+    )
+    board = _Board(title, height=3.4)
+    with style():
+        for number, (name, what, kind, x, y) in enumerate(steps, start=1):
+            board.box(x, y, f"{number}. {name}\n{what}", kind, 0.28, 0.2)
+        for start, end in (((0.31, 0.74), (0.36, 0.74)), ((0.64, 0.74), (0.69, 0.74)),
+                           ((0.83, 0.64), (0.83, 0.26)), ((0.69, 0.16), (0.64, 0.16)),
+                           ((0.36, 0.16), (0.31, 0.16))):  # fmt: skip
+            board.arrow(start, end)
+        board.arrow((0.17, 0.26), (0.17, 0.64), gate=True)
+        board.arrow((0.5, 0.26), (0.5, 0.64), gate=True)
+        board.axes.add_patch(
+            FancyArrowPatch(
+                (0.9, 0.84), (0.76, 0.84), connectionstyle="arc3,rad=0.6", arrowstyle="-|>",
+                mutation_scale=9, linewidth=1.1, linestyle="--", color=COLOURS[2],
+                clip_on=False,
+            )
+        )  # fmt: skip
+        board.note(0.185, 0.45, "new data")
+        board.note(0.515, 0.45, "a better question")
+        board.axes.text(0.735, 0.92, "the loss flows back", fontsize=8.5, color="#555555",
+                        va="center", ha="right")  # fmt: skip
+    ring = ", ".join(f"{number}. {name} ({what})" for number, (name, what, *_) in
+                     enumerate(steps, start=1))  # fmt: skip
+    return Picture(
+        board.figure,
+        f"Flow chart: {sentence(title)} Six steps in a ring: {ring}; then the start again. Three "
+        "dashed arrows feed back: the loss inside training, evaluation to task definition (a "
+        "better question), and feedback to data input (new data).",
     )
 
 

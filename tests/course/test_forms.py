@@ -104,8 +104,8 @@ FORMS = {
 NO_GRADIENT = "the loss is judged by its gradient, too, and this form has none"
 SPOILT = "what autograd needs on its way back is overwritten, which PyTorch refuses"
 LEFT_OUT = {  # (form, exercise): why the form makes no sense there
-    **{(form, name): NO_GRADIENT for form in ("numpy", "list") for name in ("1.2", "4.1", "4.2")},
-    **{("in place", name): SPOILT for name in ("1.2", "4.1", "4.2")},
+    **{(form, name): NO_GRADIENT for form in ("numpy", "list") for name in ("4.1", "4.2")},
+    **{("in place", name): SPOILT for name in ("4.1", "4.2")},
 }
 CASES = [(form, name) for form in FORMS for name in EXERCISES if (form, name) not in LEFT_OUT]
 
@@ -119,7 +119,7 @@ def test_a_right_answer_is_right_in_every_form(form, exercise):
 
 
 def test_each_form_is_tried_on_nearly_every_checker():
-    assert len(EXERCISES) >= 20 and len(CASES) == len(EXERCISES) * len(FORMS) - len(LEFT_OUT)
+    assert len(EXERCISES) >= 16 and len(CASES) == len(EXERCISES) * len(FORMS) - len(LEFT_OUT)
     assert len(LEFT_OUT) <= len(EXERCISES) * len(FORMS) / 16
     for form, exercise in LEFT_OUT:  # no longer needed where the form passes
         assert judge(exercise, FORMS[form](REGISTRY[exercise].solution)).status == "wrong"
