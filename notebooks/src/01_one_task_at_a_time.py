@@ -58,7 +58,7 @@ MODE, SHOP = mode(), shop()
 # change. An evaluation may tell you that you asked the wrong question. And what the shop shows today
 # decides which data it has tomorrow; notebook 13 closes that circle.
 #
-# First the data: one row for each impression. `null` means that nobody can know.
+# First the data: one row for each impression. A dash means that nobody can know.
 
 # %%
 plot.flow_chart()
@@ -206,8 +206,8 @@ check("1.1", train)
 #
 # `fit` takes these steps for all batches; one pass through all rows is an **epoch**. Five networks
 # are trained, each from a **seed** of its own, which fixes its first numbers and the order of the
-# rows. *Log-loss* is the mean cross-entropy; in training it is taken while the network learns. The
-# constant model gives every row the same chance.
+# rows. *Log-loss* is the mean cross-entropy; that of training rows is measured while the network
+# learns. The constant model gives every row the same chance.
 #
 # If the training loss falls while the validation loss rises, a network is **over-fitting**: it learns
 # rows by heart. To see what it knows, the cell after the figure hides one column after another.
@@ -263,7 +263,7 @@ pl.DataFrame(rises).rename({"mean": "rise of log-loss", "low": "from", "high": "
 #
 # **Accuracy** is the share of right answers, where $p > 0.5$ means yes; **recall** is the share of
 # clicks that get a yes. **Calibration** asks whether a predicted 10 % happens in 10 of 100 cases;
-# ECE, the expected calibration error, is the mean gap.
+# ECE, the expected calibration error, is the mean gap between the two.
 #
 # Clicks are so rare that a model which always says no is as accurate as a network. AUC and log-loss
 # see what the network has learned. In ECE the constant model is best: no measure is enough alone.
@@ -412,18 +412,18 @@ report.show(report.against(
 ).picture, "The network of the last row, on five shops:", lines)  # fmt: skip
 
 # %% [markdown]
-# One training of each gives no verdict; the figure does. It rests on five shops, on five seeds for
-# each network, and on four trials of learning rate or tree size on a sixth shop. "Plain, no user ids"
-# is the plain network without that column; the wider embeddings have 32 numbers. Intervals are over
-# shops.
+# One training of each gives no verdict; the figure does: five shops, five seeds for each network,
+# and four trials of learning rate or tree size on a sixth shop. "Plain, no user ids" is a check:
+# the plain network without that column. From "with a prior on rows" (the embeddings of ids) on,
+# each row adds one change; the wider embeddings have 32 numbers. Intervals are over shops.
 #
 # On click the plain network lies 0.021 below the trees, on 5 of 5 shops. The last one lies 0.005
 # below them: no clear difference, yet worse on 4 of 5. With
-# [200,000 rows](../docs/decisions.md#training-mtlkittrain) the two are level. On purchase and dwell
-# we see no difference to the trees.
+# [200,000 rows](../docs/decisions.md#training-mtlkittrain) the two are level. On purchase we see no
+# difference; on dwell no clear one, yet worse on 2 of 5.
 #
-# In the table, purchase and dwell have the longest way to go. They are known for clicked products
-# only, and they got no help from the clicks of the same visits.
+# In the table, purchase and dwell have the longest way to go. Both are known for clicked products
+# only, and clicks gave them no help.
 #
 # **On Monday:** start with trees, which are hard to beat on a log of this size. Give a rival network
 # a falling rate and a prior on its ids: on click they are together worth 0.014 of AUC over the plain

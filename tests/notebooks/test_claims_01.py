@@ -99,6 +99,7 @@ def test_good_training_helps_click_and_dwell(found):
 def test_on_purchase_and_dwell_no_difference_to_the_trees_is_seen(found, task, metric):
     gap = found.difference(LAST, "trees", task=task, metric=metric)
     assert gap.verdict == "no difference seen"
+    assert task == "purchase" or (gap.worse_on, gap.better_on) == (2, 0)
 
 
 def test_prior_and_falling_rate_together_gain_0014_on_every_shop(found):
