@@ -412,10 +412,10 @@ report.show(report.against(
 ).picture, "The network of the last row, on five shops:", lines)  # fmt: skip
 
 # %% [markdown]
-# One training of each gives no verdict; the figure does: five shops, five seeds for each network,
-# and four trials of learning rate or tree size on a sixth shop. "Plain, no user ids" is a check:
-# the plain network without that column. From "with a prior on rows" (the embeddings of ids) on,
-# each row adds one change; the wider embeddings have 32 numbers. Intervals are over shops.
+# The figure rests on five shops, five seeds for each network, and four trials of
+# learning rate or tree size on a sixth shop. "Plain, no user ids" is a check: the plain network
+# without that column. From "with a prior on rows" (the embeddings of ids) on, each row adds one
+# change; the wider embeddings have 32 numbers. Intervals are over shops.
 #
 # On click the plain network lies 0.021 below the trees, on 5 of 5 shops. The last one lies 0.005
 # below them: no clear difference, yet worse on 4 of 5. With
@@ -423,7 +423,7 @@ report.show(report.against(
 # difference; on dwell no clear one, yet worse on 2 of 5.
 #
 # In the table, purchase and dwell have the longest way to go. Both are known for clicked products
-# only, and clicks gave them no help.
+# only.
 #
 # **On Monday:** start with trees, which are hard to beat on a log of this size. Give a rival network
 # a falling rate and a prior on its ids: on click they are together worth 0.014 of AUC over the plain

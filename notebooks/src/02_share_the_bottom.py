@@ -84,10 +84,10 @@ mtlkit.compare(
 # %% [markdown] tags=["worked"]
 # ## The map of sharing
 #
-# One shop proves little. The comparison was run on five shops, from five seeds each, at three
-# correlations and with three numbers of rows. Each kind of network had six trials at correlation
-# 0.5 and 60,000 rows (215 purchases), judged on validation days: of its learning rate and, if
-# shared, of the weight. "4/0" means clearly better on four shops and clearly worse on none.
+# The comparison was run on five shops, from five seeds each, at three correlations and with three
+# numbers of rows. Each kind of network had six trials at correlation 0.5 and 60,000 rows (215
+# purchases), judged on validation days: of its learning rate and, if shared, of the weight. "4/0"
+# means clearly better on four shops and clearly worse on none.
 
 # %% tags=["hide-input", "hide-output"]
 # The answer to your first guess: run this cell.
@@ -111,9 +111,9 @@ report.show(picture, report.grid(found, points, panels, first="point of the map"
 #
 # At 0.95, purchase gains 0.03 to 0.04 of AUC, clearly on 3 or 4 of 5 shops; with 29 purchases the
 # mean is not clear of 0. At 0.5 it gains less, clearly with 29 purchases only; at 0 we see no gain.
-# We see no trend with more purchases, so of your choices the first comes nearest. On average, click loses
-# 0.006 at most. That is due to the weight: at 0.5 and 60,000 rows, equal weights cost click 0.026,
-# and with the chosen weight we see no loss.
+# We see no trend with more purchases, so of your choices the first comes nearest. On average, click
+# loses 0.006 at most. That is due to the weight: at 0.5 and 60,000 rows, equal weights cost click
+# 0.026; with the chosen one we see no loss.
 #
 # ### One picture, two questions
 #
@@ -139,10 +139,9 @@ plot.picture_grid(pictures, names, title="Products of the shop, and their change
 #
 # $$Z = \max(0,\; V x + c) \qquad p_k = \sigma(h_k \cdot Z + b_k)$$
 #
-# The function $\max(0, \cdot)$, called *ReLU*, sets negative numbers to 0. A head turns $Z$ into
-# one number, the **logit**, and the sigmoid $\sigma$ makes it a chance. The article calls the
-# shared layer an *encoder*, and the heads the *decoders* that read $Z$. (In this course, an encoder
-# prepares data.)
+# $\max(0, \cdot)$ is called *ReLU*. A head turns $Z$ into one number, the **logit**, and the
+# sigmoid $\sigma$ makes it a chance. The article calls the shared layer an *encoder*, and the heads
+# the *decoders* that read $Z$. (In this course, an encoder prepares data.)
 #
 # | in Keras | here | what it does |
 # | --- | --- | --- |
