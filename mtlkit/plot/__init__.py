@@ -9,7 +9,7 @@ with the picture.
 
 from mtlkit.plot.charts import distribution, learning_curves, lines, rates_by
 from mtlkit.plot.comparisons import bars_with_intervals, trade_off
-from mtlkit.plot.diagrams import course_map, network
+from mtlkit.plot.diagrams import course_map, flow_chart, network
 from mtlkit.plot.differences import differences
 from mtlkit.plot.gains import gains
 from mtlkit.plot.grids import gate_heatmap, picture_grid, scenario_task_grid
@@ -31,6 +31,7 @@ __all__ = [
     "course_map",
     "differences",
     "distribution",
+    "flow_chart",
     "gains",
     "gate_heatmap",
     "guess_against_truth",

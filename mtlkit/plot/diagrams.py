@@ -1,4 +1,4 @@
-"""Diagrams: how a network is wired, and the map of the course."""
+"""Diagrams: how a network is wired, how work with a model goes round, and the course's map."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
+from mtlkit.plot import sheet
+from mtlkit.plot.sheet import redrawn
 from mtlkit.plot.style import COLOURS, GREY, INK, Picture, canvas, ink, listed, sentence, style
 
 FILLS = {
@@ -26,12 +28,14 @@ class _Board:
 
     def __init__(self, title: str, height: float) -> None:
         self.figure, ((self.axes,),) = canvas(title, height=height)
-        self.axes.set(xlim=(0, 1), ylim=(0, 1))
+        self.axes.set(xlim=(0, 1), ylim=(-0.02 if sheet.large() else 0, 1))
         self.axes.set_axis_off()
 
     def box(
         self, x: float, y: float, text: str, kind: str, width: float, height: float = 0.11
     ) -> None:
+        if sheet.large() and "\n" in text:
+            height *= 1.25
         self.axes.add_patch(
             FancyBboxPatch(
                 (x - width / 2, y - height / 2), width, height,
@@ -59,6 +63,7 @@ def _spread(number: int, low: float = 0.0, high: float = 1.0) -> list[float]:
     return [low + (high - low) * (i + 0.5) / number for i in range(number)]
 
 
+@redrawn
 def network(
     kind: str,
     tasks: Sequence[str] = ("click", "purchase"),
@@ -85,7 +90,7 @@ def network(
         raise ValueError(f"outputs: {len(outputs)} texts for {len(tasks)} tasks; give one a task.")
     heading = {
         "single_task": "One task at a time: nothing is shared",
-        "shared_bottom": "Shared bottom: one body, one tower a task",
+        "shared_bottom": "Shared bottom: shared layers, then layers for each task",
         "mmoe": "MMoE: each task mixes shared experts by its own gate",
     }[kind]
     board = _Board(title or heading, height=3.7 if kind != "mmoe" else 4.5)
@@ -168,6 +173,52 @@ def _mmoe(
     )
 
 
+def flow_chart(*, title: str = "From data to decision, and back") -> Picture:
+    """Flow chart of work with a model: six steps in a ring, and the three ways that feed back.
+
+    Data input, task definition, training, prediction, evaluation, feedback, and the start again.
+    Dashed arrows are feedback: of the loss into the network, of the evaluation into the definition
+    of the task, of what is shown into the next data.
+    """
+    steps = (
+        ("data input", "the log of the shop", "input", 0.17, 0.74),
+        ("task definition", "the question to answer", "task", 0.5, 0.74),
+        ("training", "the loss is made smaller", "shared", 0.83, 0.74),
+        ("prediction", "a chance for each row", "shared", 0.83, 0.16),
+        ("evaluation", "measured on later days", "gate", 0.5, 0.16),
+        ("feedback", "what is shown next", "gate", 0.17, 0.16),
+    )
+    board = _Board(title, height=3.4)
+    with style():
+        for number, (name, what, kind, x, y) in enumerate(steps, start=1):
+            board.box(x, y, f"{number}. {name}\n{what}", kind, 0.28, 0.2)
+        for start, end in (((0.31, 0.74), (0.36, 0.74)), ((0.64, 0.74), (0.69, 0.74)),
+                           ((0.83, 0.64), (0.83, 0.26)), ((0.69, 0.16), (0.64, 0.16)),
+                           ((0.36, 0.16), (0.31, 0.16))):  # fmt: skip
+            board.arrow(start, end)
+        board.arrow((0.17, 0.26), (0.17, 0.64), gate=True)
+        board.arrow((0.5, 0.26), (0.5, 0.64), gate=True)
+        board.axes.add_patch(
+            FancyArrowPatch(
+                (0.9, 0.84), (0.76, 0.84), connectionstyle="arc3,rad=0.6", arrowstyle="-|>",
+                mutation_scale=9, linewidth=1.1, linestyle="--", color=COLOURS[2],
+                clip_on=False,
+            )
+        )  # fmt: skip
+        board.note(0.185, 0.45, "new data")
+        board.note(0.515, 0.45, "a better question")
+        board.axes.text(0.735, 0.92, "the loss flows back", fontsize=8.5, color="#555555",
+                        va="center", ha="right")  # fmt: skip
+    ring = ", ".join(f"{number}. {name} ({what})" for number, (name, what, *_) in
+                     enumerate(steps, start=1))  # fmt: skip
+    return Picture(
+        board.figure,
+        f"Flow chart: {sentence(title)} Six steps in a ring: {ring}; then the start again. Three "
+        "dashed arrows feed back: the loss inside training, evaluation to task definition (a "
+        "better question), and feedback to data input (new data).",
+    )
+
+
 # Lines of the map: (name, what it asks, colour, notebooks).
 MAP = (
     ("start", "Get going", COLOURS[4], (("00", "Start here"), ("01", "One task\nat a time"))),
@@ -177,7 +228,7 @@ MAP = (
     ("balance", "How are losses balanced?", COLOURS[2],
      (("03", "Weigh the\nlosses"), ("05", "Let the losses\nadapt"),
       ("06", "When gradients\ndisagree"))),
-    ("adapt", "How does a scenario adapt it?", COLOURS[3],
+    ("adapt", "What does a scenario change?", COLOURS[3],
      (("08", "Many\nscenarios"), ("12", "The whole\nshop"))),
     ("apply", "What is it good for?", COLOURS[6],
      (("09", "Read the\nshopper"), ("10", "Recommend,\nclassify, rank"),
@@ -189,6 +240,7 @@ MAP = (
 )  # fmt: skip
 
 
+@redrawn
 def course_map(
     highlight: str | None = None,
     ready: Collection[str] | None = None,
@@ -199,8 +251,8 @@ def course_map(
 
     ``highlight`` is the number of the notebook you are in ("02"); ``ready`` the numbers that exist
     already, without it those that this mtlkit has a lesson for. The others are dashed and grey:
-    they are to come. Notebooks are read in the order of their numbers. Raises ``ValueError`` for a
-    number that is not on the map.
+    they are to come. On a slide the stations have no names. Notebooks are read in the order of
+    their numbers. Raises ``ValueError`` for a number that is not on the map.
     """
     numbers = [number for *_, stations in MAP for number, _ in stations]
     for number in (*(ready or ()), *([highlight] if highlight else [])):
@@ -212,8 +264,10 @@ def course_map(
         axes.set(xlim=(0, 7), ylim=(len(MAP) - 0.35, -0.45))
         axes.set_axis_off()
         for y, (name, asks, colour, stations) in enumerate(MAP):
-            axes.text(0.0, y - 0.08, name, fontsize=11.5, fontweight="bold", color=ink(colour))
-            axes.text(0.0, y + 0.16, asks, fontsize=8.5, va="center")  # fmt: skip
+            up, down = (0.26, 0.2) if sheet.large() else (0.08, 0.16)
+            axes.text(0.0, y - up, name, va="center" if sheet.large() else "baseline",
+                      fontsize=11.5, fontweight="bold", color=ink(colour))  # fmt: skip
+            axes.text(0.0, y + down, asks, fontsize=8.5, va="center")  # fmt: skip
             xs = [2.3 + 1.02 * i for i in range(len(stations))]
             axes.plot([xs[0], xs[-1]], [y, y], color=colour, linewidth=4, marker="", zorder=1)
             for x, (number, topic) in zip(xs, stations, strict=True):
@@ -253,5 +307,7 @@ def _station(
     text = "white" if here else INK if ready else GREY
     axes.text(x, y, number, ha="center", va="center_baseline", fontsize=9.5, fontweight="bold",
               color=text, zorder=3)  # fmt: skip
+    if sheet.large():
+        return  # no room for the topics
     axes.text(x, y + 0.27, topic, ha="center", va="top", fontsize=8, linespacing=1.05,
               color=INK if ready else "#767676")  # fmt: skip

@@ -9,9 +9,11 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from mtlkit.comparison.interval import Interval
+from mtlkit.plot.sheet import redrawn
 from mtlkit.plot.style import COLOURS, INK, MARKERS, Picture, canvas, sentence, style
 
 
+@redrawn
 def gains(
     panels: Mapping[str, Mapping[str, Sequence[Interval]]],
     places: Sequence[str],
@@ -79,7 +81,7 @@ def gains(
             frameon=False, fontsize=9,
         )  # fmt: skip
         figure.supxlabel(
-            f"dotted: as good as {reference}\nfilled: 95 % interval clear of 0", x=0.99, y=0.01,
+            f"dotted: {reference}\nfilled: 95 % interval clear of 0", x=0.99, y=0.01,
             ha="right", multialignment="left", fontsize=8.5,
         )  # fmt: skip
     alt = (

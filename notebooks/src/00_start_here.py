@@ -24,7 +24,7 @@
 # order. In the left margin a cell shows `[*]` while it works and a number when it is done.
 #
 # The notebook comes with its results. Only the answers to your guesses are folded into one line: run
-# their cell once you have guessed, or call `skip`, and they open.
+# their cell once you have guessed, or call `skip("0.p1")`, and they open.
 
 # %%
 import math
@@ -58,7 +58,7 @@ MODE = mode()
 # The next cell asks the doctor whether your machine works. A `✗` stops you, and the line below it
 # says what to do. A `!` only warns.
 #
-# Each notebook has two sizes. The mode `full` is the usual one and takes about a minute. The mode
+# Each notebook has two sizes. The mode `full` is the usual one and takes a minute or two. The mode
 # `smoke` is a quick try-out, and its numbers mean little. To switch, write `MODE = "smoke"` in the
 # cell above and run everything again.
 
@@ -74,8 +74,8 @@ findings = doctor(details=False)
 # do not exist. So the *true* chance of every click is known, and you can see how far a model is from
 # the best possible one.
 #
-# Someone opens a page with eight products. The place where they are shown is the **scenario**: the
-# search, the feed or an advertisement.
+# Someone opens a page with eight products. Here something was bought; on most pages nothing is. The
+# place where the products are shown is the **scenario**: the search, the feed or an advertisement.
 
 # %%
 shop = Market("small")
@@ -115,7 +115,7 @@ pl.DataFrame({
 #
 # A guess that you write down helps you remember the answer, most of all when the guess is wrong. Run
 # the next cell, type a number and press the button. Then run the cell below it: it draws your guess
-# beside the truth. Nobody but you sees your guess.
+# beside the truth.
 #
 # Do you see no button? Write `predict("0.p1", 20)` in a cell of your own.
 
@@ -195,8 +195,8 @@ plot.rates_by(
 # this, about 95 hold the click rate that endless visitors would give.
 #
 # This shop puts its products in random positions. So those at the top are no better: they are only
-# seen first. A model that does not know the position would give the products
-# the credit.
+# seen first. In a shop that puts chosen products at the top, a model that does not know the position
+# would give these products the credit.
 
 # %% [markdown] tags=["exercise"]
 # id: 0.2
@@ -239,16 +239,18 @@ check("0.2", conversion_rate)
 # ## Your first model
 #
 # The model reads what the shop knows about visitor, product and place. It gives the chance of a
-# click, and the chance of a purchase after a click. Both tasks use the same lower layers. This is the
-# oldest multi-task network, the **shared bottom**. In the diagram ŷ, read "y hat", is a prediction.
+# click, and the chance of a purchase after a click. Both tasks use the same lower layers, and above
+# them each task has layers of its own. This is the oldest multi-task network, the **shared bottom**.
+# In the diagram ŷ, read "y hat", is a prediction.
 
 # %%
-plot.network("shared_bottom", ["click", "purchase"])
+plot.network("shared_bottom", ["click", "purchase"], tower="own layers")
 
 # %% [markdown]
 # How good is it? Take a product that was clicked and one that was not. A useful model gives the
 # clicked one the higher score. The share of such pairs in the right order is the **AUC**, short for
-# *area under the curve*. If every product gets the same score, each pair counts as one half.
+# *area under the curve*. A model that gives every product the same score, the average, gets 0.5: each
+# pair counts as one half.
 
 # %% tags=["predict"]
 predict("0.p2")
@@ -267,10 +269,8 @@ history = fit(model, parts.train, parts.validation, epochs=size.epochs, batch_si
 print(f"{len(parts.train):,} rows learned in {history.seconds:.1f} seconds, both tasks at once")
 
 # %% [markdown]
-# `fit` hides the training loop. You write that loop yourself in notebook 01.
-#
-# Training involves luck. So the next cell repeats it with new rows and a new network. It also asks
-# the **oracle**, which knows the true chances given everything that a model may read. On average no
+# Training involves luck. So the next cell trains several networks, each on rows of its own. It also
+# asks the **oracle**, which knows the true chances given everything that a model may read. On average no
 # model predicts better.
 
 
@@ -312,11 +312,12 @@ differences = report.intervals(
 report.show(picture, auc, differences.picture)
 
 # %% [markdown]
-# The table has both tasks. The second figure shows how far the model is above the average and how far
-# below the best possible. Where an interval lies above 0, luck alone hardly explains the difference.
+# The second figure shows how far the model is above the average and how far
+# below the best possible. The intervals are taken over the runs. Where one lies above 0, luck alone
+# hardly explains the difference.
 # Purchase is judged on clicked products only. These are far fewer rows, so its intervals are wider.
 #
-# These numbers do not say whether the two tasks helped each other. Notebook 02 makes that comparison.
+# Whether the two tasks helped each other is the question of notebook 02.
 #
 # ## Four questions
 #
@@ -325,7 +326,8 @@ report.show(picture, auc, differences.picture)
 # 3. How are the tasks *balanced*? Which one gets its way when they disagree?
 # 4. How does a scenario *adapt* the network? Search and feed meet people in different moods.
 #
-# On the map each of these questions is a line, and each notebook is a station.
+# On the map each of these questions is a line, beside three others, and each notebook is a station.
+# The dashed ones are still to come.
 
 # %%
 plot.course_map("00")
@@ -343,7 +345,7 @@ plot.course_map("00")
 #
 # **Next:** notebook 01 takes the tasks one at a time and shows what happens inside `fit`.
 #
-# Now comes the exit quiz. The cell below it shows what you have done so far.
+# The cell below the quiz shows what you have done.
 
 # %% tags=["quiz"]
 quiz("0.exit")

@@ -104,8 +104,8 @@ FORMS = {
 NO_GRADIENT = "the loss is judged by its gradient, too, and this form has none"
 SPOILT = "what autograd needs on its way back is overwritten, which PyTorch refuses"
 LEFT_OUT = {  # (form, exercise): why the form makes no sense there
-    **{(form, name): NO_GRADIENT for form in ("numpy", "list") for name in ("1.2", "4.1", "4.2")},
-    **{("in place", name): SPOILT for name in ("1.2", "4.1", "4.2")},
+    **{(form, name): NO_GRADIENT for form in ("numpy", "list") for name in ("4.1", "4.2")},
+    **{("in place", name): SPOILT for name in ("4.1", "4.2")},
 }
 CASES = [(form, name) for form in FORMS for name in EXERCISES if (form, name) not in LEFT_OUT]
 
@@ -114,12 +114,12 @@ CASES = [(form, name) for form in FORMS for name in EXERCISES if (form, name) no
 def test_a_right_answer_is_right_in_every_form(form, exercise):
     verdict = judge(exercise, FORMS[form](REGISTRY[exercise].solution))
     assert verdict.status == "right", verdict.message
-    spoils = form == "in place" and exercise not in ("2.1", "3.3", "5.3", "6.3")
+    spoils = form == "in place" and exercise not in ("2.1", "3.3", "4.3", "5.3", "6.3")
     assert (CHANGED in verdict.message) == spoils
 
 
 def test_each_form_is_tried_on_nearly_every_checker():
-    assert len(EXERCISES) >= 20 and len(CASES) == len(EXERCISES) * len(FORMS) - len(LEFT_OUT)
+    assert len(EXERCISES) >= 16 and len(CASES) == len(EXERCISES) * len(FORMS) - len(LEFT_OUT)
     assert len(LEFT_OUT) <= len(EXERCISES) * len(FORMS) / 16
     for form, exercise in LEFT_OUT:  # no longer needed where the form passes
         assert judge(exercise, FORMS[form](REGISTRY[exercise].solution)).status == "wrong"
@@ -165,8 +165,6 @@ STRANGE = {
 def test_a_strange_result_is_wrong_in_one_calm_line(strange, exercise):
     entry = REGISTRY[exercise]
     verdict = judge(exercise, STRANGE[strange](entry.solution))
-    if strange == "an empty list" and exercise == "4.3":  # no column leaks, which may be said
-        assert "You miss" in verdict.message
     assert verdict.status == "wrong"
     assert "stopped with" not in verdict.message, "the checker itself broke"
     assert len(verdict.message) < 400 and "\n" not in verdict.message

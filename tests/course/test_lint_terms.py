@@ -8,7 +8,7 @@ from mtlkit.course.author import build, glossary, lint_terms
 from mtlkit.course.author.glossary import Term
 from mtlkit.course.author.source import Cell, Source, Title
 
-TITLE = Title("x", "x", 1, 1, [], [], "")
+TITLE = Title("x", "x", 1, [], [], "")
 
 
 def term(name, notebook="01", **more):

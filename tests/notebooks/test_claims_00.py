@@ -2,7 +2,9 @@
 
 import pytest
 
+from mtlkit import Market
 from mtlkit.comparison import paired_interval
+from mtlkit.plot.diagrams import MAP
 
 pytestmark = [pytest.mark.notebook, pytest.mark.slow]
 
@@ -37,3 +39,15 @@ def test_the_table_holds_the_means_of_the_steps(recorded):
         gap = step(recorded, f"{row['task']}: best minus model").mean
         assert row["first model"] - row["average for all"] == pytest.approx(gain, abs=1e-6)
         assert row["best possible"] - row["first model"] == pytest.approx(gap, abs=1e-6)
+
+
+def test_most_pages_have_no_purchase():
+    log = Market("small").impressions(20_000)
+    bought = log.label("purchase") == 1
+    pages = log.keys["session"]
+    assert 0 < len(pages[bought].unique()) < 0.5 * len(pages.unique())
+
+
+def test_the_map_has_the_lines_of_the_four_questions_and_three_others():
+    names = [name for name, *_ in MAP]
+    assert {"share", "link", "balance", "adapt"} < set(names) and len(names) == 4 + 3

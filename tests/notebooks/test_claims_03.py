@@ -238,10 +238,19 @@ def test_the_chosen_rates_lie_at_the_edge_of_those_tried(contest):
     assert rates["separate"].count(min(lesson.RATES)) == 3
 
 
-def test_trees_are_level_with_separate_networks_and_better_on_click(contest):
+def test_a_pair_is_refused_by_python_before_it_gets_to_pytorch():
+    g = torch.ones(4)
+    with pytest.raises(TypeError, match="can't multiply sequence by non-int") as refused:
+        0.1 * (g, g)
+    assert len(refused.traceback) == 1  # no frame of PyTorch
+
+
+def test_trees_are_level_on_average_better_on_click_and_worse_on_cart_and_purchase(contest):
     assert six(contest, "trees", "separate").verdict == "no difference seen"
     click = six(contest, "trees", "separate", "click")
     assert click.verdict == "better" and click.better_on == 5
+    for task in ("cart", "purchase"):
+        assert six(contest, "trees", "separate", task).worse_on == 3
 
 
 def test_the_notebook_prints_the_stored_differences(contest, found):

@@ -1,14 +1,17 @@
 """What notebook 05 says about weights that adapt, on a full run and on five shops."""
 
-from itertools import pairwise
+import math
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import pytest
 import torch
 
-from mtlkit import balance
-from mtlkit.course import evidence
-from mtlkit.lessons.nb05.contest import FEW_RATES, RATES
+from mtlkit import Market, SharedBottom, balance, fit
+from mtlkit.course import evidence, sizes
+from mtlkit.data.splits import split_time
+from mtlkit.lessons.nb05.contest import FEW_RATES, RATES, TASKS, rules
+from mtlkit.train import seeded
 
 pytestmark = [pytest.mark.notebook, pytest.mark.slow]
 
@@ -18,6 +21,7 @@ NOT_WATCHING = (*CONSTANTS, "schedule", "random weights", *UNSHARED)
 SHARED = tuple(name for name in evidence("05").candidates if name not in UNSHARED)
 WATCHING = tuple(name for name in SHARED if name not in NOT_WATCHING)  # all that is not named above
 SHOWN = ("GradNorm", "UW", "GLS", "FAMO", "DWA", "STCH")  # the six of the first figure
+FOUR = ("GradNorm", "UW", "GLS", "FAMO")  # each wins one shop against the tuned constant
 TOGETHER = {"task": "all", "metric": "explained", "sign": 1}
 SOURCE = Path(__file__).parents[2] / "notebooks" / "src" / "05_let_the_losses_adapt.py"
 
@@ -78,7 +82,9 @@ def test_weights_of_uw_and_gls_are_in_proportion_to_one_over_the_loss():
 def test_return_is_learned_by_heart_and_its_weight_rises(found, moved):
     rows = {row["task"]: row for row in found["weights of UW at rest"]}
     assert rows["return"]["on validation rows"] > 4 * rows["return"]["loss"]
-    assert rows["return"]["on validation rows"] > rows["return"]["base loss"]
+    assert 2.6 < rows["return"]["on validation rows"] / rows["return"]["base loss"] < 3
+    for task, row in rows.items():  # "the other three end above theirs, too"
+        assert row["on validation rows"] > row["base loss"], task
     assert rows["return"]["weight"] > 1.5
     assert moved["UW"]["return"] > 1.5
     assert moved["GLS"]["return"] > 1.5
@@ -90,12 +96,26 @@ def test_a_falling_rate_and_a_prior_on_rows_hold_the_learning_by_heart_back(foun
     assert moved["UW"]["click"] == pytest.approx(rows["click"]["weight"], rel=0.15)
 
 
-def test_famo_and_gradnorm_turn_return_down_whose_loss_falls_fast(found, moved):
+def test_famo_and_gradnorm_turn_return_down(found, moved):
     for name in ("FAMO", "GradNorm"):
         assert moved[name]["return"] < 0.5, name
     rows = {row["task"]: row for row in found["weights of UW at rest"]}
     falls = {task: row["loss"] / row["base loss"] for task, row in rows.items()}
     assert min(falls, key=falls.get) == "return"
+
+
+def test_gradnorm_turns_return_down_even_where_it_reads_no_progress(moved):
+    size = sizes("05", "full")
+    market = Market("small", seed=0, click_rate=0.1, purchase_rate=0.25, return_rate=0.3)
+    tasks = ["click", "purchase", "dwell", "return"]
+    log = split_time(market.impressions(size.log).select_tasks(tasks), "day", (33, 44))
+    with seeded(0):
+        model = SharedBottom(log.train.schema, embedding_dim=32, hidden=(64, 32), tower=(16,))
+    parts = log.train.take(range(size.rows)), log.validation.take(range(size.validation_rows))
+    options = {"epochs": size.long, "batch_size": 1024, "progress": False}
+    history = fit(model, *parts, balancer=balance.GradNorm(0.0), **options)
+    weights = [row["weights"]["return"] for row in history.rows]
+    assert weights[0] > 1 and weights[-1] == pytest.approx(moved["GradNorm"]["return"], abs=0.05)
 
 
 def test_dwa_stays_within_eight_per_cent_of_one(found):
@@ -108,6 +128,7 @@ def test_dwell_gets_worse_on_new_rows_and_dtp_turns_it_up_and_up(found):
     turned = [epoch["dwell"] for epoch in found["weights over time"]["DTP"]]
     assert all(now >= before - 1e-6 for before, now in pairwise(turned))
     assert turned[-1] > 1.5 * turned[1] > turned[0]
+    assert turned[-1] == turned[-2] == pytest.approx(-0.99 * math.log(0.01))  # the floor of m
 
 
 def test_the_rule_that_reads_a_metric_equals_its_equation():
@@ -136,6 +157,7 @@ def test_in_seconds_gls_saves_click_and_a_constant_does_too_and_dwell_pays(loude
 def test_in_seconds_uw_comes_too_late_and_ten_times_as_fast_it_gets_most_of_the_way(louder):
     gain = {name: headline(row["minus equal"]) for name, row in louder.items() if name != "equal"}
     assert abs(gain["UW"]) < 0.03
+    assert louder["UW"]["minus equal"].endswith("no difference seen")
     assert gain["GLS"] / 2 < gain["UW, fast"] < gain["GLS"]
 
 
@@ -192,11 +214,30 @@ def test_where_a_rule_beats_the_tuned_constant_it_is_the_same_shop_and_a_constan
         for name in (*WATCHING, "schedule", "1 / base loss")
     }
     [shop] = where["1 / base loss"]
+    assert {n: where[n] for n in SHOWN if where[n]} == {name: {shop} for name in FOUR}
     assert set().union(*(where[name] for name in WATCHING)) == {shop}
     assert shop in where["schedule"] and len(where["schedule"]) == 2
     chosen = contest.table("chosen").filter(shop=shop, candidate="tuned constant").to_dicts()[0]
     *_, second, best = sorted(chosen[f"trial {number}"] for number in range(1, 5))
-    assert best - second < 0.0001  # the search chose between two level settings
+    assert best - second < 0.0001  # the search chose between two settings that scored alike
+
+
+def test_the_schedule_alone_is_clear_of_the_tuned_constant_on_average_and_wins_two_shops(contest):
+    gaps = contest.against("tuned constant", **TOGETHER)
+    assert [name for name, gap in gaps.items() if gap.verdict == "better"] == ["schedule"]
+    assert [name for name, gap in gaps.items() if gap.better_on >= 2] == ["schedule"]
+
+
+def test_gradnorm_leads_the_six_by_a_hair_and_wins_one_shop_like_three_others(contest):
+    gaps = contest.against("tuned constant", **TOGETHER)
+    means = {name: gaps[name].headline.mean for name in SHOWN}
+    assert max(means, key=means.get) == "GradNorm" and means["GradNorm"] < 0.004
+    assert {name: gaps[name].better_on for name in FOUR} == dict.fromkeys(FOUR, 1)
+
+
+def test_the_tuned_constant_tries_the_powers_a_half_and_one(contest):
+    knobs = contest.table("chosen").filter(candidate="tuned constant")["knob"]
+    assert set(knobs) == {0.5, 1.0}
 
 
 def test_no_rule_that_watches_training_beats_random_weights_on_more_than_four_shops(contest):
@@ -217,19 +258,32 @@ def test_equal_weights_and_the_dice_are_level(contest):
     assert all(gaps[name].verdict == "no difference seen" for name in UNSHARED)
 
 
-@pytest.mark.parametrize("shop", range(5))
-def test_in_the_search_four_rates_move_the_score_more_than_the_choice_of_rule(contest, shop):
-    table = contest.table("chosen").filter(shop=shop).to_dicts()
-    trials = {
-        row["candidate"]: [row[f"trial {number}"] for number in range(1, 5)]
-        for row in table
-        if row["candidate"] not in ("separate", "trees")
-    }
-    rates_alone = [row["candidate"] for row in table if row["knob"] is None]
-    by_rate = [max(trials[n]) - min(trials[n]) for n in rates_alone if n in trials]
-    best = [max(scores) for scores in trials.values()]
-    assert len(by_rate) == 6
-    assert sum(by_rate) / 6 > 1.2 * (max(best) - min(best))
+def test_in_the_search_the_rate_mattered_more_than_the_rule_on_three_of_five_shops(contest):
+    names = (*SHOWN, "equal", "tuned constant")
+    more = []
+    for shop in range(5):
+        rows = contest.table("chosen").filter(shop=shop).to_dicts()
+        trials = {r["candidate"]: [r[f"trial {n}"] for n in range(1, 5)] for r in rows}
+        alone = {row["candidate"] for row in rows if row["knob"] is None}
+        slow = {n: trials[n][0] if n in alone else max(trials[n][:2]) for n in names}  # 0.002
+        fast = {n: trials[n][2] if n in alone else max(trials[n][2:]) for n in names}  # 0.008
+        rates = [abs(slow[n] - fast[n]) for n in names]
+        best = [max(slow[n], fast[n]) for n in names]
+        rules = [abs(a - b) for a, b in combinations(best, 2)]
+        more.append(sum(rates) / len(rates) > sum(rules) / len(rules))
+    assert sum(more) == 3
+
+
+def test_the_schedule_fades_every_task_but_click_by_the_same_factor_after_each_epoch():
+    names = ("rows^0.5", "rows^1", "1 / base loss", "1 / gradient norm")
+    with_knob, _ = rules({name: dict.fromkeys(TASKS, 1.0) for name in names})
+    schema = Market("small", seed=0).impressions(100).select_tasks(TASKS).schema
+    for factor, schedule in with_knob["schedule"].items():
+        schedule.bind(schema)
+        for epoch in range(3):
+            weights = schedule.weights(torch.ones(4))
+            assert weights.tolist() == pytest.approx([1] + 3 * [factor**epoch])
+            schedule.end_epoch(torch.ones(4))
 
 
 def test_the_search_fades_the_schedule_on_every_shop(contest):

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 import torch
 
-from mtlkit import Market, SharedBottom, SingleTask, fit
+from mtlkit import Market, SharedBottom, SingleTask, fit, paired_interval
 from mtlkit.balance import BALANCERS, FixedWeights
 from mtlkit.balance.toy import STARTS, toy_gradients, walk
 from mtlkit.course import evidence, sizes
@@ -16,6 +16,7 @@ pytestmark = pytest.mark.notebook
 
 CONTROLS = ("equal weights", "random weights", "tuned constant", "1 / gradient norm")
 NEITHER = ("separate networks", "trees")  # no weights of tasks at all
+BARGAINS = ("nash-mtl", "fairgrad")
 RULES = tuple(n for n in evidence("06").candidates if n not in (*CONTROLS, *NEITHER))
 UNEVEN = ("six tasks", "conflicting")  # the places with six tasks
 
@@ -59,6 +60,11 @@ def test_a_task_with_a_label_in_each_row_agrees_with_itself_in_large_batches(sha
     assert large < 15
 
 
+def test_in_large_batches_click_and_cart_conflict_less_often_than_a_coin(shares):
+    assert shares["click and cart", 4096]["high"] < 50
+    assert all(shares["click and cart", b]["high"] > 50 for b in (64, 512))
+
+
 @pytest.mark.parametrize("pair", ["click and cart", "cart and random labels"])
 def test_real_and_random_partners_of_cart_are_near_a_coin_in_small_batches(shares, pair):
     for batch in (64, 512):
@@ -68,7 +74,8 @@ def test_real_and_random_partners_of_cart_are_near_a_coin_in_small_batches(share
 def test_directions_are_nearly_at_right_angles_and_sizes_are_not_alike(found):
     runs = pl.DataFrame(found["last third"])
     assert len(runs) == sizes("06", "full").tries
-    assert runs["share of negative cosines"].is_between(0.3, 0.7).all()
+    share = paired_interval(runs["share of negative cosines"].to_list())
+    assert f"{share.mean:.2f}" == "0.52" and 0.5 < share.low < share.high < 0.55
     assert runs["mean size of a cosine"].max() < 0.2
     assert runs["longest norm / shortest"].min() > 10
 
@@ -122,8 +129,27 @@ def test_the_rules_weigh_one_gramian_as_the_text_says(found):
     for rule in ("mgda", "imtl-g", "nash-mtl"):
         assert weights[rule][longest] == min(weights[rule][task] for task in tasks)
         assert weights[rule][longest] < weights[rule][shortest] / 3
-    for rule in ("pcgrad", "upgrad"):
-        assert min(weights[rule][task] for task in tasks) > 1 - 1e-9
+    assert {t: weights["gradvac"][t] for t in tasks} == {t: weights["pcgrad"][t] for t in tasks}
+    totals = [sum(row[task] for task in tasks) for row in found["weights of one gramian"][1:]]
+    assert max(totals) > 20 * min(totals)  # compare within a row
+
+
+def test_fairgrad_cares_more_for_the_smallest_gain_than_nash_mtl():
+    generator = torch.Generator().manual_seed(6)
+    for _ in range(20):
+        G = torch.randn(4, 40, generator=generator, dtype=torch.float64)
+        G *= 10 ** torch.randn(4, 1, generator=generator, dtype=torch.float64)
+        K = G @ G.T
+        gains = {n: K @ BALANCERS[n]().weights(torch.ones(4), K).double() for n in BARGAINS}
+        even = {name: float(gain.min() / gain.max()) for name, gain in gains.items()}
+        assert even["fairgrad"] > even["nash-mtl"], even
+
+
+def test_the_package_doubles_both_shares_of_mgda():
+    g1, g2 = torch.tensor([3.0, 1.0]).double(), torch.tensor([-1.0, 2.0]).double()
+    G, a = torch.stack([g1, g2]), float(share(g1, g2))
+    weights = BALANCERS["mgda"]().weights(torch.ones(2), G @ G.T).tolist()
+    assert 0 < a < 1 and weights == pytest.approx([2 * a, 2 - 2 * a], abs=1e-4)
 
 
 def test_each_loss_of_the_toy_has_a_valley_in_the_upper_half():
@@ -159,6 +185,17 @@ def test_the_rules_that_leave_the_valley_turn_the_steep_task_down(rule):
     G = torch.stack([steep, flat]).double()
     first, second = BALANCERS[rule]().weights(torch.ones(2), G @ G.T).tolist()
     assert first < second / 10
+
+
+@pytest.mark.slow
+def test_pcgrad_and_cagrad_are_still_on_the_way_where_equal_weights_stay():
+    rules = {name: BALANCERS[name] for name in ("equal", "pcgrad", "cagrad")}
+    upper = sorted(sorted(range(5), key=lambda i: -STARTS[i][1])[:2])
+    ways = walk(rules, steps=35_000, learning_rate=0.001)
+    heights = {name: way[upper, :, 1] for name, way in ways.items()}  # (two walks, points)
+    assert (heights["equal"][:, -1] > 2).all()
+    for name in ("pcgrad", "cagrad"):
+        assert (heights[name][:, -1] > 0).all() and (heights[name][:, -1] < 1).all(), name
 
 
 def test_at_ten_times_the_rate_equal_weights_leave_the_valleys():
@@ -244,8 +281,6 @@ def test_the_places_lie_where_the_text_puts_them():
     of_map = evidence("02").runs
     rows = CONTEST_SIZES["rows"][1]
     assert len(of_map.filter(correlation=0.5, rows=rows)) and min(of_map["correlation"]) > -0.6
-    bought = evidence("02").table("ceiling").filter(correlation=0.5, rows=rows)["purchases"]
-    assert 190 < bought.mean() < 230  # "some 200 purchases"
     assert PLACES["two rich tasks"][2] == ["click", "cart"]
     rates = {p: m.impressions(20_000).label("click").mean() for p, m in market.items()}
     for place in UNEVEN:
@@ -362,11 +397,13 @@ def test_the_constant_goes_most_of_the_way_to_the_best_rule(minus):
 
 
 @pytest.mark.parametrize("place", UNEVEN)
-def test_trees_are_about_as_good_as_mgda_and_separate_networks_nearly(minus, place):
-    gap = minus("MGDA", "trees", place)
-    assert gap.verdict == "no difference seen" and abs(gap.headline.mean) < 0.01
+def test_trees_are_below_mgda_on_three_shops_and_not_seen_to_differ_and_lose_no_dwell(minus, place):
+    gap = minus("trees", "MGDA", place)
+    assert gap.verdict == "no difference seen" and gap.worse_on == 3
+    gap = minus("trees", "tuned constant", place, "dwell", "r2_log")
+    assert gap.verdict == "no difference seen" and gap.headline.mean > 0
     gap = minus("MGDA", "separate networks", place)
-    assert gap.verdict == "better" and gap.headline.mean < 0.012
+    assert gap.verdict == "better" and 0.007 < gap.headline.mean < 0.012  # "about 0.01"
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -388,8 +425,3 @@ def test_mgda_pays_in_dwell(minus, place):
     assert gap.verdict == "worse" and round(gap.headline.mean, 3) <= -0.03
     gap = minus("MGDA", "tuned constant", place, "dwell", "r2_log")
     assert gap.verdict == "worse" and -0.04 <= round(gap.headline.mean, 3) <= -0.03
-
-
-def test_some_200_purchases_place_six_tasks_on_the_map():
-    purchases = evidence("02").table("ceiling").filter(rows=60_000)["purchases"]
-    assert 150 < purchases.mean() < 260

@@ -192,6 +192,19 @@ DIAGRAMS = {
         ["6 towers", "The boxes on top read: λ₁ L₁, λ₂ L₂", "and λ₆ L₆."],
     ),
     "mmoe": (lambda: plot.network("mmoe", experts=5), ["5 shared experts", "2 tasks", "gate"]),
+    "flow_chart": (
+        plot.flow_chart,
+        [
+            "1. data input",
+            "2. task definition",
+            "3. training",
+            "4. prediction",
+            "5. evaluation",
+            "6. feedback",
+            "the start again",
+            "Three dashed arrows",
+        ],
+    ),
     "course_map": (
         lambda: plot.course_map("02", {"00", "01", "02"}),
         ["02 Share the bottom", "18 The bug museum", "You are in notebook 02", "to come"],

@@ -1,175 +1,213 @@
-"""Checkers of notebook 01: standardising, the Poisson loss, and AUC by counting pairs."""
+"""Checkers of notebook 01: the six-step training loop, and AUC by counting pairs."""
 
-import math
+from functools import cache
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
-from mtlkit.course.learner.calls import LearnerError
-from mtlkit.course.learner.checker import Mistake, checker, require, require_close
-
-
-def scaled(train, later):
-    mean, deviation = train.mean(), train.std()
-    return (train - mean) / deviation, (later - mean) / deviation
+from mtlkit import Market, SingleTask
+from mtlkit.course.learner.checker import checker, require, require_close, require_shape
+from mtlkit.train import seeded
 
 
-def scaled_stub(train, later):
+def row_loss(z, batch, reduction="mean"):
+    return F.binary_cross_entropy_with_logits(z, batch.labels[:, 0], reduction=reduction)
+
+
+def loop(start, batches):
+    model, optimizer = start()
+    for batch in batches:  # 1. batch
+        z = model(batch)["click"]  # 2. forward
+        loss = row_loss(z, batch)  # 3. task losses
+        total = loss  # 4. combine: one task
+        optimizer.zero_grad()
+        total.backward()  # 5. backward
+        optimizer.step()  # 6. step
+    return model.state_dict()
+
+
+def loop_stub(start, batches):
     return ...
 
 
-def each_by_itself(train, later):
-    """Standardises the later days with their own mean and deviation."""
-    return scaled(train, train)[0], scaled(later, later)[0]
+def never_clears(start, batches):
+    """Never clears the slopes, so that each step also takes those of all earlier batches."""
+    model, optimizer = start()
+    for batch in batches:
+        row_loss(model(batch)["click"], batch).backward()
+        optimizer.step()
+    return model.state_dict()
 
 
-def all_together(train, later):
-    """Takes mean and deviation from all rows, later ones included."""
-    whole = np.concatenate([train, later])
-    return scaled(whole, train)[1], scaled(whole, later)[1]
+def never_moves(start, batches):
+    """Steps while there are no slopes: before `backward`, or after they were cleared."""
+    model, optimizer = start()
+    for batch in batches:
+        optimizer.zero_grad()
+        optimizer.step()
+        row_loss(model(batch)["click"], batch).backward()
+    return model.state_dict()
 
 
-def only_shifts(train, later):
-    """Subtracts the mean and does not divide."""
-    return train - train.mean(), later - train.mean()
+def first_batch_only(start, batches):
+    """Returns inside the loop, after the first batch."""
+    return loop(start, batches[:1])
 
 
-def by_the_variance(train, later):
-    """Divides by the variance."""
-    return tuple((part - train.mean()) / train.var() for part in (train, later))
+def last_batch_only(start, batches):
+    """Takes its step after the loop, on the last batch alone."""
+    return loop(start, batches[-1:])
 
 
-def only_divides(train, later):
-    """Divides and does not subtract the mean."""
-    return train / train.std(), later / train.std()
+def same_batch(start, batches):
+    """Trains on the first batch again and again."""
+    return loop(start, batches[:1] * len(batches))
 
 
-def only_train(train, later):
-    """Returns the training rows alone."""
-    return scaled(train, later)[0]
+def lags_behind(start, batches):
+    """Steps before `backward`, with the slopes of the batch before."""
+    model, optimizer = start()
+    for batch in batches:
+        optimizer.step()
+        optimizer.zero_grad()
+        row_loss(model(batch)["click"], batch).backward()
+    return model.state_dict()
+
+
+def detached(start, batches):
+    """Cuts the loss off the network before `backward`."""
+    model, optimizer = start()
+    for batch in batches:
+        optimizer.zero_grad()
+        row_loss(model(batch)["click"], batch).detach().backward()
+        optimizer.step()
+    return model.state_dict()
+
+
+def sums_rows(start, batches):
+    """Adds the losses of the rows in place of their mean."""
+    model, optimizer = start()
+    for batch in batches:
+        optimizer.zero_grad()
+        row_loss(model(batch)["click"], batch, "sum").backward()
+        optimizer.step()
+    return model.state_dict()
+
+
+def sigmoid_twice(start, batches):
+    """Hands chances to a loss that takes z and applies the sigmoid itself."""
+    model, optimizer = start()
+    for batch in batches:
+        optimizer.zero_grad()
+        row_loss(model(batch)["click"].sigmoid(), batch).backward()
+        optimizer.step()
+    return model.state_dict()
+
+
+def one_step_in_all(start, batches):
+    """Adds up the losses of all batches and takes a single step."""
+    model, optimizer = start()
+    sum(row_loss(model(batch)["click"], batch) for batch in batches).backward()
+    optimizer.step()
+    return model.state_dict()
+
+
+def squared(start, batches):
+    """Takes the squared error of the chances."""
+    model, optimizer = start()
+    for batch in batches:
+        optimizer.zero_grad()
+        F.mse_loss(model(batch)["click"].sigmoid(), batch.labels[:, 0]).backward()
+        optimizer.step()
+    return model.state_dict()
+
+
+@cache
+def click_batches(seed, rows):
+    table = Market("tiny", seed=seed).impressions(rows).select_tasks(["click"])
+    return table.schema, list(table.batches(rows // 4))
+
+
+def starter(schema, seed):
+    """A function that gives a small new network for clicks, and plain descent for its numbers."""
+
+    def start():
+        with seeded(seed):
+            model = SingleTask(schema, embedding_dim=2, hidden=(4,), tower=())
+        return model, torch.optim.SGD(model.parameters(), lr=0.5)
+
+    return start
 
 
 @checker(
     "1.1",
-    solution=scaled,
-    stub=scaled_stub,
+    solution=loop,
+    stub=loop_stub,
     wrong=[
         (
-            each_by_itself,
-            "Your later rows have a mean of their own. Use mean and deviation of the training "
-            "rows: if the later rows are all large, their values should say so.",
+            never_clears,
+            "Your steps also take the slopes of earlier batches: PyTorch adds new slopes to old "
+            "ones. Call optimizer.zero_grad() for each batch, before backward.",
         ),
         (
-            all_together,
-            "Your mean and deviation come from all rows; on the training days nobody knows the "
-            "later.",
+            never_moves,
+            "Your network comes back as it started: no step has moved it. For each batch, call "
+            "optimizer.zero_grad() before backward, and optimizer.step() after it.",
         ),
-        (only_shifts, "The mean is gone; now divide by the standard deviation."),
-        (by_the_variance, "You divide by the variance; the standard deviation is its square root."),
-        (only_divides, "You divide, but you do not subtract the mean of the training."),
-        (only_train, "Return two arrays: the training rows, then the later rows."),
-    ],
-    praise="Later days are measured with the ruler of the training days.",
-)
-def standardise(answer, seed):
-    random = np.random.default_rng(seed)
-    cases = [(np.array([2.0, 4, 4, 4, 5, 5, 7, 9]), np.array([9.0, 13, 11]))]  # mean 5, deviation 2
-    cases += [(random.normal(20, 3, 9), random.normal(26, 5, rows)) for rows in (4, 6)]
-    for train, later in cases:
-        found = answer(train, later)
-        wanted, other = scaled(train, later), train.std(ddof=1)
-        for name, part, good, rows in zip(
-            ("training", "later"), found, wanted, (train, later), strict=True
-        ):
-            require(
-                part.shape == rows.shape,
-                "An array of {rows} rows came back with the shape {shape}.",
-                rows=len(rows), shape=str(part.shape),
-            )  # fmt: skip
-            if np.allclose(part, (rows - train.mean()) / other, rtol=1e-5, atol=1e-5):
-                continue  # the deviation with n - 1 is as good
-            require_close(part, good, f"The {name} rows should be {{wanted}}, yours are {{found}}.")
-
-
-def poisson(log_rate, count):
-    return (log_rate.exp() - count * log_rate).mean()
-
-
-def poisson_stub(log_rate, count):
-    return ...
-
-
-def takes_the_rate(log_rate, count):
-    """Treats the output as the rate itself."""
-    return (log_rate - count * log_rate.clamp(min=1e-6).log()).mean()
-
-
-def sums(log_rate, count):
-    """Sums over the rows."""
-    return (log_rate.exp() - count * log_rate).sum()
-
-
-def upside_down(log_rate, count):
-    """Has the sign turned round."""
-    return (count * log_rate - log_rate.exp()).mean()
-
-
-def keeps_the_factorial(log_rate, count):
-    """Keeps log(count!), which does not depend on the rate."""
-    return poisson(log_rate, count) + torch.lgamma(count + 1).mean()
-
-
-def squared(log_rate, count):
-    """Is the squared error of the rate."""
-    return (log_rate.exp() - count).square().mean()
-
-
-@checker(
-    "1.2",
-    solution=poisson,
-    stub=poisson_stub,
-    wrong=[
         (
-            takes_the_rate,
-            "The output is the log of the rate: the rate itself is its exponential.",
+            lags_behind,
+            "Your step takes the slopes of the batch before. Call backward first, then step.",
         ),
-        (sums, "Take the mean over the rows, not the sum."),
-        (upside_down, "The sign is turned round: this would grow as the fit improves."),
-        (squared, "This is the squared error of the rate, not the Poisson loss."),
+        (first_batch_only, "Your network has seen one batch only: return after the loop."),
         (
-            keeps_the_factorial,
-            "Your loss keeps log(count!). Drop this term: without the rate in it, it has no "
-            "gradient.",
+            last_batch_only,
+            "Your network has learned from the last batch only: all steps, the sixth one too, "
+            "belong inside the loop, and start() before it.",
+        ),
+        (same_batch, "Your network has seen the first batch again and again."),
+        (one_step_in_all, "You take a single step in all: take one for each batch."),
+        (squared, "This is the squared error of the chances; clicks need the cross-entropy."),
+        (
+            detached,
+            "No slope reaches the network: the loss was cut off from it. Leave .detach(), .item() "
+            "and no_grad out of the loop.",
+        ),
+        (sums_rows, "Take the mean of the loss over the rows of a batch, not the sum."),
+        (
+            sigmoid_twice,
+            "You apply the sigmoid twice: binary_cross_entropy_with_logits takes z itself.",
         ),
     ],
-    praise="Value and gradient agree: rate minus count, divided by the number of rows.",
+    praise="Your loop gives the very numbers that ours gives. `fit` does nothing else at heart.",
 )
-def poisson_loss(answer, seed):
-    generator = torch.Generator().manual_seed(seed)
-    z, y = torch.tensor([0.5, 2.0, 1.0, 0.2]), torch.tensor([0.0, 9.0, 2.0, 1.0])
-    cases = [(z.double(), y.double())]
-    for rows in (6, 11):
-        z = torch.randn(rows, generator=generator).double()
-        cases.append((z, torch.poisson(2 + z.exp(), generator=generator)))
-    for z, y in cases:
-        each = [math.exp(a) - b * a for a, b in zip(z.tolist(), y.tolist(), strict=True)]
-        found = answer(z, y)
-        require(found.dim() == 0, "Return one number: the mean over the rows.")
-        require_close(
-            found, sum(each) / len(each), "The mean loss should be {wanted}, yours is {found}."
+def training_loop(answer, seed):
+    for draw, rows in ((seed, 48), (seed + 10, 64), (seed + 20, 48)):
+        schema, batches = click_batches(draw, rows)
+        start = starter(schema, draw)
+        wanted, found = loop(start, batches), answer(start, batches)
+        require(
+            list(found) == list(wanted),
+            "Return model.state_dict(), the numbers of the network by name.",
         )
-        free = z.clone().requires_grad_(True)
-        try:
-            answer(free, y).backward()
-        except (LearnerError, RuntimeError):  # such as .numpy() of a tensor with a gradient
-            free.grad = None
-        if free.grad is None:
-            raise Mistake("No gradient reaches log_rate: keep to operations of tensors.")
+        for name in wanted:
+            require_shape(found[name], wanted[name].shape)
+        name, place = furthest(found, wanted)
         require_close(
-            free.grad,
-            (z.exp() - y) / len(y),
-            "The gradient should be (rate - count) / number of rows.",
+            found[name].flatten()[place],
+            wanted[name].flatten()[place],
+            f"After {len(batches)} batches, one number of {name} should be {{wanted}}, yours is "
+            "{found}.",
+            tolerance=1e-4,
         )
+
+
+def furthest(found, wanted):
+    """(name, place) of the number that is furthest from the one wanted."""
+    gaps = {name: (found[name] - wanted[name]).abs().flatten() for name in wanted}
+    gaps = {name: gap.nan_to_num(nan=torch.inf) for name, gap in gaps.items()}
+    name = max(gaps, key=lambda name: gaps[name].max().item())
+    return name, int(gaps[name].argmax())
 
 
 def pairs(label, score):
@@ -214,7 +252,7 @@ def all_pairs(label, score):
 
 
 @checker(
-    "1.3",
+    "1.2",
     solution=pairs,
     stub=pairs_stub,
     wrong=[
@@ -236,7 +274,7 @@ def all_pairs(label, score):
             "positive with every negative, in a table with a row for each positive.",
         ),
     ],
-    praise="This is AUC: no threshold, no unit, only the order.",
+    praise="This is AUC: no threshold, no scale, only the order.",
 )
 def auc_of_pairs(answer, seed):
     random = np.random.default_rng(3 + seed)

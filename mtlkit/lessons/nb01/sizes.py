@@ -3,6 +3,16 @@
 SIZES = {
     "rows": (20_000, 60_000),
     "days": ((33, 44), (33, 44)),
+    "epochs": (2, 8),
+    "starts": (1, 2),
+    "seeds": (2, 5),
+    "rounds": (30, 300),
+}
+
+# As stored with the contest's tables; it reads the last five and no other.
+CONTEST_SIZES = {
+    "rows": (20_000, 60_000),
+    "days": ((33, 44), (33, 44)),
     "sessions": (4_000, 20_000),
     "every": (61, 7),
     "epochs": (2, 8),

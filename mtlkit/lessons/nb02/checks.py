@@ -22,7 +22,7 @@ def count_stub(inputs, hidden, tasks):
 
 
 def without_offsets(inputs, hidden, tasks):
-    """Counts the weights and forgets the offsets."""
+    """Counts the coefficients and forgets the offsets."""
     return inputs * hidden + tasks * hidden, tasks * (inputs * hidden + hidden)
 
 
@@ -44,7 +44,7 @@ def wrong_order(inputs, hidden, tasks):
     wrong=[
         (
             without_offsets,
-            "You forgot the offsets: each unit of the layer and each head has one.",
+            "You forgot the offsets: each neuron of the layer and each head has one.",
         ),
         (one_head, "The shared network has a head for each task; you counted one head."),
         (wrong_order, "The two counts are in the wrong order: the shared network comes first."),
@@ -58,7 +58,7 @@ def parameters(answer):
         layer_count = sum(weight.numel() for weight in layer.parameters())
         heads_count = sum(weight.numel() for head in heads for weight in head.parameters())
         shared, separate = answer(inputs, hidden, tasks)
-        where = f"{inputs} inputs, {hidden} units and {tasks} task(s)"
+        where = f"{inputs} inputs, {hidden} neurons and {tasks} task(s)"
         for name, found, wanted in (
             ("Shared", shared, layer_count + heads_count),
             ("Separate", separate, tasks * layer_count + heads_count),
@@ -76,7 +76,7 @@ def gradient_stub(x, z, heads, error):
 
 
 def without_relu(x, z, heads, error):
-    """Lets units that ReLU set to 0 pass a message on."""
+    """Lets neurons that ReLU set to 0 pass a message on."""
     return (error @ heads).T @ x
 
 
@@ -101,7 +101,7 @@ def divided_again(x, z, heads, error):
 
 
 def times_z(x, z, heads, error):
-    """Multiplies by z itself instead of by whether z is above 0."""
+    """Multiplies by Z itself instead of by whether Z is above 0."""
     return ((error @ heads) * z).T @ x
 
 
@@ -115,15 +115,15 @@ def transposed(x, z, heads, error):
     solution=gradient,
     stub=gradient_stub,
     wrong=[
-        (without_relu, "You forgot ReLU: a unit with z = 0 passes nothing back."),
+        (without_relu, "You forgot ReLU: a neuron with Z = 0 passes nothing back."),
         (first_head, "You use the first head only; add the messages of all heads."),
         (two_heads, "You add the first two heads only; `heads` may have more: `len(heads)`."),
         (mean_of_heads, "You take the average of the heads' messages: add them."),
         (divided_again, "`error` is already divided by the number of rows."),
-        (times_z, "The slope of ReLU is 1 where z > 0, not z: use `(z > 0)`."),
+        (times_z, "The slope of ReLU is 1 where Z > 0, not Z: use `(Z > 0)`."),
         (transposed, "Rows and columns are swapped: V has the shape (hidden, inputs)."),
     ],
-    praise="The messages of the heads are added, and a silent unit passes nothing on.",
+    praise="The messages of the heads are added, and a silent neuron passes nothing on.",
 )
 def shared_layer(answer, seed):
     generator = torch.Generator().manual_seed(2 + seed)

@@ -211,7 +211,7 @@ def unmasks_stub(improvement):
 
 
 def with_a_winner(improvement):
-    """Tests with a run that beats the single-task network: praise is right there."""
+    """Tests with a run that beats the separate network: praise is right there."""
     return improvement([0.60, 0.75], 0.70) > 0
 
 
@@ -236,14 +236,14 @@ def the_wrong_way_round(improvement):
 
 
 MEASURES = (  # (name, measure, whether it praises a loser that improves)
-    ("the last epoch minus the single-task network", lambda r, s: r[-1] - s, False),
+    ("the last epoch minus the separate network", lambda r, s: r[-1] - s, False),
     ("the same in per cent", lambda r, s: 100 * (r[-1] - s) / s, False),
     ("the logarithm of their ratio", lambda r, s: math.log(r[-1] / s), False),
     ("the colleague's", lambda r, s: 100 * (max(r) - r[0]) / r[0], True),
     ("the last epoch minus the first", lambda r, s: r[-1] - r[0], True),
     ("the last epoch by itself", lambda r, s: r[-1], True),
 )
-BEATS = "Your run beats the single-task network, so praise for it is right. Let it lose."
+BEATS = "Your run beats the separate network, so praise for it is right. Let it lose."
 NO_RISE = (
     "Your run ends no higher than it began; there even an unfair measure may find no praise. Let "
     "it improve and still lose."
