@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,17 +63,13 @@ def show(*parts: Any, digits: int = 3) -> None:
 
 
 def _show(piece: Any, digits: int) -> None:
-    try:
-        from IPython import get_ipython
-        from IPython.display import Markdown, display
-    except ImportError:  # an engineer without the extra of the course
+    ipython = sys.modules.get("IPython")  # loaded already where there is a notebook
+    if ipython is None or ipython.get_ipython() is None:
         print(_text(piece, digits))
         return
-    if get_ipython() is None:
-        print(_text(piece, digits))
-        return
+    shown = importlib.import_module("IPython.display")
     with pl.Config(**WIDE, float_precision=digits):
-        display(Markdown(piece) if isinstance(piece, str) else piece)
+        shown.display(shown.Markdown(piece) if isinstance(piece, str) else piece)
 
 
 def _text(piece: Any, digits: int) -> str:

@@ -32,8 +32,8 @@ def findings(small, folders):
 
 def test_the_lengths_are_counted(findings):
     said = findings()
-    assert "13 cells; the rule is 30 to 45" in said
-    assert "words; the rule is 900 to 1500" in said
+    assert "13 cells; the rule is 30 to 40" in said
+    assert "words; the rule is 900 to 1350" in said
     assert "lines of code; the rule is 80 to 140" in said
     assert "at most 30" not in said
 
@@ -327,7 +327,7 @@ def test_unrun_cells_and_a_missing_kernelspec_are_found():
 def test_the_command_reports_errors_in_its_status(folders, capsys):
     assert build.main(["--lint"], folders) == 1
     said = capsys.readouterr()
-    assert "13 cells; the rule is 30 to 45" in said.err
+    assert "13 cells; the rule is 30 to 40" in said.err
     assert "warning:" in said.out and "warning:" not in said.err
 
 

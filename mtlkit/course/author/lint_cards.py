@@ -6,7 +6,7 @@ from mtlkit.course.author.cuts import cuts
 from mtlkit.course.author.source import Source
 from mtlkit.course.learner.cards import IMPORTANCE
 
-IMPORTANCE_REQUIRED = False  # True makes a card without `importance` an error
+IMPORTANCE_REQUIRED = True  # True makes a card without `importance` an error
 Rule = Iterator[tuple[int, str, bool]]  # line, sentence, whether it is an error
 
 

@@ -9,7 +9,6 @@ from mtlkit.course.author.source import Cell
 
 LONGEST = 12  # whoever unfolds a cell, or reads it on GitHub where nothing is folded, meets no wall
 Rule = Iterator[tuple[int, str, bool]]
-ERROR = False
 
 
 def rules(built: Built) -> Rule:
@@ -22,7 +21,7 @@ def rules(built: Built) -> Rule:
                 cell.line,
                 f"a folded cell of {lines} lines of code; at most {LONGEST}: report with "
                 "mtlkit.report, show what a learner should read, or cut",
-                ERROR,
+                True,
             )
     yield from _visible_calls(cells)
 
@@ -47,7 +46,7 @@ def _visible_calls(cells: list[Cell]) -> Rule:
                 cell.line,
                 f"a visible cell uses {name!r}, which only the folded cell of line "
                 f"{folded[name]} defines: show its code, or move it into the package",
-                ERROR,
+                True,
             )
 
 

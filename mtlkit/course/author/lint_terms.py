@@ -1,8 +1,8 @@
 """Rules about words: bold where they are introduced, not used before, not too many at once.
 
-All findings are warnings. What counts is the learner's text: no code, nor what it prints, no
-formulas, no headings, no list of goals or sources. A title card may introduce a term, and may name
-what comes later. Methods (`method: true`) are names, not new terms.
+A bold word that is no term is a warning, all else an error. What counts is the learner's text: no
+code, nor what it prints, no formulas, no headings, no list of goals or sources. A title card may
+introduce a term, and may name what comes later. Methods (`method: true`) are names, not new terms.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SILENT = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _BOLD = re.compile(r"\*\*((?:[^*\n]|\n(?!\s*\n))+)\*\*")
-Rule = Iterator[tuple[int, str, bool]]  # line, sentence, False: all are warnings
+Rule = Iterator[tuple[int, str, bool]]  # line, sentence, whether it is an error
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class Use:
 
 
 def rules(source: Source, terms: list[Term]) -> Rule:
-    """What one notebook breaks: (line, sentence, False); nothing where there is no glossary."""
+    """What one notebook breaks; nothing where there is no glossary."""
     if not terms:
         return
     own = [term for term in terms if term.notebook == source.number and not term.method]
     if len(own) > MOST_TERMS:
-        yield 1, f"it introduces {len(own)} new terms; at most {MOST_TERMS}", False
+        yield 1, f"it introduces {len(own)} new terms; at most {MOST_TERMS}", True
     found = uses(source, terms)
     for term in own:
         yield from _introduced(term, [use for use in found if use.term is term])
@@ -55,14 +55,14 @@ def rules(source: Source, terms: list[Term]) -> Rule:
 
 def _introduced(term: Term, found: list[Use]) -> Rule:
     if not found:
-        yield 1, f"the term {term.term!r} of this notebook never stands in its text", False
+        yield 1, f"the term {term.term!r} of this notebook never stands in its text", True
         return
     bold = next((use.line for use in found if use.bold), None)
     if bold is None:
-        yield found[0].line, f"the new term {term.term!r} is never set bold", False
+        yield found[0].line, f"the new term {term.term!r} is never set bold", True
     elif found[0].line < bold:
         text = f"{found[0].form!r} is used before the new term {term.term!r} is set bold"
-        yield found[0].line, f"{text} (line {bold})", False
+        yield found[0].line, f"{text} (line {bold})", True
 
 
 def _early(source: Source, found: list[Use]) -> Rule:
@@ -71,7 +71,7 @@ def _early(source: Source, found: list[Use]) -> Rule:
         places = [use for use in later if use.term is term]
         times = f"{len(places)} times" if len(places) > 1 else "once"
         text = f"{places[0].form!r} is used {times}, but notebook {term.notebook} introduces it"
-        yield places[0].line, text, False
+        yield places[0].line, text, True
 
 
 def uses(source: Source, terms: list[Term]) -> list[Use]:
