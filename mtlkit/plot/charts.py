@@ -15,6 +15,7 @@ from matplotlib.ticker import (
 )
 
 from mtlkit.metrics import metric_name
+from mtlkit.plot.sheet import redrawn
 from mtlkit.plot.style import (
     COLOURS,
     GREY,
@@ -36,6 +37,7 @@ def _pick(names: Sequence[Any], i: int) -> Any:
     return names[i % len(names)]
 
 
+@redrawn
 def lines(
     x: Sequence[float],
     series: Mapping[str, Sequence[float]],
@@ -127,6 +129,7 @@ def _told_line(name: str, x: np.ndarray, y: np.ndarray) -> str:
 MAIN_METRICS = ("auc", "accuracy", "r2_log", "r2", "poisson_deviance")
 
 
+@redrawn
 def learning_curves(
     history: Any,
     *,
@@ -208,6 +211,7 @@ def learning_curves(
     return Picture(figure, alt)
 
 
+@redrawn
 def rates_by(
     categories: Sequence[str],
     rates: Sequence[float],
@@ -274,6 +278,7 @@ def rates_by(
     return Picture(figure, alt)
 
 
+@redrawn
 def distribution(
     values: Sequence[float] | Mapping[str, Sequence[float]],
     *,

@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.ticker import MaxNLocator
 
 from mtlkit.metrics import metric_name
+from mtlkit.plot.sheet import redrawn
 from mtlkit.plot.style import (
     COLOURS,
     GREY,
@@ -26,6 +27,7 @@ from mtlkit.plot.style import (
 WORDS = {"better": (COLOURS[0], "o"), "worse": (COLOURS[1], "s"), "no difference seen": (GREY, "D")}
 
 
+@redrawn
 def bars_with_intervals(
     comparison: Any,
     *,
@@ -101,6 +103,7 @@ def _told_difference(rival: str, task: str, row: Mapping[str, Any]) -> str:
     return f"{text}, {row['verdict']}"
 
 
+@redrawn
 def trade_off(
     points: Mapping[str, tuple[float, float]],
     *,

@@ -8,6 +8,8 @@ from typing import Any
 
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
+from mtlkit.plot import sheet
+from mtlkit.plot.sheet import redrawn
 from mtlkit.plot.style import COLOURS, GREY, INK, Picture, canvas, ink, listed, sentence, style
 
 FILLS = {
@@ -20,16 +22,20 @@ FILLS = {
 
 
 class _Board:
-    """Boxes and arrows on axes that run from 0 to 1 in both directions."""
+    """Boxes and arrows on axes that run from 0 to 1 in both directions; ``tops``: the outputs."""
+
+    tops: Sequence[str] = ()
 
     def __init__(self, title: str, height: float) -> None:
         self.figure, ((self.axes,),) = canvas(title, height=height)
-        self.axes.set(xlim=(0, 1), ylim=(0, 1))
+        self.axes.set(xlim=(0, 1), ylim=(-0.02 if sheet.large() else 0, 1))
         self.axes.set_axis_off()
 
     def box(
         self, x: float, y: float, text: str, kind: str, width: float, height: float = 0.11
     ) -> None:
+        if sheet.large() and "\n" in text:
+            height *= 1.25
         self.axes.add_patch(
             FancyBboxPatch(
                 (x - width / 2, y - height / 2), width, height,
@@ -57,6 +63,7 @@ def _spread(number: int, low: float = 0.0, high: float = 1.0) -> list[float]:
     return [low + (high - low) * (i + 0.5) / number for i in range(number)]
 
 
+@redrawn
 def network(
     kind: str,
     tasks: Sequence[str] = ("click", "purchase"),
@@ -65,26 +72,33 @@ def network(
     shared: str = "shared layers",
     tower: str = "tower",
     experts: int = 3,
+    outputs: Sequence[str] | None = None,
     title: str | None = None,
 ) -> Picture:
     """Diagram of an architecture, inputs at the bottom and one output a task on top.
 
     ``kind``: "single_task" (nothing shared), "shared_bottom" (one shared network, one tower a task)
-    or "mmoe" (shared experts, one gate and one tower a task).
+    or "mmoe" (shared experts, one gate and one tower a task). ``outputs``: one text a task for the
+    boxes on top, such as its loss; by default the prediction of the task.
     """
     drawers = {"single_task": _single_task, "shared_bottom": _shared_bottom, "mmoe": _mmoe}
     if kind not in drawers:
         raise ValueError(f"kind must be one of {listed(drawers)}, not {kind!r}.")
     if not 1 <= len(tasks) <= 6 or not 1 <= experts <= 6:
         raise ValueError("A diagram shows 1 to 6 tasks and 1 to 6 experts.")
+    if outputs is not None and len(outputs) != len(tasks):
+        raise ValueError(f"outputs: {len(outputs)} texts for {len(tasks)} tasks; give one a task.")
     heading = {
         "single_task": "One task at a time: nothing is shared",
         "shared_bottom": "Shared bottom: one body, one tower a task",
         "mmoe": "MMoE: each task mixes shared experts by its own gate",
     }[kind]
     board = _Board(title or heading, height=3.7 if kind != "mmoe" else 4.5)
+    board.tops = [f"ŷ {name}" for name in tasks] if outputs is None else list(outputs)
     with style():
         alt = drawers[kind](board, tasks, inputs, shared, tower, experts)
+        if outputs is not None:
+            alt += f" The boxes on top read: {listed(outputs)}."
     return Picture(board.figure, f"Diagram of a network: {sentence(title or heading)} {alt}")
 
 
@@ -92,10 +106,10 @@ def _heads(
     board: _Board, tasks: Sequence[str], places: Sequence[float], y: float, tower: str, width: float
 ) -> None:
     """Towers at height y with an output above each; the caller draws the arrows that lead in."""
-    for name, x in zip(tasks, places, strict=True):
+    for name, x, top in zip(tasks, places, board.tops, strict=True):
         board.box(x, y, f"{name}\n{tower}", "task", width)
         board.arrow((x, y + 0.055), (x, 0.893))
-        board.box(x, 0.94, f"ŷ {name}", "output", width, 0.09)
+        board.box(x, 0.94, top, "output", width, 0.09)
 
 
 def _single_task(
@@ -180,6 +194,7 @@ MAP = (
 )  # fmt: skip
 
 
+@redrawn
 def course_map(
     highlight: str | None = None,
     ready: Collection[str] | None = None,
@@ -190,8 +205,8 @@ def course_map(
 
     ``highlight`` is the number of the notebook you are in ("02"); ``ready`` the numbers that exist
     already, without it those that this mtlkit has a lesson for. The others are dashed and grey:
-    they are to come. Notebooks are read in the order of their numbers. Raises ``ValueError`` for a
-    number that is not on the map.
+    they are to come. On a slide the stations have no names. Notebooks are read in the order of
+    their numbers. Raises ``ValueError`` for a number that is not on the map.
     """
     numbers = [number for *_, stations in MAP for number, _ in stations]
     for number in (*(ready or ()), *([highlight] if highlight else [])):
@@ -203,8 +218,10 @@ def course_map(
         axes.set(xlim=(0, 7), ylim=(len(MAP) - 0.35, -0.45))
         axes.set_axis_off()
         for y, (name, asks, colour, stations) in enumerate(MAP):
-            axes.text(0.0, y - 0.08, name, fontsize=11.5, fontweight="bold", color=ink(colour))
-            axes.text(0.0, y + 0.16, asks, fontsize=8.5, va="center")  # fmt: skip
+            up, down = (0.26, 0.2) if sheet.large() else (0.08, 0.16)
+            axes.text(0.0, y - up, name, va="center" if sheet.large() else "baseline",
+                      fontsize=11.5, fontweight="bold", color=ink(colour))  # fmt: skip
+            axes.text(0.0, y + down, asks, fontsize=8.5, va="center")  # fmt: skip
             xs = [2.3 + 1.02 * i for i in range(len(stations))]
             axes.plot([xs[0], xs[-1]], [y, y], color=colour, linewidth=4, marker="", zorder=1)
             for x, (number, topic) in zip(xs, stations, strict=True):
@@ -244,5 +261,7 @@ def _station(
     text = "white" if here else INK if ready else GREY
     axes.text(x, y, number, ha="center", va="center_baseline", fontsize=9.5, fontweight="bold",
               color=text, zorder=3)  # fmt: skip
+    if sheet.large():
+        return  # no room for the topics
     axes.text(x, y + 0.27, topic, ha="center", va="top", fontsize=8, linespacing=1.05,
               color=INK if ready else "#767676")  # fmt: skip

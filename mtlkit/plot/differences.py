@@ -8,11 +8,13 @@ import numpy as np
 
 from mtlkit.comparison.interval import paired_interval
 from mtlkit.plot.charts import rates_by
+from mtlkit.plot.sheet import redrawn
 from mtlkit.plot.style import Picture, listed
 
 MARK = "  ◀ your guess"
 
 
+@redrawn
 def differences(
     scores: Mapping[str, Sequence[float]],
     reference: str,

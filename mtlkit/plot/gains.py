@@ -9,9 +9,11 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from mtlkit.comparison.interval import Interval
+from mtlkit.plot.sheet import redrawn
 from mtlkit.plot.style import COLOURS, INK, MARKERS, Picture, canvas, sentence, style
 
 
+@redrawn
 def gains(
     panels: Mapping[str, Mapping[str, Sequence[Interval]]],
     places: Sequence[str],

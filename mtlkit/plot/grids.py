@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.colors import TwoSlopeNorm
 
 from mtlkit.metrics import metric_name
+from mtlkit.plot.sheet import redrawn
 from mtlkit.plot.style import INK, Picture, canvas, listed, padding, say, sentence, style
 
 SYMBOLS = {"better": "▲", "worse": "▼", "no difference seen": "≈"}
@@ -37,6 +38,7 @@ def _ticks(axes: Any, rows: Sequence[str], columns: Sequence[str]) -> None:
     axes.tick_params(length=0)
 
 
+@redrawn
 def gate_heatmap(
     matrix: Any,
     rows: Sequence[str],
@@ -78,6 +80,7 @@ def gate_heatmap(
     return Picture(figure, f"Map of {label}, {row_label} by {column_label}: {'; '.join(told)}.")
 
 
+@redrawn
 def scenario_task_grid(
     values: Any,
     *,
@@ -178,6 +181,7 @@ def _verdict_text(row: Mapping[str, Any] | None, narrow: bool) -> str:
     return f"{sign}{number}{chr(10) if narrow else ' '}{SYMBOLS.get(row['verdict'], '')}".strip()
 
 
+@redrawn
 def picture_grid(
     images: Any,
     titles: Sequence[str] | None = None,

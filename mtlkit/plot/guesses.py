@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mtlkit.plot.sheet import redrawn
 from mtlkit.plot.style import (
     COLOURS,
     GREY,
@@ -21,6 +22,7 @@ from mtlkit.plot.style import (
 )
 
 
+@redrawn
 def guess_against_truth(
     guess: Any,
     truth: Any,

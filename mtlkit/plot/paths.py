@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.colors import to_hex
 from matplotlib.ticker import MaxNLocator
 
+from mtlkit.plot.sheet import redrawn
 from mtlkit.plot.style import COLOURS, GREY, INK, MARKERS, Picture, canvas, say, sentence, style
 
 Landscape = Callable[[Any], Any]
@@ -18,6 +19,7 @@ CONTOUR = {"colors": "0.6", "linewidths": 0.4, "linestyles": "solid", "zorder": 
 CONTOUR |= {"antialiased": False}  # halves the size of the picture
 
 
+@redrawn
 def paths(
     routes: Mapping[str, Any],
     landscape: Landscape | Mapping[str, Landscape],

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from mtlkit.plot.sheet import redrawn
 from mtlkit.plot.style import COLOURS, MARKERS, Picture, canvas, listed, say, sentence, style
 
 
+@redrawn
 def points(
     places: Any,
     groups: Sequence[str],

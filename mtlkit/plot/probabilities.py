@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mtlkit import metrics
+from mtlkit.plot.sheet import redrawn
 from mtlkit.plot.style import COLOURS, INK, MARKERS, Picture, canvas, key, say, sentence, style
 
 
@@ -18,6 +19,7 @@ def _named(values: Any, name: str) -> dict[str, Any]:
     return named
 
 
+@redrawn
 def calibration(
     label: Any,
     prediction: Any,
@@ -67,6 +69,7 @@ def calibration(
     return Picture(figure, alt)
 
 
+@redrawn
 def roc(
     label: Any,
     score: Any,

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mtlkit.comparison.shops import AcrossShops
 from mtlkit.plot.differences import MARK
+from mtlkit.plot.sheet import redrawn
 from mtlkit.plot.style import COLOURS, GREY, INK, Picture, canvas, listed, sentence, style
 
 COLOUR_OF = {"better": COLOURS[0], "worse": COLOURS[1]}
@@ -19,6 +20,7 @@ SHOPS = (-0.3, 0.02)  # where in a row its shops lie, from the top, in parts of 
 MEAN = 0.2  # and where their mean lies
 
 
+@redrawn
 def shops(
     found: Mapping[str, AcrossShops],
     reference: str,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import copy
 import html
 import io
 import math
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from mtlkit.files import write_bytes
+from mtlkit.plot import sheet
 
 WIDTH = 7.0  # inches
 DPI = 144  # pixels an inch in the file, sharp on dense screens
@@ -63,11 +65,14 @@ RULES: dict[str, Any] = {
     "image.cmap": "Blues",
 }
 
+LARGER = {name: max(RULES[name], sheet.SLIDE_TYPE) for name in RULES if name.endswith("labelsize")}
+
 
 @contextmanager
 def style() -> Iterator[None]:
     """Use the house style inside the block, whatever the settings outside, and leave them alone."""
-    with matplotlib.style.context(["default", RULES]):
+    rules = [RULES, LARGER] if sheet.large() else [RULES]
+    with matplotlib.style.context(["default", *rules]):
         yield
 
 
@@ -84,24 +89,34 @@ class Picture:
             raise ValueError("A picture needs a description in words: alt must not be empty.")
         self.figure = figure
         self.alt = " ".join(alt.split())
+        self.again: Callable[[], Picture] | None = None
         self._png: bytes | None = None
 
     @property
     def png(self) -> bytes:
         """The picture as a PNG file with at most 256 colours, its description inside."""
         if self._png is None:
-            raw = io.BytesIO()
-            with style():
-                FigureCanvasAgg(self.figure)
-                self.figure.savefig(raw, format="png", dpi=DPI)
-            image = Image.open(raw).convert("RGB")
-            few = image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-            notes = PngInfo()
-            notes.add_itxt("Description", self.alt)
-            out = io.BytesIO()
-            few.save(out, format="png", optimize=True, pnginfo=notes, dpi=(DPI, DPI))
-            self._png = out.getvalue()
+            self._png = _as_png(self.figure, {"Description": self.alt}, DPI)
         return self._png
+
+    def for_slide(self) -> Picture:
+        """The same picture with type that is read from the last row, for a slide of 1280 x 720.
+
+        A picture of a helper is drawn again from the same data; one that was drawn by hand is laid
+        out anew, with its text enlarged.
+        """
+        notes = {"Description": self.alt, "Of": sheet.fingerprint(self.png)}
+        with sheet.for_slides(), style():
+            if self.again is None:
+                copied = copy.deepcopy(self.figure)
+                copied.set_size_inches(sheet.size(*copied.get_size_inches()))
+                picture = Picture(copied, self.alt)
+            else:
+                picture = self.again()
+            sheet.enlarge(picture.figure)
+            notes["Type"] = f"{sheet.smallest(picture.figure):.2f}"
+            picture._png = _as_png(picture.figure, notes, sheet.SLIDE_DPI)
+        return picture
 
     def save(self, path: str | Path) -> Path:
         """Write the PNG file and return its path."""
@@ -113,6 +128,7 @@ class Picture:
     ) -> tuple[dict[str, str], dict[str, Any]]:
         # JupyterLab 4.6 and nbconvert's lab template drop the alt text of a bare image/png output
         # and prefer text/html where it is present; other tools read the PNG and its metadata.
+        sheet.keep(self)
         coded = base64.b64encode(self.png).decode("ascii")
         width, height = (round(inches * SCREEN_DPI) for inches in self.figure.get_size_inches())
         alt = html.escape(self.alt, quote=True)
@@ -122,6 +138,21 @@ class Picture:
 
     def __repr__(self) -> str:
         return f"Picture: {self.alt}"
+
+
+def _as_png(figure: Figure, notes: Mapping[str, str], dpi: int) -> bytes:
+    raw = io.BytesIO()
+    with style():
+        FigureCanvasAgg(figure)
+        figure.savefig(raw, format="png", dpi=dpi)
+    image = Image.open(raw).convert("RGB")
+    few = image.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    info = PngInfo()
+    for name, text in notes.items():
+        info.add_itxt(name, text)
+    out = io.BytesIO()
+    few.save(out, format="png", optimize=True, pnginfo=info, dpi=(dpi, dpi))
+    return out.getvalue()
 
 
 def canvas(
@@ -138,6 +169,7 @@ def canvas(
     inside ``with style():`` and finish with ``Picture(figure, alt)``.
     """
     with style():
+        width, height = sheet.size(width, height)
         figure = Figure(figsize=(width, height), layout="constrained")
         padding(figure, 0.08, 0.06)
         wrapped = textwrap.fill(title, int(width * 10))

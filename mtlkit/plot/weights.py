@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from mtlkit.plot.sheet import redrawn
 from mtlkit.plot.style import (
     COLOURS,
     INK,
@@ -22,6 +23,7 @@ from mtlkit.plot.style import (
 )
 
 
+@redrawn
 def loss_weights(histories: Mapping[str, Any], *, title: str, columns: int = 3) -> Picture:
     """Mean weight of every task by epoch, one small panel a run, all on the same axes.
 

@@ -13,21 +13,18 @@
 # %% [markdown] tags=["goals"]
 # ## You will be able to
 #
-# - compute a rate for each group of a table (exercise 0.1),
-# - compute a conversion rate with the right rows below the line (exercise 0.2),
-# - check an answer, ask for a hint, write down a guess and see your progress (with exercises 0.1
-#   and 0.2).
+# - compute the share of ones in each group of a table (exercise 0.1),
+# - compute a conversion rate with the right denominator (exercise 0.2),
+# - use guesses, checks, hints and your progress (with exercises 0.1 and 0.2).
 
 # %% [markdown] tags=["setup"]
 # ## Set-up
 #
-# A notebook is a list of cells. Click into a cell and press **Shift+Enter**: it runs, and the next
-# cell is chosen. Run the cells from top to bottom. A cell on the left shows `[*]` while it works
-# and a number when it is done.
+# A notebook is a list of cells. Click into a cell and press *Shift+Enter* to run it. Run the cells in
+# order. In the left margin a cell shows `[*]` while it works and a number when it is done.
 #
-# The notebook comes with its results, so that you can read it anywhere. Only the answers to your
-# guesses are folded into one line: run their cell and they open. To start with an empty notebook,
-# choose *Kernel → Restart Kernel and Clear Outputs of All Cells*.
+# The notebook comes with its results. Only the answers to your guesses are folded into one line: run
+# their cell once you have guessed, or call `skip`, and they open.
 
 # %%
 import math
@@ -35,10 +32,20 @@ import math
 import polars as pl
 import torch
 
-from mtlkit import Market, SharedBottom, evaluate, fit, paired_interval, plot, split_random
-from mtlkit.course import check, guess, hint, mode, predict, progress, quiz, record, sizes
-from mtlkit.course.doctor import doctor
-from mtlkit.course.learner.display import plain_tables
+from mtlkit import Market, SharedBottom, evaluate, fit, plot, report, split_random
+from mtlkit.course import (
+    check,
+    doctor,
+    guess,
+    hint,
+    mode,
+    plain_tables,
+    predict,
+    progress,
+    quiz,
+    record,
+    sizes,
+)
 from mtlkit.shop.pictures.drawing import draw_many, pixels
 from mtlkit.train import seeded
 
@@ -48,12 +55,12 @@ tables = plain_tables()
 MODE = mode()
 
 # %% [markdown]
-# **Does your machine work?** The doctor looks. A `✗` stops you, and the line below it says what to
-# do. A `!` only warns. `doctor()` without `details=False` tells more.
+# The next cell asks the doctor whether your machine works. A `✗` stops you, and the line below it
+# says what to do. A `!` only warns.
 #
-# **How large?** Each notebook comes in two sizes. The mode `full` is the usual one and takes a
-# minute or less. `smoke` is a quick try-out with fewer rows; its numbers mean little. To switch,
-# write `MODE = "smoke"` in the cell above and run everything again.
+# Each notebook has two sizes. The mode `full` is the usual one and takes about a minute. The mode
+# `smoke` is a quick try-out, and its numbers mean little. To switch, write `MODE = "smoke"` in the
+# cell above and run everything again.
 
 # %%
 size = sizes("00", MODE)
@@ -63,22 +70,20 @@ findings = doctor(details=False)
 # %% [markdown] tags=["story"]
 # ## A visit to the shop
 #
-# Every notebook of this course works with the same online shop. The shop is made by the computer:
-# its visitors and products do not exist, and even the product pictures are drawn by code. That has
-# one great use: the *true* chance of every click is known, so you can always see how far a model is
-# from the best possible one.
+# Every notebook works with the same online shop. The shop is simulated: its visitors and products
+# do not exist. So the *true* chance of every click is known, and you can see how far a model is from
+# the best possible one.
 #
-# Someone opens a page with eight products. This is one of those pages, and what came of it.
+# Someone opens a page with eight products. The place where they are shown is the **scenario**: the
+# search, the feed or an advertisement.
 
 # %%
 shop = Market("small")
 log = shop.impressions(size.rows)
 sessions = log.keys["session"]
 page = log.take(sessions == sessions[log.label("purchase") == 1][0])
+click, purchase, item = page.label("click"), page.label("purchase"), page.keys["item"].numpy()
 
-# %%
-click, purchase = page.label("click"), page.label("purchase")
-item = page.keys["item"].numpy()
 category = [shop.categories[number] for number in shop.items["category"][item]]
 pictures = draw_many(shop.items["category"][item], shop.items["style"][item], seed=4)
 outcome = [["not clicked", "clicked", "bought"][int(c + p)] for c, p in zip(click, purchase)]
@@ -87,11 +92,11 @@ place = shop.scenarios[int(page.scenario[0])]
 plot.picture_grid(pixels(pictures), titles, title=f"One page, shown in: {place}", columns=4)
 
 # %% [markdown]
-# One product on one page is called an **impression**. It is one row of the shop's table. Two
-# **labels** say what the visitor did: 1 for yes, 0 for no. What you want to predict is a **task**;
-# so far there are two, click and purchase.
+# One product on one page is an **impression**, one row of the shop's table. Two **labels** say what
+# the visitor did: 1 for yes, 0 for no. What you want to predict is a **task**. Here the tasks are
+# click and purchase.
 #
-# Here is the same page as a table. Look at the last column: a dash means *not known*.
+# This is the same page as a table. In the last column a dash means *not known*.
 
 # %%
 pl.DataFrame({
@@ -103,16 +108,16 @@ pl.DataFrame({
 })  # fmt: skip
 
 # %% [markdown]
-# A product that nobody clicked was never looked at, so nobody can say whether it would have been
-# bought. Keep this gap in mind: notebook 04 is about it.
+# If a product was not clicked, nobody can say whether it would have been bought. Notebook 04 is about
+# this gap.
 #
 # ## Guess first
 #
-# A guess that you write down makes you remember the answer, most of all when the guess was wrong.
-# Run the next cell, type a number and press the button. Then run the cell below it: it draws your
-# guess beside the truth. Nothing is ever sent anywhere, and nobody but you sees your guess.
+# A guess that you write down helps you remember the answer, most of all when the guess is wrong. Run
+# the next cell, type a number and press the button. Then run the cell below it: it draws your guess
+# beside the truth. Nobody but you sees your guess.
 #
-# No button? Then your viewer shows no widgets: write `predict("0.p1", 20)` in a cell of your own.
+# Do you see no button? Write `predict("0.p1", 20)` in a cell of your own.
 
 # %% tags=["predict"]
 predict("0.p1")
@@ -123,56 +128,54 @@ truth = 100 * clicked.mean().item()
 plot.guess_against_truth(guess("0.p1"), truth, "products clicked, of 100 shown")
 
 # %% [markdown]
-# Clicks are rare, and purchases are rarer still. Rare outcomes are the daily bread of a shop, and one
-# reason to learn several tasks together: a task with few examples may borrow from one with many.
+# The share of impressions that are clicked is the **click rate**. Clicks are rare, and purchases are
+# rarer still. Perhaps a task with few examples can learn from a task with many. This is one hope of
+# **multi-task learning**: one model is trained for several tasks at once.
 
 # %% [markdown] tags=["exercise"]
 # id: 0.1
 # level: fill in
+# importance: useful
 # minutes: 5
-# goal: compute a rate for each group of a table
+# goal: compute the share of ones in each group of a table
 # hints:
-# - A rate is the mean of zeros and ones. Which rows may go into it?
+# - A share is the mean of zeros and ones. Which rows may go into it?
 # - "`group == value` is true for the rows of one group. Write `happened[...]` with it to keep them."
 # - "Take `.mean()` of what you kept, and `.item()` to make it a plain number."
 # ---
-# Does the place on the page matter? `happened` is a tensor of zeros and ones, one for each row, and
-# `group` says which group each row belongs to. Replace the `...` so that each group gets its own
-# rate. Then run the cell below it, which checks your answer.
+# Does the position on the page matter? `happened` is a tensor of zeros and ones, one for each row,
+# and `group` says which group each row belongs to. Replace the `...` so that each group gets its own
+# share of ones.
 
 
 # %% tags=["exercise-code"]
-def rate_of_each(happened, group):
+def share_of_each(happened, group):
     """{value: share of ones in `happened` where `group` is value}, for each value of `group`."""
-    rates = {}
+    shares = {}
     for value in group.unique().tolist():
         # BEGIN SOLUTION
         in_this_group = group == value
-        rates[value] = happened[in_this_group].mean().item()
+        shares[value] = happened[in_this_group].mean().item()
         # END SOLUTION
-        # STUB: rates[value] = ...  # your answer
-    return rates
+        # STUB: shares[value] = ...  # your answer
+    return shares
 
 
 # %% tags=["check"]
-check("0.1", rate_of_each)
+check("0.1", share_of_each)
 
 # %% [markdown] tags=["solution"]
-# `group == value` is a tensor of true and false. Used as an index it keeps the rows of one group; the
-# mean of their zeros and ones is the share of ones.
+# `group == value` is a tensor of true and false. Used as an index, it keeps the rows of one group.
+# The mean of their zeros and ones is the share of ones.
 
 # %% [markdown]
-# A check says one of three things: `✓` right, `✗` not yet with the first thing that is wrong, or
-# `·` not attempted. The notebook never needs your answer to go on, so you may skip and come back.
+# A check says `✓` for right, `✗` with the first thing that is wrong, or `·` for not attempted. The
+# notebook goes on without your answer, so you may come back later.
 #
-# Stuck? Ask for a hint. Run the cell once more and it tells you more.
+# Are you stuck? Ask for a hint. Run the cell again, and it tells you more.
 
 # %%
 hint("0.1")
-
-# %% [markdown]
-# And this is what the shop's table says, with an interval for each position. Read an interval as:
-# the rate that the shop would find with endless visitors very likely lies in it.
 
 # %%
 shown = pl.DataFrame({"position": log.keys["position"].numpy() + 1, "click": clicked.numpy()})
@@ -188,14 +191,19 @@ plot.rates_by(
 )  # fmt: skip
 
 # %% [markdown]
-# This shop deals its products to the positions by chance. So the products at the top are no better:
-# they are only seen first. A model that does not know the position would praise them for it.
+# These are the click rates of the shop. Each bar is a 95 % **interval**: of 100 intervals made like
+# this, about 95 hold the click rate that endless visitors would give.
+#
+# This shop puts its products in random positions. So those at the top are no better: they are only
+# seen first. A model that does not know the position would give the products
+# the credit.
 
 # %% [markdown] tags=["exercise"]
 # id: 0.2
 # level: write
+# importance: core
 # minutes: 8
-# goal: compute a conversion rate with the right rows below the line
+# goal: compute a conversion rate with the right denominator
 # hints:
 # - Of all products on a page, which could be bought at all?
 # - Divide the number of purchases by the number of clicks.
@@ -203,7 +211,7 @@ plot.rates_by(
 # ---
 # The **conversion rate** is the share of clicks that end in a purchase. Write `conversion_rate`.
 # `click` and `purchase` are tensors of zeros and ones, one for each impression; `purchase` holds 0
-# where nobody clicked. Return a number. When nobody clicked, no rate can be known: return
+# where nobody clicked. If there is no click at all, the conversion rate is not known: return
 # `math.nan`, which means *not a number*.
 
 
@@ -223,32 +231,32 @@ def conversion_rate(click, purchase):
 check("0.2", conversion_rate)
 
 # %% [markdown] tags=["solution"]
-# Dividing by the impressions gives another number, the purchases for each product shown. Both are
-# useful, but they answer different questions. And a 0 for "nobody clicked" would be an invention: it
-# claims that people looked and did not want it.
+# If you divide by the impressions, you get another number: the purchases for each product shown.
+# Both numbers are useful, but they answer different questions. And a 0 for "nobody clicked" would
+# be made up: it claims that people looked and did not want the product.
 
 # %% [markdown] tags=["worked"]
 # ## Your first model
 #
-# It reads what the shop knows about visitor, product and place, and gives the chance of a click and
-# the chance of a purchase after a click. Both tasks use the same lower layers. That is the oldest
-# multi-task network, and it is called a **shared bottom**. In the diagram ŷ, read "y hat", is a
-# prediction.
+# The model reads what the shop knows about visitor, product and place. It gives the chance of a
+# click, and the chance of a purchase after a click. Both tasks use the same lower layers. This is the
+# oldest multi-task network, the **shared bottom**. In the diagram ŷ, read "y hat", is a prediction.
 
 # %%
 plot.network("shared_bottom", ["click", "purchase"])
 
 # %% [markdown]
-# How good is it? Take a product that was clicked and one that was not. A useful model scores the
-# clicked one higher. The share of such pairs in the right order is the **AUC**, short for *area
-# under the curve*. If you give every product the average, no pair is in order: each counts as half.
+# How good is it? Take a product that was clicked and one that was not. A useful model gives the
+# clicked one the higher score. The share of such pairs in the right order is the **AUC**, short for
+# *area under the curve*. If every product gets the same score, each pair counts as one half.
 
 # %% tags=["predict"]
 predict("0.p2")
 
 # %% [markdown]
-# The rows are split in three: the model learns from *train*; *validation* says which round of
-# training was best; *test* is kept for the end. All rows of one page stay in one part.
+# First a **split** cuts the rows into three parts. The model learns from *train*, *validation* says
+# which round of training was best, and *test* is kept for the end. All rows of one page stay in one
+# part.
 
 # %%
 two_tasks = log.select_tasks(["click", "purchase"])
@@ -261,9 +269,9 @@ print(f"{len(parts.train):,} rows learned in {history.seconds:.1f} seconds, both
 # %% [markdown]
 # `fit` hides the training loop. You write that loop yourself in notebook 01.
 #
-# One training is one throw of the dice. So the next cell repeats it, each time with new rows of the
-# shop's log and new first weights. Beside each model it asks the **oracle**: the true chances given
-# everything that a model may read. No model can do better than that on average.
+# Training involves luck. So the next cell repeats it with new rows and a new network. It also asks
+# the **oracle**, which knows the true chances given everything that a model may read. On average no
+# model predicts better.
 
 
 # %%
@@ -281,52 +289,43 @@ def one_run(seed):
 runs = [one_run(seed) for seed in range(size.runs)]
 
 # %% tags=["hide-output"]
-results, lines = [], []
+scores, steps = [], {}
 for task in ("click", "purchase"):
     model_auc, best_auc = torch.tensor([run[task] for run in runs]).T  # (run,) each
-    gain, gap = paired_interval(model_auc - 0.5), paired_interval(best_auc - model_auc)
     means = {"first model": model_auc.mean().item(), "best possible": best_auc.mean().item()}
-    results.append({"task": task, "average for all": 0.5, **means})
-    lines.append({"task": task, "gain": gain.mean, "gain from": gain.low, "gain to": gain.high,
-                  "gap": gap.mean, "gap from": gap.low, "gap to": gap.high})  # fmt: skip
-    record(f"{task}: gain over the average", gain._asdict())
-    record(f"{task}: gap to the best", gap._asdict())
-auc = pl.DataFrame(results).with_columns(pl.selectors.float().round(3))
+    scores.append({"task": task, "average for all": 0.5, **means})
+    steps[f"{task}: model minus average"] = (model_auc - 0.5).tolist()
+    steps[f"{task}: best minus model"] = (best_auc - model_auc).tolist()
+auc = pl.DataFrame(scores)
 record("auc on test", auc)
-auc
+record("steps of auc", steps)
 
-# %% [markdown]
-# **Gain** is how far the model lies above the average, **gap** how far the best possible lies above
-# the model, each with its interval.
-
-# %% tags=["hide-output"]
-pl.DataFrame(lines).with_columns(pl.selectors.float().round(3))
-
-# %% tags=["hide-output"]
-names = ["average for all", "first model", "best possible"]
-pairs = {name: 100 * auc[name][0] for name in names}
+pairs = {name: 100 * auc[name][0] for name in ("average for all", "first model", "best possible")}
 my_guess = guess("0.p2")
 my_guess = None if my_guess is None else {"first model": my_guess}
-plot.guess_against_truth(my_guess, pairs, "click: pairs in the right order", unit="of 100")
+label = "click: pairs in the right order"
+picture = plot.guess_against_truth(my_guess, pairs, label, unit="of 100")
+differences = report.intervals(
+    steps, title="Above the average, below the best possible", label="difference in AUC",
+    first="step", digits=3, overall=0, overall_label="no difference",
+)  # fmt: skip
+report.show(picture, auc, differences.picture)
 
 # %% [markdown]
-# An interval that lies above 0 means: luck alone hardly explains this difference. Purchase is judged on clicked products only, so on far fewer rows; its numbers are less
-# certain. How much of the way from the first model to the best possible one can be gone, and with
-# which network, is what the rest of the course is about.
-
-# %% [markdown]
+# The table has both tasks. The second figure shows how far the model is above the average and how far
+# below the best possible. Where an interval lies above 0, luck alone hardly explains the difference.
+# Purchase is judged on clicked products only. These are far fewer rows, so its intervals are wider.
+#
+# These numbers do not say whether the two tasks helped each other. Notebook 02 makes that comparison.
+#
 # ## Four questions
 #
-# The course asks four questions, again and again:
+# 1. What do the tasks *share*? One network for all, or one for each?
+# 2. How are their outputs *linked*? Without a click there is no purchase.
+# 3. How are the tasks *balanced*? Which one gets its way when they disagree?
+# 4. How does a scenario *adapt* the network? Search and feed meet people in different moods.
 #
-# 1. What do the tasks **share**? One network for all, or one each, or something between?
-# 2. How are their outputs **linked**? Without a click there is no purchase.
-# 3. How are their losses **balanced**? Which task gets its way when they disagree?
-# 4. How does a **scenario** **adapt** the network? Search, feed and ads show the same products to
-#    people in different moods.
-#
-# On the map each question has a line of its own, and each notebook is a station. The last two lines
-# put the answers to work.
+# On the map each of these questions is a line, and each notebook is a station.
 
 # %%
 plot.course_map("00")
@@ -334,19 +333,17 @@ plot.course_map("00")
 # %% [markdown] tags=["exit"]
 # ## Take-aways
 #
-# - Guess, run, compare, explain. Then try the exercise before you open the solution.
-# - A rate is only as good as the rows below its line: purchases are divided by clicks.
-# - An average guess is the floor and the oracle is the ceiling. A model is judged between them.
+# - Guess, run, compare, explain.
+# - A share is only as good as its denominator: purchases are divided by clicks.
+# - The average is the floor and the oracle is the ceiling. A model is judged between them.
 #
-# **When you are stuck:** read the sentence that the check gives you; run `hint` once more; restart
-# with *Kernel → Restart Kernel and Run All Cells*; then look into the solution, linked at the top.
-# When something on your machine fails, run `python3 run.py doctor` in a terminal.
+# **When you are stuck:** read what the check says, run `hint` once more, and then look into the
+# solution, linked at the top. If something fails, choose *Kernel → Restart Kernel and Run All Cells*,
+# or run `python3 run.py doctor` in a terminal.
 #
 # **Next:** notebook 01 takes the tasks one at a time and shows what happens inside `fit`.
 #
-# Now the exit quiz. Choose your answers and press the button; each comes with a reason, also the
-# wrong ones. The last cell shows what you have done so far. That record is a small file on your
-# machine, in the folder `.mtlkit`, and notebooks and solutions share it.
+# Now comes the exit quiz. The cell below it shows what you have done so far.
 
 # %% tags=["quiz"]
 quiz("0.exit")
@@ -354,8 +351,15 @@ quiz("0.exit")
 # %%
 progress("00")
 
+# %% [markdown] tags=["sources"]
+# ## Where this course comes from
+#
+# The course grew from a Chinese survey article on multi-scenario multi-task learning in e-commerce.
+# If you have read it, [this page](appendix/article.md) shows where each of its parts lives here,
+# and the [glossary](appendix/glossary.md) has the words of the course in English and Chinese.
+
 # %% [markdown] tags=["instructor"]
-# Use the first guess to collect numbers from the whole room and write them on the board; most are
-# far too high. Before exercise 0.2 ask for the conversion rate of a product without clicks and let
-# the group argue about 0. Common question: why is the oracle not at 1? Because it knows chances, not
-# outcomes.
+# Use the first guess to collect numbers from the whole room and write them on the board. Most are far
+# too high. Before exercise 0.2 ask for the conversion rate of a product without clicks, and let the
+# group argue about 0. A common question: why is the AUC of the oracle not 1? Because it knows
+# chances, not outcomes.

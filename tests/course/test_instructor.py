@@ -37,7 +37,8 @@ def test_the_schedule_adds_up_and_holds_the_exercise_minutes(page):
         assert int(start) == minute
         minute += int(minutes)
     assert ("Exercise 97.1: fill in", "3") in [(name, minutes) for _, name, minutes in rows]
-    assert f"In a classroom plan {minute} minutes." in page
+    assert f"**Minutes of a learner alone:** {minute} (" in page
+    assert f"In a class of 90 minutes {90 - minute} are left" in page
 
 
 def test_mistakes_come_with_the_checks_answer(page):

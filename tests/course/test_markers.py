@@ -18,9 +18,9 @@ def double(number):
 def test_a_good_source_gives_its_card_and_its_cells(small):
     source = parse(small)
     assert (source.number, source.name) == ("97", "97_small")
-    assert (source.title.title, source.title.read, source.title.needs) == (
+    assert (source.title.title, source.title.run, source.title.needs) == (
         "Count the small",
-        2,
+        1,
         ["96"],
     )
     exercise = source.exercises["97.1"]

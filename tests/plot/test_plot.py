@@ -182,6 +182,15 @@ DIAGRAMS = {
         lambda: plot.network("shared_bottom", inputs="784 pixels", shared="shared layer\nof 128"),
         ["one body (shared layer of 128)", "2 towers"],
     ),
+    "six losses": (
+        lambda: plot.network(
+            "shared_bottom",
+            [f"task {k}" for k in range(6)],
+            outputs=[f"λ{k} L{k}" for k in "₁₂₃₄₅₆"],
+            title="One network, six losses",
+        ),
+        ["6 towers", "The boxes on top read: λ₁ L₁, λ₂ L₂", "and λ₆ L₆."],
+    ),
     "mmoe": (lambda: plot.network("mmoe", experts=5), ["5 shared experts", "2 tasks", "gate"]),
     "course_map": (
         lambda: plot.course_map("02", {"00", "01", "02"}),
@@ -246,6 +255,14 @@ def test_all_text_lies_inside_the_picture(name):
     for text, box in DRAWN[name]:
         inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1
         assert inside, text
+
+
+def test_the_boxes_on_top_of_a_network_hold_the_prediction_or_what_was_asked_for():
+    for name, told in (("six losses", [f"λ{k} L{k}" for k in "₁₂₃₄₅₆"]), ("mmoe", ["ŷ click"])):
+        made(name)
+        drawn = [text for text, _ in DRAWN[name]]
+        assert all(text in drawn for text in told)
+        assert any(text.startswith("ŷ") for text in drawn) == (name == "mmoe")
 
 
 @pytest.mark.parametrize("name", EVERYTHING)
@@ -447,6 +464,7 @@ AXES = {"title": "T", "xlabel": "x", "ylabel": "y"}
         (lambda: plot.paths({"a": [[1, 2]]}, sum, **AXES), "must be .walk, step, 2."),
         (lambda: plot.network("ple"), "kind must be one of"),
         (lambda: plot.network("mmoe", experts=0), "1 to 6 experts"),
+        (lambda: plot.network("mmoe", outputs=["one"]), "outputs: 1 texts for 2 tasks"),
         (lambda: plot.course_map("19"), "no notebook '19'"),
     ],
 )  # fmt: skip

@@ -9,7 +9,7 @@ import nbformat
 from mtlkit.course.author.draw_cards import Place, draw_exercise, draw_title
 from mtlkit.course.author.markers import split_solution
 from mtlkit.course.author.read_cards import read_exercise
-from mtlkit.course.author.source import Cell, Source
+from mtlkit.course.author.source import Cell, Source, kept
 from mtlkit.course.learner.cards import fingerprint
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -59,14 +59,6 @@ def _folded(cell: Cell, audience: str) -> dict[str, bool]:
     if "hide-output" in cell.tags and audience == "learner":
         folded["outputs_hidden"] = True  # JupyterLab unfolds it when the cell is run
     return folded
-
-
-def kept(source: Source, audience: str, language: str = "en") -> list[Cell]:
-    """The source's cells that are in a copy, one for one with the copy's cells."""
-    hidden = {"instructor", "lang-zh" if language == "en" else "lang-en"}
-    if audience == "learner":
-        hidden.add("solution")
-    return [cell for cell in source.cells if not hidden & set(cell.tags)]
 
 
 def _text(source: Source, cell: Cell, audience: str, place: Place) -> str:

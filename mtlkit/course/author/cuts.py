@@ -1,8 +1,10 @@
 """What to leave out of a notebook when time is short, in order, with the minutes that it saves."""
 
+import math
 import re
 from dataclasses import dataclass
 
+from mtlkit.course.author.plan import make_plan
 from mtlkit.course.author.source import Exercise, Source
 
 _EXERCISE = re.compile(r"\bExercise (\d+\.\d+)\b", re.IGNORECASE)
@@ -20,13 +22,15 @@ class Cut:
     minutes: int
     instead: str = ""
     exercise: Exercise | None = None
+    typed: int = 0  # minutes that the entry of `cut` tells
 
 
 def cuts(source: Source) -> list[Cut]:
     """What to leave out first, in order: extra exercises, then what `cut` lists, then useful ones.
 
     An entry of `cut` that names an exercise is the author's word on that exercise, and stands at
-    the exercise's place; its minutes are the card's. A challenge is extra unless its card says
+    the exercise's place; its minutes are the card's. One that begins with a heading saves the
+    minutes that it tells, at most those of the plan. A challenge is extra unless its card says
     otherwise.
     """
     listed = [_entry(text, source) for text in source.title.cut]
@@ -65,9 +69,12 @@ def _entry(text: str, source: Source) -> Cut:
     named = _EXERCISE.search(text)
     exercise = source.exercises.get(named[1]) if named else None
     typed = _MINUTES.search(text)
-    minutes = exercise.minutes if exercise else int(typed[1]) if typed else 0
     what, instead = (text[: typed.start()], text[typed.end() :]) if typed else (text, "")
     if not typed and ";" in text:
         what, _, instead = text.partition(";")
         instead = f";{instead}"
-    return Cut(what.rstrip("."), minutes, instead, exercise)
+    what, told = what.rstrip("."), int(typed[1]) if typed else 0
+    if exercise:
+        return Cut(what, exercise.minutes, instead, exercise, told)
+    most = math.ceil(make_plan(source).sections.get(what.strip('"'), told))
+    return Cut(what, min(told or most, most), instead, typed=told)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 KINDS = ("question", "picture", "idea", "equation", "live", "vote", "exercise", "recap")
+MORE_KINDS = ("trap",)  # kinds that a deck may have; each of KINDS it must have
+STRICT = "strict"  # the comment <!-- strict --> marks the slide with the strict result
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"<!--(.*?)-->", re.DOTALL)
 _DIRECTIVE = re.compile(r"_?(class|paginate|header|footer|color|background\w+|size|theme|math):")
@@ -27,6 +29,7 @@ class Slide:
     heading: str
     shown: str  # without comments
     notes: str
+    strict: bool = False
     images: list[tuple[str, str]] = field(default_factory=list)  # words, path
     code: list[str] = field(default_factory=list)
 
@@ -72,14 +75,14 @@ def read_deck(path: Path) -> Deck:
 def _read_slide(text: str, line: int) -> Slide:
     comments = [part.strip() for part in _COMMENT.findall(text)]
     kinds = [part.partition(":")[2].strip() for part in comments if part.startswith("_class:")]
-    notes = [part for part in comments if not _DIRECTIVE.match(part)]
+    notes = [part for part in comments if not _DIRECTIVE.match(part) and part != STRICT]
     shown = _COMMENT.sub("", text).strip()
     headings = re.findall(r"^#{1,2} (.+)$", _FENCE.sub("", shown), re.MULTILINE)
     images = [(_words(alt), target) for alt, target in _IMAGE.findall(_FENCE.sub("", shown))]
     code = [body.rstrip("\n") for language, body in _FENCE.findall(shown) if language == "python"]
     return Slide(
-        line, " ".join(kinds), headings[0] if headings else "", shown, "\n\n".join(notes), images,
-        code,
+        line, " ".join(kinds), headings[0] if headings else "", shown, "\n\n".join(notes),
+        STRICT in comments, images, code,
     )  # fmt: skip
 
 

@@ -2,20 +2,30 @@
 
 A figure is named by words of its title: ``![The gain](figures/02-the-gain.png)`` asks for the one
 figure of notebook 02's solution copy whose description holds these words. So a deck shows what the
-notebook computed, and is refused when the notebook no longer has such a figure.
+notebook computed, and is refused when the notebook no longer has such a figure. When the notebook
+is executed, each is drawn once more with larger type; without such a run the page's is taken.
 """
 
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from PIL import Image
 
 from mtlkit.course.author.deck import Deck, SlideError
 from mtlkit.course.author.folders import Folders
+from mtlkit.files import write_if_new
+from mtlkit.plot.sheet import SLIDE, SLIDE_DPI, fingerprint, shown_points
+
+_SIZE = re.compile(r"\b(w|width|h|height):(\d+)(?:px)?\b")
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,11 @@ class Figure:
 
 def figures(notebook: Path) -> list[Figure]:
     """The figures of an executed notebook, in order."""
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return figures_in(json.loads(notebook.read_text(encoding="utf-8"))["cells"])
+
+
+def figures_in(cells: Iterable[Mapping[str, Any]]) -> list[Figure]:
+    """The figures that cells show, in order."""
     found = []
     for cell in cells:
         for output in cell.get("outputs", ()):
@@ -55,6 +69,51 @@ def find_figure(available: Sequence[Figure], words: str) -> Figure:
             f"only one has. Descriptions begin: {titles or 'none, the notebook was not executed'}"
         )
     return fitting[0]
+
+
+def marks(png: bytes) -> dict[str, str]:
+    """What a figure's file says of itself; {} for one that is no PNG."""
+    try:
+        return dict(getattr(Image.open(io.BytesIO(png)), "text", {}))
+    except OSError:
+        return {}
+
+
+def is_of(png: bytes, figure: Figure) -> bool:
+    """Whether a file is a figure of a notebook, or the same drawn with the type of a slide."""
+    return png == figure.png or marks(png).get("Of") == fingerprint(figure.png)
+
+
+def keep_large(
+    deck: Deck, cells: Iterable[Mapping[str, Any]], made: Path, folders: Folders
+) -> list[Path]:
+    """Write the figures of a deck with the type of a slide, as a run of its notebook left them.
+
+    `made` holds them, each named by its figure. A figure that is not there stays as it is.
+    """
+    available, written = figures_in(cells), []
+    for slide in deck.slides:
+        for words, target in slide.images:
+            with suppress(SlideError):  # `mtlkit slides` says it
+                large = made / f"{fingerprint(find_figure(available, words).png)}.png"
+                if large.exists():
+                    write_if_new(folders.slides / target, large.read_bytes())
+                    written.append(folders.slides / target)
+    return written
+
+
+def shown_type(png: bytes, alt: str) -> float:
+    """The smallest type of a figure on the slide in points, 0 where it is drawn for a page.
+
+    `alt` may hold Marp's sizes in pixels ("w:900").
+    """
+    said = marks(png)
+    if "Type" not in said:
+        return 0.0
+    width, height = Image.open(io.BytesIO(png)).size
+    asked = {name[0]: float(number) for name, number in _SIZE.findall(alt)}
+    box = (min(asked.get("w", SLIDE[0]), SLIDE[0]), min(asked.get("h", SLIDE[1]), SLIDE[1]))
+    return shown_points(float(said["Type"]), (width / SLIDE_DPI, height / SLIDE_DPI), box)
 
 
 def solution(deck: Deck, folders: Folders) -> Path:

@@ -4,6 +4,8 @@ import json
 from dataclasses import dataclass
 
 from mtlkit.course.author.answer_cells import answers
+from mtlkit.course.author.cuts import cuts
+from mtlkit.course.author.plan import for_a_class, make_plan, sentence
 from mtlkit.course.author.source import Exercise, Source
 
 _STEPS = {"look": 1, "fill in": 1, "modify": 2, "write": 2, "challenge": 3}
@@ -14,15 +16,22 @@ class Place:
     """Where a notebook stands in the course: its neighbours and what exists beside it.
 
     `notebooks` maps "02" to ("02_share_the_bottom", "Share the bottom") for every source in the
-    folder.
+    folder. `slides` says that it has a deck, `built` that the deck's HTML is there.
     """
 
     notebooks: dict[str, tuple[str, str]]
     slides: bool = False
+    built: bool = False
+
+    def deck(self, name: str, up: str) -> str:
+        """The link to the deck of a notebook, from a folder that lies `up` below the checkout."""
+        page, text = f"{up}slides/{name}.html", f"{up}slides/{name}.md"
+        return f"[slides]({page}) ([text]({text}))" if self.built else f"[slides]({text})"
 
 
 def as_json(source: Source) -> str:
     """The card file of a source, as text."""
+    plan = make_plan(source)
     exercises = {
         e.id: {
             "level": e.level,
@@ -36,6 +45,8 @@ def as_json(source: Source) -> str:
     content = {
         "title": source.title.title,
         "question": source.title.question,
+        "minutes": plan.as_data(),
+        "class": for_a_class(plan.total, [cut.minutes for cut in cuts(source)]),
         "exercises": exercises,
         "answers": answers(source),
     }
@@ -45,14 +56,13 @@ def as_json(source: Source) -> str:
 def draw_title(source: Source, place: Place, audience: str) -> str:
     """The title card as markdown; links are relative to `notebooks/`."""
     title = source.title
-    practice = sum(exercise.minutes for exercise in source.exercises.values())
     rows = [
         f"# {source.number} · {title.title}",
         "",
         f"**{title.question}**",
         "",
         *([title.body, ""] if title.body else []),
-        f"- **Minutes:** {title.read} to read, {title.run} to run, {practice} for the exercises",
+        f"- **Minutes:** {sentence(make_plan(source).as_data())}",
     ]
     if title.needs:
         rows.append("- **Builds on:** " + ", ".join(_link(place, number) for number in title.needs))
@@ -64,10 +74,10 @@ def draw_title(source: Source, place: Place, audience: str) -> str:
     if 0 <= at < len(order) - 1:
         around.append("next " + _link(place, order[at + 1]))
     if around:
-        rows.append("- **Way through the course:** " + ", ".join(around))
+        rows.append("- **Around it:** " + ", ".join(around))
     beside = []
     if place.slides:
-        beside.append(f"[slides](../slides/{source.name}.md)")
+        beside.append(place.deck(source.name, "../"))
     if audience == "learner":
         beside.append(f"[solution](solutions/{source.name}.ipynb), for afterwards")
     else:

@@ -1,40 +1,19 @@
 """The instructor page of a notebook: schedule, solutions, common mistakes, where to cut."""
 
 from mtlkit.course.author.copies import move_links
-from mtlkit.course.author.cuts import cut_rows
+from mtlkit.course.author.cuts import cut_rows, cuts
 from mtlkit.course.author.draw_cards import Place
 from mtlkit.course.author.markers import split_solution
-from mtlkit.course.author.source import SECTIONS, Cell, Exercise, Source
+from mtlkit.course.author.plan import for_a_class, make_plan, sentence
+from mtlkit.course.author.source import Exercise, Source
 from mtlkit.course.learner.check import judge
 from mtlkit.course.learner.checker import Checker
-
-NAMES = {
-    "title": "Welcome and question",
-    "goals": "What you will be able to do",
-    "recall": "Recall questions",
-    "setup": "Set-up",
-    "story": "Story and picture",
-    "predict": "Predict: everyone commits to a guess",
-    "worked": "Worked example",
-    "observe": "Observe and explain",
-    "exercise": "Exercise",
-    "compare": "Modify and compare",
-    "trap": "Trap",
-    "practice": "In practice",
-    "challenge": "Challenge",
-    "exit": "Exit quiz and take-aways",
-    "sources": "Sources",
-}
-_WORDS_A_MINUTE = 130  # spoken, with questions
-_LINES_A_MINUTE = 8  # of code, read aloud and run
 
 
 def make_page(source: Source, place: Place, checkers: dict[str, Checker]) -> str:
     """The page as markdown, from the source and the checkers of its exercises (by id)."""
     title = source.title
-    practice = sum(exercise.minutes for exercise in source.exercises.values())
-    schedule = _schedule(source)
-    total = sum(minutes for _, minutes in schedule)
+    plan = make_plan(source)
     name = source.name
     rows = [
         f"# Instructor page: {source.number} · {title.title}",
@@ -46,10 +25,10 @@ def make_page(source: Source, place: Place, checkers: dict[str, Checker]) -> str
         "",
         f"Learner's copy: [{name}.ipynb](../{name}.ipynb). "
         f"Solutions: [solutions/{name}.ipynb](../solutions/{name}.ipynb)."
-        + (f" Slides: [{name}.md](../../slides/{name}.md)." if place.slides else ""),
+        + (f" Beside it: {place.deck(name, '../../')}." if place.slides else ""),
         "",
-        f"A learner alone needs about {title.read} minutes to read, {title.run} to run and "
-        f"{practice} for the exercises. In a classroom plan {total} minutes.",
+        f"**Minutes of a learner alone:** {sentence(plan.as_data())}. "
+        + for_a_class(plan.total, [cut.minutes for cut in cuts(source)]),
         "",
         "## Goals",
         "",
@@ -61,9 +40,9 @@ def make_page(source: Source, place: Place, checkers: dict[str, Checker]) -> str
         "| ---: | --- | ---: |",
     ]
     start = 0
-    for section, minutes in schedule:
-        rows.append(f"| {start} | {section} | {minutes} |")
-        start += minutes
+    for row in plan.rows:
+        rows.append(f"| {start} | {row.name} | {row.minutes} |")
+        start += row.minutes
     rows += ["", "## Where to cut", "", *cut_rows(source)]
     notes = [cell for cell in source.cells if "instructor" in cell.tags]
     if notes:
@@ -108,36 +87,3 @@ def _exercise(exercise: Exercise, checker: Checker | None) -> list[str]:
             name = wrong.name or "Without a name"
             rows.append(f"- {name} *{judge(exercise.id, wrong.answer).message}*")
     return rows
-
-
-def _schedule(source: Source) -> list[tuple[str, int]]:
-    """Sections with whole minutes: text and code at a speaking pace, exercises by card."""
-    rows: list[tuple[str, float]] = []
-    for cell in source.cells:
-        opened = next((tag for tag in cell.tags if tag in SECTIONS), None)
-        if opened == "exercise":
-            exercise = source.exercises[cell.exercise]
-            rows.append((f"Exercise {exercise.id}: {exercise.level}", exercise.minutes))
-            continue
-        if opened is not None:
-            rows.append((_heading(cell) or NAMES[opened], 0.0))
-        if not rows or {"solution", "instructor", "lang-zh", "exercise-code"} & set(cell.tags):
-            continue
-        if "quiz" in cell.tags:
-            cost = 4.0
-        elif "predict" in cell.tags:
-            cost = 2.0
-        elif cell.kind == "markdown":
-            cost = len(cell.source.split()) / _WORDS_A_MINUTE
-        else:
-            cost = len(cell.source.split("\n")) / _LINES_A_MINUTE
-        section, minutes = rows[-1]
-        rows[-1] = (section, minutes + cost)
-    return [(section, max(1, round(minutes))) for section, minutes in rows]
-
-
-def _heading(cell: Cell) -> str:
-    if cell.kind != "markdown" or "title" in cell.tags:
-        return ""
-    first = cell.source.split("\n")[0]
-    return first.lstrip("#").strip() if first.startswith("#") else ""

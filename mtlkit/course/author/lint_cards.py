@@ -21,6 +21,9 @@ def rules(source: Source) -> Rule:
                 IMPORTANCE_REQUIRED,
             )
     for cut in cuts(source):
+        if cut.typed > cut.minutes:
+            text = f"`cut` says {cut.typed} minutes for {cut.what}, the plan gives it {cut.minutes}"
+            yield 1, f"{text}: leave the number out, or mend it", False
         if cut.exercise and cut.exercise.importance == "core":
             text = f"`cut` leaves out exercise {cut.exercise.id}, whose card says core"
             yield cut.exercise.line, f"{text}: change one of the two", False

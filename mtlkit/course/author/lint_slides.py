@@ -7,9 +7,11 @@ import re
 import textwrap
 from collections.abc import Collection, Iterator
 
-from mtlkit.course.author.deck import KINDS, Deck, Slide, SlideError
-from mtlkit.course.author.deck_figures import deck_figures, file_name, solution
+from mtlkit.course.author.deck import KINDS, MORE_KINDS, STRICT, Deck, Slide, SlideError
+from mtlkit.course.author.deck_figures import deck_figures, file_name, shown_type, solution
+from mtlkit.course.author.deck_minutes import card_of, typed_minutes
 from mtlkit.course.author.folders import Folders
+from mtlkit.plot.sheet import LEAST
 
 MOST_SLIDES = 12
 MOST_WORDS = 60  # shown on one slide; code, formulas and picture labels do not count
@@ -21,21 +23,15 @@ FRONT = {"marp": "true", "theme": "mtlkit", "math": "mathjax", "paginate": "true
 _OPTION = re.compile(r"^[-*] \*\*([A-E])\*\* +\S", re.MULTILINE)
 _VERDICT = re.compile(r"^([A-E]): (.+)$", re.MULTILINE)
 _RAW = re.compile(r"<(?!!--)/?[a-z][^>]*>", re.IGNORECASE)
+_PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 _FENCES = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 
 
 def lint(deck: Deck, folders: Folders) -> list[str]:
     """Everything that breaks a rule, "file:line: sentence"."""
-    card = json.loads(
-        (folders.lessons / f"nb{deck.number}" / "cards.json").read_text(encoding="utf-8")
-    )
+    card = card_of(deck, folders)
     found = [f"{deck.path.name}:1: {text}" for text in _whole(deck, card["title"])]
-    notebook = solution(deck, folders)
-    cells = [
-        "".join(cell["source"])
-        for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-        if cell["cell_type"] == "code"
-    ]
+    cells = ["".join(c["source"]) for c in _cells(deck, folders) if c["cell_type"] == "code"]
     for slide in deck.slides:
         for text in (*_slide(slide, deck.number, card["exercises"]), *_code(slide, cells)):
             found.append(f"{deck.path.name}:{slide.line}: {text}")
@@ -44,6 +40,45 @@ def lint(deck: Deck, folders: Folders) -> list[str]:
     except SlideError as problem:
         found.append(str(problem))
     return found
+
+
+def warnings(deck: Deck, folders: Folders) -> list[str]:
+    """What an author should mend and no test forbids, "file:line: warning: sentence".
+
+    A deck shows the trap of its notebook, and where the lesson holds a contest, the strict result;
+    it types no minutes that are those of the plan; its figures are read from the last row.
+    """
+    tags = {tag for c in _cells(deck, folders) for tag in c.get("metadata", {}).get("tags", ())}
+    found = list(typed_minutes(deck, card_of(deck, folders)))
+    if "trap" in tags and not any(_is_trap(slide) for slide in deck.slides):
+        text = "no slide shows the notebook's trap: write <!-- _class: trap --> on one"
+        found.append((1, f'{text}, or "trap" into its heading'))
+    contest = folders.lessons / f"nb{deck.number}" / "contest.py"
+    if contest.exists() and not any(slide.strict for slide in deck.slides):
+        text = "no slide shows the strict result (everyone tuned alike, several shops)"
+        found.append((1, f"{text}: write <!-- {STRICT} --> on the one that does"))
+    found += [(slide.line, text) for slide in deck.slides for text in _small(slide, deck, folders)]
+    return [f"{deck.path.name}:{line}: warning: {text}" for line, text in sorted(found)]
+
+
+def _small(slide: Slide, deck: Deck, folders: Folders) -> Iterator[str]:
+    """Figures whose smallest text cannot be read from the last row."""
+    for alt, target in _PICTURE.findall(slide.shown):
+        file = folders.slides / target
+        points = shown_type(file.read_bytes(), alt) if file.exists() else 0.0
+        if not points:
+            again = f"`python -m mtlkit build --only {deck.number} --execute`"
+            yield f"{target} has the type of a page: {again} draws it for the slide"
+        elif points < LEAST:
+            yield f"the smallest type of {target} is {points:.0f} points, {LEAST:.0f} are read"
+
+
+def _is_trap(slide: Slide) -> bool:
+    return slide.kind == "trap" or bool(re.search(r"\btraps?\b", slide.heading, re.IGNORECASE))
+
+
+def _cells(deck: Deck, folders: Folders) -> list[dict]:
+    return json.loads(solution(deck, folders).read_text(encoding="utf-8"))["cells"]
 
 
 def _whole(deck: Deck, name: str) -> Iterator[str]:
@@ -64,8 +99,9 @@ def _whole(deck: Deck, name: str) -> Iterator[str]:
 
 
 def _slide(slide: Slide, number: str, known: Collection[str]) -> Iterator[str]:
-    if slide.kind not in KINDS:
-        yield f"its kind {slide.kind!r} is none of {', '.join(KINDS)} (<!-- _class: KIND -->)"
+    if slide.kind not in KINDS + MORE_KINDS:
+        known = ", ".join(KINDS + MORE_KINDS)
+        yield f"its kind {slide.kind!r} is none of {known} (<!-- _class: KIND -->)"
     if not slide.heading or not slide.shown.startswith("#"):
         yield "a slide starts with its heading"
     limit = MOST_VOTE_WORDS if slide.kind == "vote" else MOST_WORDS

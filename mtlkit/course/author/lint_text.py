@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mtlkit.course.author import copies
+from mtlkit.course.author.counts import code_lines, count_words
 from mtlkit.course.author.folders import Folders
 from mtlkit.course.author.make import Built
 from mtlkit.course.author.source import SECTIONS, Cell
@@ -35,18 +36,6 @@ def shown(built: Built) -> Iterator[tuple[Cell, str]]:
     """The learner copy's cells: where each comes from, and its text as drawn."""
     texts = [cell.source for cell in built.learner.cells]
     yield from zip(copies.kept(built.source, "learner"), texts, strict=True)
-
-
-def count_words(text: str) -> int:
-    """Words of a markdown text; link targets, code blocks and displayed formulas do not count."""
-    text = re.sub(r"```.*?```|\$\$.*?\$\$|<!--.*?-->", " ", text, flags=re.DOTALL)
-    text = re.sub(r"\]\([^)]*\)", "]", text)
-    return len(re.findall(r"[^\W_][\w'’.-]*", text))
-
-
-def code_lines(text: str) -> int:
-    """Lines of code: neither blank nor only a comment."""
-    return sum(bool(row.strip()) and not row.strip().startswith("#") for row in text.split("\n"))
 
 
 def _lengths(built: Built) -> Rule:

@@ -1,6 +1,7 @@
 """Making everything that is generated from one source: copies, instructor page, cards, records."""
 
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import nbformat
 
 from mtlkit.course.author import copies, instructor
+from mtlkit.course.author.deck import SlideError, read_deck
+from mtlkit.course.author.deck_figures import keep_large
 from mtlkit.course.author.draw_cards import Place, as_json
 from mtlkit.course.author.folders import HERE, Folders, copy_path, read_notebook, source_paths
 from mtlkit.course.author.parse import parse, title_of
@@ -26,7 +29,8 @@ def place_of(path: Path, folders: Folders = HERE) -> Place:
         card = title_of(neighbour)
         title = card.title if card is not None else neighbour.stem[3:]
         notebooks[neighbour.stem[:2]] = (neighbour.stem, title)
-    return Place(notebooks, (folders.slides / f"{path.stem}.md").exists())
+    deck, page = (folders.slides / f"{path.stem}.{kind}" for kind in ("md", "html"))
+    return Place(notebooks, deck.exists(), page.exists())
 
 
 @dataclass
@@ -85,7 +89,7 @@ def execute_all(built: Built, folders: Folders = HERE, mode: str = "full") -> li
     """Run both copies of a source, store their outputs; return a sentence a large picture.
 
     A run of the learner copy with full sizes also gives the lesson's records.json, which
-    ``write_all`` writes with the rest.
+    ``write_all`` writes with the rest; one of the solution copy the figures of its deck.
     """
     notes = []
     for audience in copies.AUDIENCES:
@@ -93,10 +97,22 @@ def execute_all(built: Built, folders: Folders = HERE, mode: str = "full") -> li
         path = copy_path(built.source, audience, folders)
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
-            records = Path(folder)
+            records, large = Path(folder) / "records", Path(folder) / "figures"
+            records.mkdir()
+            large.mkdir()
+            for_deck = audience == "solution" and mode == "full"
             execute.run(
-                notebook, path.parent, mode=mode, strict=audience == "solution", records=records
+                notebook,
+                path.parent,
+                mode=mode,
+                strict=audience == "solution",
+                records=records,
+                slide_figures=large if for_deck else None,
             )
+            deck = folders.slides / f"{built.source.name}.md"
+            if for_deck and deck.exists():
+                with suppress(SlideError):  # a deck that cannot be read: `mtlkit slides` says it
+                    keep_large(read_deck(deck), notebook.cells, large, folders)
             if audience == "learner" and mode == "full" and keys.GOLDEN.is_file():
                 text = full_runs.as_json(built.source.number, notebook, read_records(records))
                 built.files[full_runs.place(built.source.number, folders.lessons)] = text

@@ -69,7 +69,7 @@ def parse(path: Path | str) -> Source:
                 title = read_title(cell.source)
             except ValueError as error:
                 problem(cell, f"title card: {error}")
-                title = title or Title("", "", 0, 0, [], [], "")
+                title = title or Title("", "", 0, [], [], "")
         if "hide-output" in cell.tags and cell.kind != "code":
             problem(cell, "a cell tagged hide-output is no code cell: there is no output to fold")
         if {"hide-input", "hide-output"} <= set(cell.tags) and not cell.source.startswith("# "):

@@ -5,7 +5,8 @@ import re
 from mtlkit.course.author.source import LEVELS, Exercise, Title
 from mtlkit.course.learner.cards import IMPORTANCE
 
-TITLE_FIELDS = ("title", "question", "read", "run")
+TITLE_FIELDS = ("title", "question", "run")
+IGNORED = ("read",)  # once typed, now of the plan
 EXERCISE_FIELDS = ("id", "level", "minutes", "goal", "hints")
 
 
@@ -53,11 +54,10 @@ def _require_fields(fields: dict, required: tuple[str, ...], allowed: tuple[str,
 def read_title(source: str) -> Title:
     """Read a title card; raises ValueError naming the field that is wrong."""
     fields, body = split_card(source)
-    _require_fields(fields, TITLE_FIELDS, (*TITLE_FIELDS, "needs", "cut"))
+    _require_fields(fields, TITLE_FIELDS, (*TITLE_FIELDS, "needs", "cut", *IGNORED))
     return Title(
         fields["title"],
         fields["question"],
-        _minutes(fields, "read"),
         _minutes(fields, "run"),
         _listed(fields, "needs"),
         _listed(fields, "cut"),

@@ -18,10 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtlkit.course.author.deck import Deck, SlideError, decks
-from mtlkit.course.author.deck_figures import Figure, deck_figures
+from mtlkit.course.author.deck_figures import Figure, deck_figures, is_of
+from mtlkit.course.author.deck_minutes import card_of, with_minutes
 from mtlkit.course.author.folders import HERE, Folders
-from mtlkit.course.author.lint_slides import lint
-from mtlkit.files import write_if_new, write_text
+from mtlkit.course.author.lint_slides import lint, warnings
+from mtlkit.files import write_bytes, write_text
 
 MARP = "@marp-team/marp-cli@4.5.1"
 
@@ -42,10 +43,15 @@ def find_marp(folder: Path) -> list[str] | None:
 def _convert(marp: list[str], deck: Deck, target: Path, *options: str) -> None:
     command = [*marp, "--no-stdin", "--config-file", str(deck.path.parent / "marp.yml"), *options]
     command += ["--theme-set", str(deck.path.parent / "theme.css")]
-    done = subprocess.run(
-        [*command, "--output", str(target), str(deck.path)],
-        capture_output=True, check=False, cwd=deck.path.parent,
-    )  # fmt: skip
+    draft = deck.path.with_name(f".{deck.path.name}")
+    try:
+        write_text(draft, deck.text)
+        done = subprocess.run(
+            [*command, "--output", str(target), str(draft)],
+            capture_output=True, check=False, cwd=deck.path.parent,
+        )  # fmt: skip
+    finally:
+        draft.unlink(missing_ok=True)
     if done.returncode != 0 or not target.exists():
         said = done.stderr.decode("utf-8", "replace").strip()
         raise SlideError(f"Marp could not convert {deck.path}: {said[-500:]}")
@@ -74,11 +80,12 @@ def check(deck: Deck, folders: Folders) -> list[str]:
     stale = []
     for path, figure in found.items():
         file = folders.slides / path
-        if not file.exists() or file.read_bytes() != figure.png:
+        if not file.exists() or not is_of(file.read_bytes(), figure):
             stale.append(f"{file} is not the figure of the notebook: run `mtlkit slides`")
     page = deck.path.with_suffix(".html")
     theme = (folders.slides / "theme.css").read_text(encoding="utf-8")
-    mark = fingerprint(deck, {path: figure.alt for path, figure in found.items()}, theme)
+    told = with_minutes(deck, card_of(deck, folders))
+    mark = fingerprint(told, {path: figure.alt for path, figure in found.items()}, theme)
     if not page.exists() or mark not in page.read_text(encoding="utf-8"):
         stale.append(f"{page} is older than its deck: run `mtlkit slides` (needs Marp)")
     return stale
@@ -100,6 +107,8 @@ def main(argv: Sequence[str] | None = None, folders: Folders = HERE) -> int:
     try:
         chosen = decks(folders.slides, options.only)
         wrong = [finding for deck in chosen for finding in lint(deck, folders)]
+        for warning in [text for deck in chosen for text in warnings(deck, folders)]:
+            print(warning)
         if options.check and not wrong:
             wrong = [finding for deck in chosen for finding in check(deck, folders)]
         if not options.check and not wrong:
@@ -116,20 +125,22 @@ def _write(chosen: list[Deck], folders: Folders, pdf: bool) -> int:
     theme = (folders.slides / "theme.css").read_text(encoding="utf-8")
     wanted = set()
     for deck in chosen:
+        told = with_minutes(deck, card_of(deck, folders))
         found = deck_figures(deck, folders)
         for path, figure in found.items():
             file = folders.slides / path
-            write_if_new(file, figure.png)
+            if not file.exists() or not is_of(file.read_bytes(), figure):
+                write_bytes(file, figure.png)
             wanted.add(file)
         for file in (folders.slides / "figures").glob(f"{deck.number}-*.png"):
             if file not in wanted:
                 file.unlink()
         if marp:
-            mark = fingerprint(deck, {path: figure.alt for path, figure in found.items()}, theme)
-            print(make_html(marp, deck, found, mark))
+            mark = fingerprint(told, {path: figure.alt for path, figure in found.items()}, theme)
+            print(make_html(marp, told, found, mark))
         if marp and pdf:
             target = deck.path.with_suffix(".pdf")
-            _convert(marp, deck, target, "--allow-local-files", "--pdf-notes", "--pdf-outlines")
+            _convert(marp, told, target, "--allow-local-files", "--pdf-notes", "--pdf-outlines")
             print(target)
     if not marp:
         print(

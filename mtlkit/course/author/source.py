@@ -82,7 +82,6 @@ class Title:
 
     title: str
     question: str
-    read: int
     run: int
     needs: list[str]
     cut: list[str]
@@ -105,3 +104,11 @@ class Source:
     @property
     def number(self) -> str:
         return self.name.split("_")[0]
+
+
+def kept(source: Source, audience: str, language: str = "en") -> list[Cell]:
+    """The source's cells that are in a copy, one for one with the copy's cells."""
+    hidden = {"instructor", "lang-zh" if language == "en" else "lang-en"}
+    if audience == "learner":
+        hidden.add("solution")
+    return [cell for cell in source.cells if not hidden & set(cell.tags)]

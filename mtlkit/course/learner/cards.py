@@ -21,7 +21,8 @@ def numbers() -> list[str]:
 def load(number: str) -> dict[str, Any]:
     """A notebook's card file.
 
-    {"title": ..., "question": ..., "exercises": {id: {level, importance, minutes, goal, hints}},
+    {"title": ..., "question": ..., "minutes": {total, read, run, exercises}, "class": what fits
+    into one session, "exercises": {id: {level, importance, minutes, goal, hints}},
     "answers": {fingerprint of a cell: [ids of the guesses whose answer it shows]}}, the last for
     cells that name no guess.
     """

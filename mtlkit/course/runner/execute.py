@@ -31,6 +31,7 @@ def run(
     strict: bool = False,
     home: Path | None = None,
     records: Path | None = None,
+    slide_figures: Path | None = None,
     log: Path | None = None,
     cell_timeout: int = 600,
     on_cell: Callable[[int], None] | None = None,
@@ -41,7 +42,8 @@ def run(
     `shop` is the seed of the shop it is about, whatever MTLKIT_SHOP says outside.
     `strict` makes a check that is not passed an error (for solution copies). `home` keeps the
     learner's record and `records` the results; without them both go to a temporary folder, so that
-    no one's guesses get into the outputs (results to MTLKIT_RECORD if that is set). `log` keeps
+    no one's guesses get into the outputs (results to MTLKIT_RECORD if that is set).
+    `slide_figures` gets every figure that is shown once more, with the type of a slide. `log` keeps
     what the kernel says itself. `on_cell(index)` is called before each cell.
 
     Raises ValueError for an unknown mode, nbclient's CellExecutionError at the first failing cell
@@ -59,6 +61,10 @@ def run(
             if records is not None:
                 variables[FOLDER_VARIABLE] = str(records.resolve())
             variables.setdefault(FOLDER_VARIABLE, str(temporary / "records"))
+            if slide_figures is not None:
+                from mtlkit.plot.sheet import FOLDER_VARIABLE as FIGURES
+
+                variables[FIGURES] = str(slide_figures.resolve())
             options: dict[str, Any] = {"env": variables}
             if log is not None:
                 log.parent.mkdir(parents=True, exist_ok=True)

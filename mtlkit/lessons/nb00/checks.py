@@ -1,4 +1,4 @@
-"""Checkers of notebook 00: rates with the right rows above and below the line."""
+"""Checkers of notebook 00: shares and a conversion rate with the right denominators."""
 
 import math
 
@@ -45,12 +45,12 @@ def same_for_all(happened, group):
         (counts, "You return a count, not a share: divide it by the number of rows in the group."),
         (
             same_for_all,
-            "You give the same rate for every group: take only the rows where `group == value`.",
+            "You give the same share for every group: take only the rows where `group == value`.",
         ),
     ],
     praise="Each group is divided by its own number of rows.",
 )
-def rates(answer, seed):
+def shares(answer, seed):
     generator = torch.Generator().manual_seed(seed)
     cases = [(torch.tensor([1.0, 0, 0, 1, 1, 0, 0, 0]), torch.tensor([0, 0, 0, 0, 2, 2, 7, 7]))]
     for size, groups in ((500, 5), (40, 3)):
@@ -60,7 +60,7 @@ def rates(answer, seed):
         found, values = answer(happened, group), group.unique().tolist()
         require(
             set(found) == set(values),
-            "A dictionary with one rate for each of the groups {groups} is asked for.",
+            "A dictionary with one share for each of the groups {groups} is asked for.",
             groups=", ".join(map(str, values)),
         )
         for value in values:
@@ -68,7 +68,7 @@ def rates(answer, seed):
             require_close(
                 found[value],
                 sum(rows) / len(rows),
-                f"The rate of group {value} is {{wanted}}, yours is {{found}}.",
+                f"The share of group {value} is {{wanted}}, yours is {{found}}.",
                 tolerance=1e-4,
             )
 

@@ -1,10 +1,11 @@
-"""Checkers of notebook 04: ESMM's loss in log space, the weighted loss, the leaking column."""
+"""Checkers of notebook 04: ESMM's loss in log space, the loss of IPW, a test of its gradient."""
+
+from functools import partial
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from mtlkit import metrics
 from mtlkit.course.learner.checker import (
     checker,
     require,
@@ -230,7 +231,7 @@ def counts_unclicked(a, b, clicked, bought, clip=0.05):
 
 
 def one_entropy(a, b, clicked, bought, clip=0.05):
-    """Averages the cross-entropy over all rows before it weights them."""
+    """Averages the cross-entropy over all rows before it divides by the propensity."""
     entropy = F.binary_cross_entropy_with_logits(b, bought)
     return (clicked * entropy / a.sigmoid().detach().clamp(min=clip)).mean()
 
@@ -286,7 +287,7 @@ def slow_ipw(a, b, clicked, bought, clip):
         (
             one_entropy,
             "Your cross-entropy is one number, the mean of all rows: take one a row, with "
-            'reduction="none", and weight each.',
+            'reduction="none", and divide each.',
         ),
         (logit_for_propensity, "You divide by the logit a; the propensity is its sigmoid."),
         (
@@ -296,7 +297,7 @@ def slow_ipw(a, b, clicked, bought, clip):
     ],
     praise="Clicked rows stand for all, and the propensity is a number, not something to train.",
 )
-def weighted_loss(answer, seed):
+def ipw_of_all_rows(answer, seed):
     for rows, place, clip in ((20, 3, 0.05), (30, 4, 0.4)):
         a, b, clicked, bought = _log(rows, place + 10 * seed)
         a[0] = -6.0  # a clicked row with a tiny propensity
@@ -319,122 +320,111 @@ def weighted_loss(answer, seed):
         )
 
 
-def giveaway(columns, label, limit=0.99):
-    areas = {name: metrics.auc(label, values) for name, values in columns.items()}
-    return [name for name, area in areas.items() if max(area, 1 - area) >= limit]
+def reaches(loss):
+    a, b = (torch.zeros(4, requires_grad=True) for _ in range(2))
+    clicked, bought = torch.tensor([[1.0, 1, 0, 0], [1, 0, 0, 0]])
+    slope = torch.autograd.grad(loss(a, b, clicked, bought), a, allow_unused=True)[0]
+    return slope is not None
 
 
-def giveaway_stub(columns, label, limit=0.99):
+def reaches_stub(loss):
     return ...
 
 
-def equal_copies(columns, label, limit=0.99):
-    """Finds only columns that are equal to the label."""
-    return [name for name, values in columns.items() if np.array_equal(values, label)]
+def asks_the_value(loss):
+    """Compares the values of the loss for two `a`, not its gradient."""
+    b, clicked, bought = torch.zeros(4), torch.ones(4), torch.ones(4)
+    first, second = (loss(a, b, clicked, bought) for a in (torch.zeros(4), torch.arange(4.0)))
+    return bool((first - second).abs() > 1e-9)
 
 
-def one_way_round(columns, label, limit=0.99):
-    """Misses a copy with its sign turned."""
-    return [name for name, values in columns.items() if metrics.auc(label, values) >= limit]
+def accuses_everybody(loss):
+    """Finds a gradient in every loss, for example because it asks for that of `b`."""
+    return True
 
 
-def only_the_best(columns, label, limit=0.99):
-    """Always accuses the best column."""
-    areas = {name: metrics.auc(label, values) for name, values in columns.items()}
-    return [max(areas, key=lambda name: max(areas[name], 1 - areas[name]))]
+def trusts_everybody(loss):
+    """Never finds a gradient."""
+    return False
 
 
-def anything_useful(columns, label, limit=0.99):
-    """Accuses every column that helps."""
-    return giveaway(columns, label, 0.6)
+def wrong_way_round(loss):
+    """Returns true where no gradient arrives."""
+    return not reaches(loss)
 
 
-def correlated(columns, label, limit=0.99):
-    """Takes correlation for order."""
-    return [n for n, v in columns.items() if abs(np.corrcoef(v, label)[0, 1]) >= 0.9]
+def adds_slopes(loss):
+    """Adds up the slopes of all rows, which may cancel."""
+    a, b = (torch.zeros(4, requires_grad=True) for _ in range(2))
+    clicked, bought = torch.tensor([[1.0, 1, 0, 0], [1, 0, 0, 0]])
+    slope = torch.autograd.grad(loss(a, b, clicked, bought), a, allow_unused=True)[0]
+    return slope is not None and bool(slope.sum().abs() > 1e-6)
 
 
-def swapped(columns, label, limit=0.99):
-    """Hands the column and the label to `metrics.auc` in the wrong order."""
-    areas = {name: metrics.auc(values, label) for name, values in columns.items()}
-    return [name for name, area in areas.items() if max(area, 1 - area) >= limit]
+def _naive(a, b, clicked, bought):
+    entropy = F.binary_cross_entropy_with_logits(b, bought, reduction="none")
+    return (clicked * entropy).mean()
 
 
-def lower_limit(columns, label, limit=0.9):
-    """Calls an AUC of 0.9 nearly perfect."""
-    return giveaway(columns, label, limit)
-
-
-def own_limit(columns, label, limit=0.99):
-    """Forgets the limit that it is given."""
-    return giveaway(columns, label)
+LOSSES = (  # (name, loss, whether its gradient reaches a)
+    ("the loss of 4.2", ipw, False),
+    ("the loss of 4.2 without the detach", no_detach, True),
+    ("a loss without the logit a", _naive, False),
+    ("the loss of 4.1", esmm, True),
+    ("the loss of 4.2 with a clip of 0.3", partial(ipw, clip=0.3), False),
+    ("a loss of the click and of clicked rows", clicked_rows_only, True),
+    ("a loss with a detached logit a", lambda a, *row: _naive(a, *row) + a.detach().sum(), False),
+    (
+        "a loss with the first a minus the last",
+        lambda a, *row: _naive(a, *row) + a[0] - a[-1],
+        True,
+    ),
+    (
+        "a loss with the last a minus the first",
+        lambda a, *row: _naive(a, *row) - a[0] + a[-1],
+        True,
+    ),
+)
 
 
 @checker(
     "4.3",
-    solution=giveaway,
-    stub=giveaway_stub,
+    solution=reaches,
+    stub=reaches_stub,
     wrong=[
         (
-            equal_copies,
-            "You find only columns that are equal to the label. You miss a copy of it on another "
-            "scale: compare the order, not the values.",
+            asks_the_value,
+            "Your test rejects the right loss of 4.2: its value depends on a, but no gradient "
+            "reaches a. Ask for the gradient.",
         ),
         (
-            one_way_round,
-            "You miss a copy with its sign turned: an AUC of 0 is as telling as one of 1.",
+            wrong_way_round,
+            "It is the other way round: true means that a gradient reaches a.",
         ),
-        (only_the_best, "You always accuse the best column; in an honest log return []."),
         (
-            anything_useful,
-            "You accuse a column that merely helps: on its own it is far from perfect.",
+            accuses_everybody,
+            "Your test says true of every loss, also of one that does not use a at all.",
         ),
-        (correlated, "You take the correlation: a leak shows in the order, not the values."),
         (
-            swapped,
-            "The label comes first: `metrics.auc(label, values)`. A column is no label of 0 and 1.",
+            trusts_everybody,
+            "Your test says false of every loss, also where the detach is missing.",
         ),
-        (lower_limit, "Without a limit given it is 0.99; yours accuses a column of AUC 0.97."),
-        (own_limit, "You forgot `limit`: with another limit your answer stays the same."),
+        (
+            adds_slopes,
+            "You add the slopes of all rows: they may cancel, although each of them arrives at a.",
+        ),
     ],
-    praise="Run it on every new log, before you train.",
+    praise="Four made-up rows find the slip that no error message told.",
 )
-def leaking_column(answer, seed):
-    random = np.random.default_rng(4 + seed)
-    for _ in range(2):
-        label = (random.random(400) < 0.2).astype(float)
-        honest = {
-            "price": random.normal(size=400),
-            "visits": random.normal(size=400) + 1.2 * label,
-        }
-        slip = label.copy()  # a copy with slips: its AUC is about 0.97
-        slip[np.flatnonzero(label == 1)[:2]] = 0
-        slip[np.flatnonzero(label == 0)[:8]] = 1
-        coupon = 3 + 7 * label * np.exp(3 * random.normal(size=400))
-        flags = {"paid": label.copy(), "left": 1 - label}
-        for extra, limit in (
-            ({"coupon": coupon}, ()),
-            ({"refund": -label - 0.1 * random.random(400)}, ()),
-            ({}, ()),
-            ({"slip": slip}, ()),
-            (flags, ()),
-            ({"slip": slip}, (0.9,)),
-            ({"slip": slip, **flags}, (0.999,)),
-        ):  # fmt: skip
-            columns = honest | extra
-            _compare(answer(columns, label, *limit), columns, label, *(limit or (0.99,)))
+def gradient_test(answer):
+    for name, given, arrives in LOSSES:
 
+        def loss(a, b, clicked, bought, given=given):
+            return given(*(torch.as_tensor(x).float() for x in (a, b, clicked, bought)))
 
-def _compare(found, columns, label, limit):
-    known = isinstance(found, list) and all(isinstance(name, str) for name in found)
-    require(known, "Return a list of names, empty if no column leaks.")
-    for name, values in columns.items():
-        area = metrics.auc(label, values)
-        told = f"{{name}}, whose AUC is {area:.2f}, with the limit {limit:g}."
-        leaks = max(area, 1 - area) >= limit
-        require(name not in found or leaks, f"You accuse {told}", name=name)
-        require(name in found or not leaks, f"You miss {told}", name=name)
-    require(
-        set(found) <= set(columns) and len(found) == len(set(found)),
-        "Return each name once, as it stands in `columns`.",
-    )
+        loss.__name__ = name
+        if answer(loss) == arrives:
+            continue
+        if arrives:
+            require(False, "Your test says false of {name}, whose gradient reaches a.", name=name)
+        require(False, "Your test says true of {name}, whose gradient does not reach a.", name=name)

@@ -222,8 +222,8 @@ def _slowly(G, orders):
 
 def unsolved(nash):
     K = np.array([[1.0, 2.0], [2.0, 100.0]])
-    a = nash(K)
-    return not np.allclose(K @ a, 1 / a, rtol=1e-3)
+    w = nash(K)
+    return not np.allclose(K @ w, 1 / w, rtol=1e-3)
 
 
 def unsolved_stub(nash):
@@ -232,36 +232,36 @@ def unsolved_stub(nash):
 
 def on_the_identity(nash):
     """Tests at a place where equal weights are the right answer."""
-    a = nash(np.eye(3))
-    return not np.allclose(np.eye(3) @ a, 1 / a)
+    w = nash(np.eye(3))
+    return not np.allclose(np.eye(3) @ w, 1 / w)
 
 
 def on_a_diagonal(nash):
     """Tests at a diagonal K, where a rule that knows no angles is right."""
     K = np.diag([1.0, 100.0])
-    a = nash(K)
-    return not np.allclose(K @ a, 1 / a, rtol=1e-3)
+    w = nash(K)
+    return not np.allclose(K @ w, 1 / w, rtol=1e-3)
 
 
 def only_the_sum(nash):
-    """Asks only whether a'K a is the number of tasks, which a rescaling can arrange."""
+    """Asks only whether w'K w is the number of tasks, which a rescaling can arrange."""
     K = np.array([[1.0, 2.0], [2.0, 100.0]])
-    a = nash(K)
-    return not np.isclose(a @ K @ a, 2, rtol=1e-3)
+    w = nash(K)
+    return not np.isclose(w @ K @ w, 2, rtol=1e-3)
 
 
 def only_the_first(nash):
     """Compares the first number of both sides."""
     K = np.array([[1.0, 2.0], [2.0, 100.0]])
-    a = nash(K)
-    return not np.isclose((K @ a)[0], 1 / a[0], rtol=1e-3)
+    w = nash(K)
+    return not np.isclose((K @ w)[0], 1 / w[0], rtol=1e-3)
 
 
 def too_generous(nash):
-    """Lets both sides differ by half a unit."""
+    """Lets both sides differ by up to 0.5."""
     K = np.array([[1.0, 0.5], [0.5, 4.0]])
-    a = nash(K)
-    return not np.allclose(K @ a, 1 / a, atol=0.5)
+    w = nash(K)
+    return not np.allclose(K @ w, 1 / w, atol=0.5)
 
 
 def never_trusts(nash):
@@ -281,15 +281,15 @@ def other_way_round(nash):
 
 def looks_for_ones(nash):
     """Looks for equal weights only, and misses a solver that stops early."""
-    a = nash(np.array([[1.0, 2.0], [2.0, 100.0]]))
-    return bool(np.allclose(a, a[0]))
+    w = nash(np.array([[1.0, 2.0], [2.0, 100.0]]))
+    return bool(np.allclose(w, w[0]))
 
 
 def exactly(nash):
     """Compares floating-point numbers with !=, which no solver in the world survives."""
     K = np.array([[1.0, 2.0], [2.0, 100.0]])
-    a = nash(K)
-    return bool((K @ a != 1 / a).any())
+    w = nash(K)
+    return bool((K @ w != 1 / w).any())
 
 
 def two_tasks_by_norm(nash):
@@ -370,7 +370,7 @@ TOO_STRICT = (
         ),
         (
             only_the_sum,
-            "Weights that are only rescaled pass your test: compare `K @ a` with `1 / a`, number "
+            "Weights that are only rescaled pass your test: compare `K @ w` with `1 / w`, number "
             "by number.",
         ),
         (

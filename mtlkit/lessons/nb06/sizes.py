@@ -9,9 +9,6 @@ SIZES = {
     "batches": (3, 40),
     "batch_sizes": ((64, 512, 2_048), (64, 512, 4_096)),
     "toy_steps": (100, 35_000),
-    "reach": (0.1, 20),
-    "unit_steps": (100, 2_500),
-    "timed": (2, 20),
 }
 
 CONTEST_SIZES = {
