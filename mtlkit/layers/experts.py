@@ -38,12 +38,35 @@ class ExpertBank(nn.Module):
         self.width = width
 
     def forward(self, x: Tensor) -> Tensor:
-        h = x.expand(self.experts, *x.shape)  # (expert, batch, inputs)
-        for weight, bias in zip(self.weights, self.biases, strict=True):
-            h = torch.baddbmm(bias, h, weight).relu_()  # (expert, batch, out)
-            if self.dropout > 0:
-                h = F.dropout(h, self.dropout, self.training)
-        return h
+        return run_together([self], [x])
+
+
+def run_together(banks: Sequence[ExpertBank], inputs: Sequence[Tensor]) -> Tensor:
+    """The experts of several banks, in their order: (expert, batch, width).
+
+    ``inputs``: one for each bank, (batch, inputs), or one tensor for all of them. Layer l of all
+    experts is one batched product, whatever banks they belong to. The banks have the same sizes and
+    dropout; their own parameters stay apart, so that each can belong to a task.
+    """
+    first = banks[0]
+    if len(inputs) == 1:  # nothing is copied
+        count = sum(bank.experts for bank in banks)
+        h = inputs[0].expand(count, *inputs[0].shape)  # (expert, batch, inputs)
+    else:
+        pairs = zip(banks, inputs, strict=True)
+        h = torch.cat([x.expand(bank.experts, *x.shape) for bank, x in pairs])
+    for layer in range(len(first.weights)):
+        weight = joined([bank.weights[layer] for bank in banks])  # (expert, in, out)
+        bias = joined([bank.biases[layer] for bank in banks])
+        h = torch.baddbmm(bias, h, weight).relu_()  # (expert, batch, out)
+        if first.dropout > 0:
+            h = F.dropout(h, first.dropout, first.training)
+    return h
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Tensors one below the other; one alone as it is, without a copy."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 class Gate(nn.Module):

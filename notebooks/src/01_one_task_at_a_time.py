@@ -53,10 +53,10 @@ MODE, SHOP = mode(), shop()
 # %% [markdown] tags=["story"]
 # ## From data to decision, and back
 #
-# The chart shows the work of this course. It has feedback in three places. In training, the **loss**
-# (how wrong the model is, as one number) flows back through the network and tells each part how to
-# change. An evaluation may tell you that you asked the wrong question. And what the shop shows today
-# decides which data it has tomorrow; notebook 13 closes that circle.
+# The chart shows the work of this course. It has feedback in three places. In training, the
+# **loss** (how wrong the model is, as one number) flows back through the network and tells each
+# part how to change. An evaluation may tell you that you asked the wrong question. And what the
+# shop shows today decides tomorrow's data; notebook 13 closes that circle.
 #
 # First the data: one row for each impression. A dash means that nobody can know.
 
@@ -78,9 +78,9 @@ report.show(raw.select(columns).head(13), rare)
 # %% [markdown]
 # ### Clean, split, encode
 #
-# The log has faults: duplicate rows, devices spelled in several ways, prices in cents. The split
-# follows the calendar, since a shop predicts tomorrow from yesterday: the first days to train, later
-# days to choose, the last days to test, once.
+# The log has duplicate rows, devices spelled in several ways and prices in cents. The split follows
+# the calendar, since a shop predicts tomorrow from yesterday: the first days to train, later days
+# to choose, the last days to test, once.
 #
 # An **encoder** turns words into ids; id 0 is kept for words that training has never seen. It
 # **standardises** numbers: it subtracts a column's mean and divides by its standard deviation. It
@@ -103,7 +103,7 @@ predict("1.p1")
 # ## One step downhill
 #
 # Training makes the loss smaller. Take a model that is one number θ, with the loss $(θ - 3)^2$. The
-# slope of this curve is $2 (θ - 3)$. Where it is positive, a smaller θ has a smaller loss. So each
+# slope of this curve is $2 (θ - 3)$. Where it is positive, a smaller θ has a smaller loss. So a
 # step goes against the slope, and the **learning rate** says how far. Set `rate` to 1.1: what
 # happens?
 
@@ -289,8 +289,9 @@ report.show(pl.DataFrame(rows), plot.guess_against_truth(
 # shake the network.
 #
 # The *optimiser* rules the sixth step. SGD takes the plain step of this notebook; Adam also divides
-# each slope by its usual size. Adam's rate was chosen on another shop; SGD's is the best of three on
-# validation days. Change the three: does SGD catch up? Networks are *paired*: compared seed by seed.
+# each slope by its usual size. Adam's rate was chosen on another shop; SGD's is the best of three
+# on validation days. Does another rate let SGD catch up? Networks are *paired*: compared seed by
+# seed.
 
 # %%
 steady = plain | {"epochs": size.epochs, "learning_rate": 0.02}
