@@ -1,0 +1,57 @@
+"""What a row costs a model: floating-point operations of a forward pass, counted as they happen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from mtlkit.data.batch import Batch
+from mtlkit.models.base import MultiTaskModel
+
+
+def flops_per_row(model: MultiTaskModel, batch: Batch) -> float:
+    """Floating-point operations of one forward pass, for each row of the batch.
+
+    A product of matrices (rows, in) and (in, out) is 2 rows in out; multiplications and sums of
+    numbers count one each, so that gates and the mixing of experts are in it. Lookups of embeddings
+    and activations are not. Nothing is trained, and the model is as it was afterwards. Two models
+    are of equal size where this and ``parameter_count`` agree. Raises ``ValueError`` for an empty
+    batch.
+    """
+    rows = len(batch.labels)
+    if not rows:
+        raise ValueError("flops_per_row needs a batch with at least one row.")
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=PLAIN) as counter:
+            model(batch)
+    finally:
+        model.train(training)
+    return counter.get_total_flops() / rows
+
+
+def _of_output(*shapes: Any, out_shape: Any = None, **options: Any) -> int:
+    """One operation for each number that comes out."""
+    return _size(out_shape)
+
+
+def _of_input(shape: Any, *rest: Any, out_shape: Any = None, **options: Any) -> int:
+    """One operation for each number that goes in."""
+    return _size(shape)
+
+
+def _size(shape: Any) -> int:
+    total = 1
+    for length in shape:
+        total *= int(length)
+    return total
+
+
+PLAIN: dict[Any, Any] = {
+    torch.ops.aten.mul: _of_output,
+    torch.ops.aten.add: _of_output,
+    torch.ops.aten.sum: _of_input,
+}

@@ -1,0 +1,104 @@
+"""Operations of a row, as counted and as computed on paper: gates and mixing are in it."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from mtlkit.models import (
+    CGC,
+    PLE,
+    SHARING,
+    AdaTT,
+    CrossStitch,
+    MMoE,
+    OMoE,
+    SharedBottom,
+    SingleTask,
+    flops_per_row,
+)  # fmt: skip
+from mtlkit.schema import Dense, Schema, Task
+from tests.models import registry
+
+WIDTH, HIDDEN, TOWER, TASKS = 7, (6, 5), (4,), 3
+SCHEMA = Schema(tuple(Task(f"t{n}") for n in range(TASKS)), dense=(Dense("x", WIDTH),))
+SIZES = {"hidden": HIDDEN, "tower": TOWER}
+EXPERT = 2 * (7 * 6 + 6 * 5)
+TOWERS = TASKS * 2 * (5 * 4 + 4 * 1)
+
+
+def mixing(experts):
+    return 2 * experts * HIDDEN[-1]  # a product and a sum for each number of each expert
+
+
+def gate(experts, inputs=WIDTH):
+    return 2 * inputs * experts
+
+
+PAPER = {
+    "one network a task": (SingleTask, {}, TASKS * EXPERT + TOWERS),
+    "shared bottom": (SharedBottom, {}, EXPERT + TOWERS),
+    "cross-stitch": (CrossStitch, {}, TASKS * EXPERT + 2 * 9 * (6 + 5) + TOWERS),
+    "omoe": (OMoE, {"experts": 3}, 3 * EXPERT + gate(3) + mixing(3) + TOWERS),
+    "mmoe": (MMoE, {"experts": 3}, 3 * EXPERT + TASKS * (gate(3) + mixing(3)) + TOWERS),
+    "cgc": (
+        CGC,
+        {"own_experts": 2, "shared_experts": 1},
+        7 * EXPERT + TASKS * (gate(3) + mixing(3) + HIDDEN[-1]) + TOWERS,  # own plus shared
+    ),
+    "ple": (
+        PLE,
+        {"levels": 2, "own_experts": 1, "shared_experts": 1},
+        4 * EXPERT + TASKS * (gate(2) + mixing(2) + 5) + gate(4) + mixing(4)
+        + 4 * 2 * (5 * 6 + 6 * 5) + TASKS * (gate(2, 5) + mixing(2) + 5) + TOWERS,
+    ),
+    "adatt": (
+        AdaTT,
+        {"levels": 1, "experts": 1, "shared_modules": 1},
+        4 * EXPERT + TASKS * (gate(4) + mixing(4) + 5) + TOWERS,  # plus the residual
+    ),
+}  # fmt: skip
+
+
+def batch_of(rows: int):
+    table = registry.table("article", rows)
+    batch = table.batch(torch.arange(rows))
+    batch.dense = torch.randn(rows, WIDTH)
+    batch.labels, batch.observed = torch.zeros(rows, TASKS), torch.ones(rows, TASKS).bool()
+    return batch
+
+
+@pytest.mark.parametrize("case", PAPER)
+@pytest.mark.parametrize("rows", [1, 13])
+def test_the_count_is_that_on_paper_for_any_number_of_rows(case, rows):
+    kind, options, operations = PAPER[case]
+    assert flops_per_row(kind(SCHEMA, **SIZES, **options), batch_of(rows)) == operations
+
+
+@pytest.mark.parametrize("name", registry.EVERY)
+def test_every_model_is_counted_and_left_as_it_was(name):
+    model, batch = registry.make(name), registry.table(name).batch(torch.arange(17))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    model.train()
+    found = flops_per_row(model, batch)
+    inside = model.parameter_count()
+    assert found > inside["tasks"] > 0  # each number of a tower is used once a row at least
+    assert model.training and not any(p.grad is not None for p in model.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    model.eval()
+    assert flops_per_row(model, batch) == found and not model.training
+
+
+def test_an_expert_more_costs_an_expert_a_gate_column_and_its_mixing():
+    counts = [flops_per_row(MMoE(SCHEMA, experts=n, **SIZES), batch_of(5)) for n in (1, 2, 3)]
+    steps = [later - sooner for sooner, later in pairwise(counts)]
+    assert steps == [EXPERT + TASKS * (gate(1) + mixing(1))] * 2
+
+
+def test_a_batch_without_rows_is_refused():
+    with pytest.raises(ValueError, match="at least one row"):
+        flops_per_row(SharedBottom(SCHEMA, **SIZES), batch_of(0))
+
+
+def test_the_models_of_the_paper_are_those_of_the_registry_that_read_a_row_once():
+    assert {kind for kind, *_ in PAPER.values()} <= set(SHARING.values())
