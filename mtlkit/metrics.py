@@ -322,7 +322,12 @@ def log_loss(label: Any, prediction: Any, weight: Any = None) -> float:
         return _mean(loss, _weight(weight, len(classes)))
     y = _binary(label)
     p = _clip(prediction, _probability(prediction, len(y)))
-    return _mean(-(y * np.log(p) + (1 - y) * np.log1p(-p)), _weight(weight, len(y)))
+    loss = np.log(p)  # in place from here on: columns of millions of rows are large
+    loss *= y
+    rest = np.log1p(np.negative(p, out=p), out=p)
+    rest *= 1 - y
+    loss += rest
+    return _mean(np.negative(loss, out=loss), _weight(weight, len(y)))
 
 
 def normalized_entropy(label: Any, prediction: Any, weight: Any = None) -> float:
@@ -333,9 +338,11 @@ def normalized_entropy(label: Any, prediction: Any, weight: Any = None) -> float
     """
     loss = log_loss(label, prediction, weight)
     w, y = _kept(_weight(weight, len(np.asarray(label))), np.asarray(label))
-    _, place, counts = np.unique(y, return_inverse=True, return_counts=True)
-    if w is not None:
-        counts = np.bincount(place.reshape(-1), w, len(counts))
+    if w is None:
+        counts: Any = np.unique(y, return_counts=True)[1]
+    else:
+        values, place = np.unique(y, return_inverse=True)
+        counts = np.bincount(place.reshape(-1), w, len(values))
     rates = counts / (max(1, counts.sum()) if w is None else counts.sum() or 1)
     return _ratio(loss, float(-(rates * np.log(rates)).sum()) if len(rates) > 1 else 0.0)
 

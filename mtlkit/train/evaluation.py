@@ -82,6 +82,7 @@ def _predict(
             for name, value in chances.items():
                 parts[name].append(value.cpu().numpy())
             kept = {n: getattr(batch, n) for n in KEPT}
+            kept["scenario"] = batch.scenario.int()  # half the bytes, for millions of rows
             if names:
                 happened, known = joint_labels(model.schema, batch.labels, batch.observed)
                 kept |= {"joint labels": happened[:, places], "joint known": known[:, places]}
