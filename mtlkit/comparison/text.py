@@ -70,11 +70,15 @@ def note(comparison: Compared, rows: list[dict[str, Any]]) -> str:
     percent = f"{100 * comparison.confidence:g} %"
     by_luck = (1 - comparison.confidence) * len(judged)
     return (
-        f"Measured on {comparison.on} rows, {len(comparison.seeds)} paired seed(s). In brackets: "
-        f"{percent} interval of the difference to {comparison.reference}. Better or worse: the "
-        f"interval leaves out 0. Of {len(judged)} such comparisons about {by_luck:.1f} would do so "
-        "by luck alone."
+        f"Measured on {comparison.on} rows, {_seeds(comparison)}. In brackets: {percent} interval "
+        f"of the difference to {comparison.reference}. Better or worse: the interval leaves out 0. "
+        f"Of {len(judged)} such comparisons about {by_luck:.1f} would do so by luck alone."
     )
+
+
+def _seeds(comparison: Compared) -> str:
+    number = len(comparison.seeds)
+    return "1 paired seed" if number == 1 else f"{number} paired seeds"
 
 
 def _direction(sign: int) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from mtlkit.plot.style import Picture
+from mtlkit.report.tables import table_html
 
 WIDE: dict[str, Any] = {"tbl_rows": 60, "tbl_cols": 20, "fmt_str_lengths": 120}
 WIDE |= {"tbl_width_chars": 160}
@@ -68,7 +69,11 @@ def _show(piece: Any, digits: int) -> None:
         print(_text(piece, digits))
         return
     shown = importlib.import_module("IPython.display")
-    with pl.Config(**WIDE, float_precision=digits):
+    if isinstance(piece, pl.DataFrame):
+        with pl.Config(**WIDE, **BARE, float_precision=digits):
+            both = {"text/html": table_html(piece), "text/plain": str(piece)}
+        shown.display(both, raw=True)
+    else:
         shown.display(shown.Markdown(piece) if isinstance(piece, str) else piece)
 
 

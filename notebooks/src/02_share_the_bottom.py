@@ -214,7 +214,8 @@ for results in (losses, losses + scores["test accuracy"]):  # accuracy, too
 # - "The other thing: one offset for each of its `b` outputs."
 # - Which of `layer` and `head` is needed once, and which once for each task?
 # ---
-# `layer` is the number of parameters of the first layer, `head` that of one head.
+# Complete `count_parameters`: `layer` is the number of parameters of the first layer, `head` that of
+# one head.
 
 
 # %% tags=["exercise-code"]

@@ -35,7 +35,7 @@ def source(tmp_path, *cells):
         Cell("markdown" if text.startswith("##") else "code", text, tuple(tags))
         for text, *tags in cells
     ]
-    return Source(tmp_path / "98_x.py", made, Title("t", "q", "1", "1", [], [], ""), {})
+    return Source(tmp_path / "98_x.py", made, Title("t", "q", 1, [], [], ""), {})
 
 
 ASK = ('predict("98.p1")\npredict("98.p2")', "predict")

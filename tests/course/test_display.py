@@ -5,7 +5,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from mtlkit.course import plain_tables
-from mtlkit.course.learner.display import table_html
+from mtlkit.report.tables import table_html
 
 FRAME = pl.DataFrame({"task": ['say "yes"', "a < b", None], "value": [1.23456, None, 2.0]})
 

@@ -296,9 +296,14 @@ def test_outside_a_notebook_reports_are_printed_whole(capsys):
 def test_a_notebook_gets_picture_table_and_sentence_in_this_order(monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.get_ipython", lambda: object())
-    monkeypatch.setattr("IPython.display.display", shown.append)
+    monkeypatch.setattr("IPython.display.display", lambda piece, **options: shown.append(piece))
     report.against(SCORES, "alone", title="T", label="AUC")._ipython_display_()
-    assert [type(part).__name__ for part in shown] == ["Picture", "DataFrame", "Markdown"]
+    picture, table, sentence = shown
+    assert isinstance(picture, Picture) and type(sentence).__name__ == "Markdown"
+    page = table["text/html"]
+    assert "<td>shared</td>" in page and "0.675" in page  # no quotes, three decimals
+    for part in ("shape:", "&quot;", ">str<", ">f64<", "null"):
+        assert part not in page and part not in table["text/plain"]
 
 
 def test_a_report_is_recorded_by_its_table_or_else_its_sentence(tmp_path, monkeypatch):

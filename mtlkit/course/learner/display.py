@@ -2,7 +2,6 @@
 
 import html
 import os
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -58,14 +57,10 @@ def plain_tables(**options: Any) -> "pl.Config":
     import polars as pl
     from IPython import get_ipython
 
+    from mtlkit.report.tables import table_html
+
     shell = get_ipython()
     if shell is not None:
         shell.display_formatter.formatters["text/html"].for_type(pl.DataFrame, table_html)
     bare = {"tbl_hide_dataframe_shape": True, "tbl_hide_column_data_types": True}
     return pl.Config(**{**bare, **options})
-
-
-def table_html(frame: "pl.DataFrame") -> str:
-    """A table as HTML, without the quotes and "null" of polars' own."""
-    cells = re.sub(r"<td>&quot;(.*?)&quot;</td>", r"<td>\1</td>", frame._repr_html_(), flags=re.S)
-    return cells.replace("<td>null</td>", "<td>–</td>")

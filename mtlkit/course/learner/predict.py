@@ -56,7 +56,7 @@ def as_text(question: Prediction) -> str:
     """The question as plain text, with the call that answers it."""
     rows = [f"Your guess, before we look: {question.question}"]
     if question.options:
-        rows.append("Options: " + ", ".join(question.options))
+        rows += ["Options:", *(f'  "{option}"' for option in question.options)]
     example = {
         "number": "a number" + (f" in {question.unit}" if question.unit else ""),
         "choice": "one of the options in quotes",
