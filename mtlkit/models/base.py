@@ -35,6 +35,7 @@ class MultiTaskModel(nn.Module):
     """
 
     separate: bool = False  # True: networks apart, and ``fit`` keeps each one's own best epoch
+    batch_statistics: bool = False  # True: in training a row's outputs depend on its whole batch
     step: int = 0  # optimiser steps of its last run; ``fit`` alone counts them
 
     embedding: Any  # a module with ``width``

@@ -118,7 +118,7 @@ def diagonal(nash):
         ("3.2", counts_itself, "no point dominates itself"),
         ("3.3", flat_run, "ends no higher than it began"),
         ("3.3", falling_run, "ends no higher than it began"),
-        ("3.3", winning_run, "beats the single-task network"),
+        ("3.3", winning_run, "beats the separate network"),
         ("4.1", detached_in_the_joint_loss, "A gradient is missing at a"),
         ("4.3", other_values, "Your test says true of the loss of 4.2, whose gradient does not"),
         ("4.3", has_a_gradient, "Your test says true of every loss"),

@@ -46,11 +46,12 @@ def rules():
 def combinations():
     """(network, link, balancer, shared) such that every two names meet that may."""
     links = [ALONE, *LINKS]
-    for (i, link), (j, (rule, shared)) in itertools.product(enumerate(links), enumerate(rules())):
+    for j, (rule, shared) in enumerate(rules()):
         fitting = NETWORKS
         if reads_gradients(rule):
             fitting = [name for name in NETWORKS if name not in SHARES_NOTHING]
-        yield fitting[(i + j) % len(fitting)], link, rule, shared
+        for i in range(max(len(links), len(fitting))):
+            yield fitting[(i + j) % len(fitting)], links[i % len(links)], rule, shared
 
 
 CASES = list(combinations())

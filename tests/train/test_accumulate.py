@@ -91,6 +91,8 @@ def test_every_balancer_acts_once_on_what_all_batches_give(rule):
 def test_every_model_accumulates(name, rule):
     if name in SHARES_NOTHING and reads_gradients(rule):
         pytest.skip("nothing is shared, so nothing is combined")
+    if registry.make(name).batch_statistics:
+        pytest.skip("its statistics are those of each part")
     balancers = tuple(rule_of(rule) for _ in range(2))
     assert_same_run(name, doubled(name), 5, 2, balancers=balancers)
 

@@ -176,7 +176,7 @@ def otherwise(name, value):
         "schedule": {"click": (2.0, 0.8)}, "inputs": wider, "method": "dr",
         "imputation": "label", "hidden": (9,), "tower": (5,), "relation": (7,),
     }  # fmt: skip
-    if name in known:
+    if name in known and not (name == "levels" and isinstance(value, int)):  # of a network
         return known[name]
     if isinstance(value, bool):
         return not value

@@ -45,7 +45,7 @@ class CrossStitch(MultiTaskModel):
         super().__init__(schema)
         if not 0 < keep <= 1:
             raise ValueError(f"keep must be above 0 and at most 1, not {keep}.")
-        tasks = schema.num_tasks
+        tasks, self.keep = schema.num_tasks, keep
         self.embedding = inputs(schema, embedding_dim)
         self.columns = ExpertBank(self.embedding.width, hidden, tasks, dropout=dropout)
         start = torch.full((tasks, tasks), (1 - keep) / max(tasks - 1, 1))

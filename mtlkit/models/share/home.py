@@ -28,9 +28,14 @@ class HoMEExperts(MultiTaskModel):
     In training an expert's statistics are those of the batch, later running ones: predictions do
     not depend on the other rows. A batch of one row has no statistics and takes the running ones.
 
+    So the parts of an accumulated step are normalised apart, and weights of rows do not enter the
+    statistics.
+
     Parameters as in ``MMoE``; ``dropout`` acts in the towers. Raises ``ValueError`` for a rank
     below 1.
     """
+
+    batch_statistics = True
 
     def __init__(
         self,
