@@ -40,7 +40,7 @@ class Runs:
 
     def interval(self, candidate: str, **where: Any) -> Interval:
         """Mean over the seeds with its interval."""
-        return seeds_interval(self.scores(candidate, **_without_sign(where)))
+        return seeds_interval(self.scores(candidate, **without_sign(where)))
 
     def difference(self, candidate: str, reference: str, **where: Any) -> Gap:
         """Candidate minus reference, paired by seed."""
@@ -71,7 +71,7 @@ class Scores:
 
     def interval(self, candidate: str, **where: Any) -> Interval:
         """Mean over the seeds with its interval."""
-        return seeds_interval(self.scores(candidate, **_without_sign(where)))
+        return seeds_interval(self.scores(candidate, **without_sign(where)))
 
     def difference(
         self, candidate: str, reference: str, sign: int | None = None, **where: Any
@@ -102,5 +102,6 @@ def seeds_interval(values: Any) -> Interval:
     return paired_interval(known) if len(known) else Interval(np.nan, np.nan, np.nan)
 
 
-def _without_sign(where: Mapping[str, Any]) -> dict[str, Any]:
+def without_sign(where: Mapping[str, Any]) -> dict[str, Any]:
+    """What picks a number; the direction is a matter of differences alone."""
     return {key: value for key, value in where.items() if key != "sign"}

@@ -8,7 +8,7 @@ from typing import Any
 
 from mtlkit.comparison.interval import Interval
 from mtlkit.comparison.shops import AcrossShops
-from mtlkit.report.source import Gap, Source
+from mtlkit.report.source import Gap, Source, without_sign
 
 OWN = ("candidate", "minus", "times", "digits", "show")
 SHOWS = ("mean", "interval", "short", "sentence", "counts", "gap")
@@ -31,7 +31,7 @@ def cell(read: Source, spec: Mapping[str, Any], digits: int) -> Any:
         kind = "a difference" if minus else "a mean (no minus is named)"
         raise ValueError(f"show={show!r} does not fit {kind}: use one of {', '.join(wanted)}.")
     if minus is None:
-        mean = _times(read.interval(spec["candidate"], **_unsigned(where)), times)
+        mean = _times(read.interval(spec["candidate"], **without_sign(where)), times)
         return mean.mean if show == "mean" else f"{mean:.{digits}f}"
     if minus == spec["candidate"]:
         return None if show == "gap" else ""
@@ -57,7 +57,3 @@ def _text(gap: Gap, show: str, digits: int) -> str:
 
 def _times(interval: Interval, times: float) -> Interval:
     return Interval(*(times * value for value in interval))
-
-
-def _unsigned(where: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in where.items() if key != "sign"}

@@ -256,12 +256,11 @@ def test_cgc_is_ple_of_one_level():
     assert sum(p.numel() for p in ple.parameters()) == sum(p.numel() for p in one.parameters())
 
 
-def test_cgc_without_a_say_for_own_experts_is_mmoe():
+def test_what_own_experts_leave_in_cgc_is_mixed_as_in_mmoe():
     schema, batch = tiny.schema(*NAMES), batch_of()
     mmoe, cgc = make("mmoe"), CGC(schema, own_experts=1, shared_experts=3, **SIZES).double()
     same_start(cgc, mmoe)
     cgc.level.shared.load_state_dict(mmoe.experts.state_dict())
-    silent = -1e4 * mmoe.embed(batch).detach().sign().mean(0)
     for gate, own in zip(cgc.level.gates, mmoe.gates, strict=True):
         gate.linear.weight.data[1:] = own.linear.weight.data
     x = mmoe.embed(batch)
@@ -269,7 +268,6 @@ def test_cgc_without_a_say_for_own_experts_is_mmoe():
     for gate, own, mixed in zip(cgc.level.gates, mmoe.gates, found, strict=True):
         share = 1 - gate(x)[:, :1]  # what the own expert leaves to the shared ones
         torch.testing.assert_close(mixed, share * slow.gated(own, x, list(mmoe.experts(x))))
-    assert silent.shape == x.shape[1:]
 
 
 def test_no_task_moves_another_ones_experts_in_cgc():
@@ -337,7 +335,6 @@ def test_stem_stops_the_gradient_at_other_tasks_and_still_reads_them():
 
 def test_adatt_without_residual_on_one_level_is_mmoe():
     schema, batch = tiny.schema(*NAMES), batch_of()
-    mmoe = make("mmoe")
     adatt = AdaTT(schema, levels=1, experts=2, shared_modules=0, **SIZES).double()
     mmoe = MMoE(schema, experts=6, **SIZES).double()
     same_start(adatt, mmoe)
