@@ -128,6 +128,14 @@ HELPERS = {
         lambda: plot.gate_heatmap([[0.7, 0.2, 0.1], [1 / 3, 1 / 3, 1 / 3]], ["click", "dwell"]),
         ["click weighs expert 1 most (0.7)", "dwell 3 of 3"],
     ),
+    "gate_map": (
+        lambda: plot.gate_map(GATES),
+        ["Level 1: click weighs expert 2 (shared) most, 0.7, and its own 0.3", "Level 2: click"],
+    ),
+    "gate_map by scenario": (
+        lambda: plot.gate_map(GATES_BY_SCENARIO),
+        ["click in search weighs expert 1 (shared) most, 0.6; click in ads weighs"],
+    ),
     "scenario_task_grid": (
         lambda: plot.scenario_task_grid({"search": {"click": 0.71}, "ads": {"click": 0.64}},
                                         label="AUC"),
@@ -150,6 +158,25 @@ HELPERS = {
         ["true order: a, b, c", "a 3, b 2, c 1", "1 of 3 places are right"],
     ),
 }  # fmt: skip
+GATE_COLUMNS = ["level", "reader", "expert", "owner", "weight"]
+GATES = pl.DataFrame(
+    [
+        (level, task, n, owner, weight)
+        for level in (1, 2)
+        for k, task in enumerate(("click", "purchase"))
+        for n, owner, weight in ((k, task, 0.3), (2, "shared", 0.7))
+    ],
+    schema=GATE_COLUMNS, orient="row",
+)  # fmt: skip
+GATES_BY_SCENARIO = pl.DataFrame(
+    [
+        (1, task, place, n, "shared", 0.4 + 0.2 * n)
+        for task in ("click", "purchase")
+        for place in ("search", "ads")
+        for n in (0, 1)
+    ],
+    schema=[*GATE_COLUMNS[:2], "scenario", *GATE_COLUMNS[2:]], orient="row",
+)  # fmt: skip
 WALKS = [[[9, 9], [4, 5], [0, 0]], [[-8, 7], [-3, 1], [1, -2]]]
 CROWDED = [f"a model with a long name {i}" for i in range(6)]
 DIAGRAMS = {
