@@ -12,6 +12,7 @@ from mtlkit.course.learner.predict import guess, predict, skip
 from mtlkit.course.learner.progress import progress
 from mtlkit.course.learner.quiz import quiz
 from mtlkit.course.learner.record import record
+from mtlkit.course.learner.study import study
 
 __all__ = [
     "NotAttempted",
@@ -29,6 +30,7 @@ __all__ = [
     "shop",
     "sizes",
     "skip",
+    "study",
 ]
 
 announce()

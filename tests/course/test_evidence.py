@@ -15,7 +15,7 @@ from mtlkit.comparison import across_shops
 from mtlkit.course import evidence
 from mtlkit.course.learner import lesson
 from mtlkit.course.learner.evidence import Evidence
-from mtlkit.course.runner import contests, keys
+from mtlkit.course.runner import contests, keys, table_makers
 from mtlkit.course.runner import evidence as command
 
 CONTEST = """
@@ -388,9 +388,9 @@ def test_a_contest_with_sizes_of_its_own_rests_on_those_alone(small, run, capsys
     assert run("--shops", "0") == 0
     assert small.key["sizes"] == {"seeds": "4", "rows": "200"} and small.key["seeds"] == 4
     small.edit("sizes", "100", "150")
-    assert not command.stale(["96"])
+    assert not command.stale("96")
     small.edit("sizes", "200", "300")
-    assert "size rows (200, now 300) moved" in command.stale(["96"])[0]
+    assert "size rows (200, now 300) moved" in command.stale("96")[0]
 
 
 def test_a_lesson_without_contest_or_sizes_and_bad_shops_are_refused(small, run, capsys):
@@ -502,7 +502,7 @@ def test_the_golden_names_of_this_project_can_be_used():
 
 
 def test_an_unknown_notebook_of_the_command_is_an_error_of_contests():
-    with pytest.raises(contests.ContestError, match=r"write mtlkit/lessons/nb99/contest\.py"):
+    with pytest.raises(table_makers.MakerError, match=r"write mtlkit/lessons/nb99/contest\.py"):
         contests.load("99")
 
 
