@@ -1,4 +1,4 @@
-"""What a learner calls in a notebook: checks, quizzes, guesses, progress, sizes, evidence."""
+"""What a learner calls in a notebook: checks, quizzes, guesses, progress, sizes, stored results."""
 
 from mtlkit.course.doctor import doctor
 from mtlkit.course.learner.answers import watch

@@ -62,7 +62,7 @@ class Study:
 
     def __repr__(self) -> str:
         told = (
-            f"{name} ({frame.height} rows: {', '.join(frame.columns)})"
+            f"{name} ({', '.join(frame.columns)}; rows: {frame.height})"
             for name, frame in self.tables.items()
         )
-        return f"Study {self.name!r} of notebook {self.notebook}; tables: {'; '.join(told)}"
+        return f"Study {self.name!r} of notebook {self.notebook}; tables: {', '.join(told)}"

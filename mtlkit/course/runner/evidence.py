@@ -48,9 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``mtlkit evidence``; exit code 0, or 1 for what is stale or broken."""
     arguments = parser()
     options = arguments.parse_args(argv)
-    if options.number is None and (options.study or not options.check):
+    of_study = options.study is not None
+    if options.number is None and (of_study or not options.check):
         arguments.error("which notebook? for example: mtlkit evidence 05")
-    if options.study and options.shops:
+    if of_study and options.shops:
         arguments.error("a study has no shops: leave out --shops or --study")
     shops = options.shops or list(range(5))
     if len(set(shops)) < len(shops) or min(shops) < 0:
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             trouble = stale(number, options.study)
             print("\n".join(trouble) or "All stored evidence is up to date.")
             return 1 if trouble else 0
-        if options.study:
+        if of_study:
             studies.make(str(number), options.study, smoke=options.smoke, store=options.store)
         else:
             make(str(number), shops, smoke=options.smoke, store=options.store)
