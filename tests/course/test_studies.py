@@ -123,6 +123,8 @@ def test_other_studies_and_tables_are_refused_by_name(small, run):
     ("change", "told"),
     [
         (lambda made: made.edit("studies/census", "0.123", "0.124"), "census.py moved"),
+        (lambda made: made.edit("studies/census", '("small", "MMoE")', '("small",)'),
+         "census.py moved"),
         (lambda made: made.edit("studies/_tools", "shared", "split"), "_tools.py moved"),
         (lambda made: made.write("studies/_more", "X = 1\n"), "_more.py moved"),
         (lambda made: made.edit("studies/census", "(10, 100)", "(10, 200)"),
