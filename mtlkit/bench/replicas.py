@@ -52,8 +52,8 @@ def measure_replicas(
                     seconds.append(time.perf_counter() - start)
         solo, together = (statistics.median(seconds) for seconds in taken)
         found[f"batch {batch_size}"] = {
-            "one (ms)": 1e3 * solo,
-            "all (ms)": 1e3 * together,
+            "one, milliseconds": 1e3 * solo,
+            "all, milliseconds": 1e3 * together,
             "solo steps": together / solo,
         }
     return found
