@@ -46,7 +46,9 @@ _HOME = {
     "SharedBottom": "models",
     "SingleTask": "models",
     "Trees": "models",
+    "expert_activity": "models",
     "export_onnx": "models",
+    "gate_map": "models",
     "wrap": "models",
     "Curriculum": "balance",
     "EqualWeights": "balance",
@@ -105,7 +107,9 @@ if TYPE_CHECKING:
         SharedBottom,
         SingleTask,
         Trees,
+        expert_activity,
         export_onnx,
+        gate_map,
         wrap,
     )
     from mtlkit.own import Audit, Prepared, audit, load, prepare, save

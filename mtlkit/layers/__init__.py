@@ -5,6 +5,7 @@ import torch
 from mtlkit.layers.embedding import FieldEmbedding
 from mtlkit.layers.experts import ExpertBank, Gate, mix
 from mtlkit.layers.joined import JoinedEmbedding, field_inputs
+from mtlkit.layers.levels import ExpertLevel, ExpertReader
 from mtlkit.layers.lookup import Lookup
 from mtlkit.layers.mlp import MLP
 from mtlkit.layers.repeats import Repeats, sum_repeated
@@ -16,6 +17,8 @@ __all__ = [
     "MLP",
     "EmbeddingTable",
     "ExpertBank",
+    "ExpertLevel",
+    "ExpertReader",
     "FieldEmbedding",
     "Gate",
     "JoinedEmbedding",

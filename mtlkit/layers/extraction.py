@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mtlkit.layers.experts import ExpertBank, Gate, mix, run_together
+from mtlkit.layers.levels import SHARED, ExpertLevel, ExpertReader
 
 
 class Extraction(nn.Module):
@@ -85,3 +86,16 @@ class Extraction(nn.Module):
     def forward(self, own: Sequence[Tensor], shared: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         experts = self.experts(own, shared)
         return self.mixed_of(own, experts), self.passed_on(shared, experts)
+
+    def expert_level(self, tasks: Sequence[str]) -> ExpertLevel:
+        """Whose the experts of ``experts`` are, and who reads which of them."""
+        owners = tuple(task for task in tasks for _ in range(self.count))
+        common = range(len(owners), len(owners) + self.shared.experts)
+        owners += (SHARED,) * self.shared.experts
+        found = []
+        for number, (task, gate) in enumerate(zip(tasks, self.gates, strict=True)):
+            own = range(number * self.count, (number + 1) * self.count)
+            found.append(ExpertReader(task, gate, (*own, *common)))
+        if self.shared_gate is not None:
+            found.append(ExpertReader(SHARED, self.shared_gate, tuple(range(len(owners)))))
+        return ExpertLevel(owners, tuple(found))

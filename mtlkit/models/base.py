@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from mtlkit.data.agreement import require_schema
 from mtlkit.data.batch import Batch
+from mtlkit.layers.levels import ExpertLevel
 from mtlkit.layers.table import EmbeddingTable
 from mtlkit.layers.towers import Towers
 from mtlkit.losses.tasks import masked_mass, masked_mean, row_losses, task_losses
@@ -127,6 +128,20 @@ class MultiTaskModel(nn.Module):
         self.schema.scenario_index(name)
         return []
 
+    def expert_levels(self) -> Sequence[ExpertLevel]:
+        """Whose its experts are and which gates weigh them, level by level, for ``gate_map``.
+
+        Here ``ValueError``: a network of experts defines it.
+        """
+        no_experts(self, "expert_levels()")
+
+    def expert_outputs(self, batch: Batch) -> Sequence[Tensor]:
+        """Outputs of the experts of each level, (expert, batch, width), for ``expert_activity``.
+
+        Here ``ValueError``: a network of experts defines it.
+        """
+        no_experts(self, "expert_outputs(batch)")
+
     def extend(self: Model, *, scenario: str) -> Model:
         """Return a copy that knows one scenario more; this model stays as it is.
 
@@ -195,6 +210,18 @@ class MultiTaskModel(nn.Module):
             count[part] += p.numel()
             count["total"] += p.numel()
         return count
+
+
+def no_experts(module: nn.Module, method: str) -> NoReturn:
+    """Refuse a network that does not say what its experts are."""
+    told = {
+        "expert_levels()": "one mtlkit.layers.ExpertLevel a level",
+        "expert_outputs(batch)": "one tensor (expert, batch, width) a level",
+    }
+    raise ValueError(
+        f"{type(module).__name__} has no experts that mtlkit knows of. A network of experts "
+        f"defines {method}, which returns {told[method]}."
+    )
 
 
 def natural_units(task: Task, z: Tensor) -> Tensor:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mtlkit.data.batch import Batch
-from mtlkit.models.base import MultiTaskModel
+from mtlkit.layers.levels import ExpertLevel
+from mtlkit.models.base import MultiTaskModel, no_experts
 from mtlkit.schema import Schema, SchemaError
 
 ROWS_TO_JUDGE = 16  # fewer logits may lie between 0 and 1 by chance
@@ -53,6 +54,15 @@ class WrappedModule(MultiTaskModel):
         """The modules that ``wrap`` was told to be one task's heads."""
         self.schema.task_index(name)
         return self.heads.get(name, [])
+
+    def expert_levels(self) -> Sequence[ExpertLevel]:
+        """Those of the module inside, where it says so."""
+        own: Any = getattr(self.module, "expert_levels", None)
+        return no_experts(self.module, "expert_levels()") if own is None else own()
+
+    def expert_outputs(self, batch: Batch) -> Sequence[Tensor]:
+        own: Any = getattr(self.module, "expert_outputs", None)
+        return no_experts(self.module, "expert_outputs(batch)") if own is None else own(batch)
 
 
 def wrap(

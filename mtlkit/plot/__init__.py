@@ -12,6 +12,7 @@ from mtlkit.plot.comparisons import bars_with_intervals, trade_off
 from mtlkit.plot.diagrams import course_map, flow_chart, network
 from mtlkit.plot.differences import differences
 from mtlkit.plot.gains import gains
+from mtlkit.plot.gate_maps import gate_map
 from mtlkit.plot.grids import gate_heatmap, picture_grid, scenario_task_grid
 from mtlkit.plot.guesses import guess_against_truth
 from mtlkit.plot.paths import paths
@@ -34,6 +35,7 @@ __all__ = [
     "flow_chart",
     "gains",
     "gate_heatmap",
+    "gate_map",
     "guess_against_truth",
     "learning_curves",
     "lines",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlkit.data.batch import Batch
+from mtlkit.layers.levels import ExpertLevel
 from mtlkit.losses.chain import joint_labels, log_joint
 from mtlkit.models.base import MultiTaskModel
 from mtlkit.models.share.shared_bottom import SharedBottom
@@ -69,6 +70,12 @@ class Link(MultiTaskModel):
 
     def scenario_modules(self, name: str) -> list[nn.Module]:
         return self.network.scenario_modules(name)
+
+    def expert_levels(self) -> Sequence[ExpertLevel]:
+        return self.network.expert_levels()
+
+    def expert_outputs(self, batch: Batch) -> Sequence[Tensor]:
+        return self.network.expert_outputs(batch)
 
     @torch.no_grad()
     def predict_joint(self, batch: Batch) -> dict[str, Tensor]:

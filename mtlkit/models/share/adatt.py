@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mtlkit.data.batch import Batch
 from mtlkit.layers.experts import ExpertBank, Gate, mix, run_together
 from mtlkit.layers.joined import field_inputs
+from mtlkit.layers.levels import SHARED, ExpertLevel, ExpertReader
 from mtlkit.layers.towers import Towers
 from mtlkit.models.base import Inputs, MultiTaskModel
 from mtlkit.schema import Schema
@@ -91,6 +92,17 @@ class AdaTT(MultiTaskModel):
         fusion = self.levels[-1].fusions[self.schema.task_index(name)]
         return [fusion, self.towers.of(name)]
 
+    def expert_levels(self) -> list[ExpertLevel]:
+        return [level.expert_level(self.schema.task_names) for level in self.levels]
+
+    def expert_outputs(self, batch: Batch) -> list[Tensor]:
+        read: Sequence[Tensor] = [self.embed(batch)] * self.levels[0].modules_count
+        found = []
+        for level in self.levels:
+            found.append(level.run(read))
+            read = level.fuse(read, found[-1])
+        return found
+
 
 class Fusion(nn.Module):
     """One level of AdaTT: experts of all modules, of which the first ``fusing`` fuse.
@@ -131,6 +143,20 @@ class Fusion(nn.Module):
 
     def forward(self, read: Sequence[Tensor]) -> list[Tensor]:
         return self.fuse(read, self.run(read))
+
+    def expert_level(self, tasks: Sequence[str]) -> ExpertLevel:
+        """Whose the experts of ``run`` are, and who reads them: modules of tasks, then shared."""
+        extra = self.modules_count - len(tasks)
+        modules = [*tasks, *[SHARED] * extra]
+        names = [*tasks, *(SHARED if extra == 1 else f"{SHARED} {n + 1}" for n in range(extra))]
+        owners = tuple(
+            owner
+            for owner, bank in zip(modules, self.banks, strict=True)
+            for _ in range(bank.experts)
+        )
+        every = tuple(range(len(owners)))
+        gated = zip(names, self.fusions, strict=False)
+        return ExpertLevel(owners, tuple(ExpertReader(name, f.gate, every) for name, f in gated))
 
 
 class OwnAndAll(nn.Module):

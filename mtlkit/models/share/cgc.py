@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mtlkit.data.batch import Batch
 from mtlkit.layers.extraction import Extraction
 from mtlkit.layers.joined import field_inputs
+from mtlkit.layers.levels import ExpertLevel
 from mtlkit.layers.towers import Towers
 from mtlkit.models.base import Inputs, MultiTaskModel
 from mtlkit.schema import Schema
@@ -57,3 +58,10 @@ class CGC(MultiTaskModel):
     def task_modules(self, name: str) -> list[nn.Module]:
         task = self.schema.task_index(name)
         return [self.level.own[task], self.level.gates[task], self.towers.of(name)]
+
+    def expert_levels(self) -> list[ExpertLevel]:
+        return [self.level.expert_level(self.schema.task_names)]
+
+    def expert_outputs(self, batch: Batch) -> list[Tensor]:
+        x = self.embed(batch)
+        return [self.level.experts([x] * self.schema.num_tasks, x)]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mtlkit.data.batch import Batch
 from mtlkit.layers.experts import ExpertBank
 from mtlkit.layers.joined import field_inputs
+from mtlkit.layers.levels import ExpertLevel, ExpertReader
 from mtlkit.layers.towers import Towers
 from mtlkit.models.base import Inputs, MultiTaskModel
 from mtlkit.schema import Schema
@@ -61,3 +62,22 @@ class CrossStitch(MultiTaskModel):
 
     def decode(self, shared: tuple[Tensor, ...], batch: Batch) -> dict[str, Tensor]:
         return self.towers(dict(zip(self.schema.task_names, shared[0], strict=True)))
+
+    def expert_levels(self) -> list[ExpertLevel]:
+        """A level a layer: row k of A_l is how task k weighs the columns of all tasks."""
+        names, every = self.schema.task_names, tuple(range(self.schema.num_tasks))
+        levels = []
+        for stitch in self.stitches:
+            rows = zip(names, stitch, strict=True)
+            levels.append(ExpertLevel(names, tuple(ExpertReader(n, row, every) for n, row in rows)))
+        return levels
+
+    def expert_outputs(self, batch: Batch) -> list[Tensor]:
+        x = self.embed(batch)
+        h = x.expand(self.schema.num_tasks, *x.shape)  # (task, batch, width)
+        found = []
+        layers = zip(self.columns.weights, self.columns.biases, self.stitches, strict=True)
+        for weight, bias, stitch in layers:
+            found.append(torch.baddbmm(bias, h, weight).relu())
+            h = torch.einsum("kj,jbo->kbo", stitch, found[-1])
+        return found

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mtlkit.data.batch import Batch
 from mtlkit.layers.experts import Gate, mix
 from mtlkit.layers.joined import field_inputs
+from mtlkit.layers.levels import ExpertLevel, shared_level
 from mtlkit.layers.towers import Towers
 from mtlkit.models.base import Inputs, MultiTaskModel
 from mtlkit.schema import Schema
@@ -69,6 +70,13 @@ class HoMEExperts(MultiTaskModel):
 
     def task_modules(self, name: str) -> list[nn.Module]:
         return [self.gates[self.schema.task_index(name)], self.towers.of(name)]
+
+    def expert_levels(self) -> list[ExpertLevel]:
+        gated = zip(self.schema.task_names, self.gates, strict=True)
+        return [shared_level(gated, len(self.features.B))]
+
+    def expert_outputs(self, batch: Batch) -> list[Tensor]:
+        return [self.experts(self.features(self.embed(batch)))]
 
 
 class FeatureGates(nn.Module):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mtlkit.data.batch import Batch
 from mtlkit.layers.experts import ExpertBank, Gate, mix
 from mtlkit.layers.joined import field_inputs
+from mtlkit.layers.levels import ExpertLevel, shared_level
 from mtlkit.layers.towers import Towers
 from mtlkit.models.base import Inputs, MultiTaskModel
 from mtlkit.schema import Schema
@@ -52,3 +53,10 @@ class MMoE(MultiTaskModel):
 
     def task_modules(self, name: str) -> list[nn.Module]:
         return [self.gates[self.schema.task_index(name)], self.towers.of(name)]
+
+    def expert_levels(self) -> list[ExpertLevel]:
+        gated = zip(self.schema.task_names, self.gates, strict=True)
+        return [shared_level(gated, self.experts.experts)]
+
+    def expert_outputs(self, batch: Batch) -> list[Tensor]:
+        return [self.experts(self.embed(batch))]

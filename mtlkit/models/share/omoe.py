@@ -9,6 +9,7 @@ from torch import Tensor
 from mtlkit.data.batch import Batch
 from mtlkit.layers.experts import ExpertBank, Gate, mix
 from mtlkit.layers.joined import field_inputs
+from mtlkit.layers.levels import ExpertLevel, shared_level
 from mtlkit.layers.towers import Towers
 from mtlkit.models.base import Inputs, MultiTaskModel
 from mtlkit.schema import Schema
@@ -42,3 +43,9 @@ class OMoE(MultiTaskModel):
 
     def represent(self, x: Tensor, batch: Batch) -> tuple[Tensor, ...]:
         return (mix(self.gate(x), self.experts(x)),)  # (batch, hidden)
+
+    def expert_levels(self) -> list[ExpertLevel]:
+        return [shared_level([("all tasks", self.gate)], self.experts.experts)]
+
+    def expert_outputs(self, batch: Batch) -> list[Tensor]:
+        return [self.experts(self.embed(batch))]

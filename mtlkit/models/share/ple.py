@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mtlkit.data.batch import Batch
 from mtlkit.layers.extraction import Extraction
 from mtlkit.layers.joined import field_inputs
+from mtlkit.layers.levels import ExpertLevel
 from mtlkit.layers.towers import Towers
 from mtlkit.models.base import Inputs, MultiTaskModel
 from mtlkit.schema import Schema
@@ -92,3 +93,17 @@ class PLE(MultiTaskModel):
         task = self.schema.task_index(name)
         gates = [level.gates[task] for level in self.levels[-2:]]
         return [self.levels[-1].own[task], *gates, self.towers.of(name)]
+
+    def expert_levels(self) -> list[ExpertLevel]:
+        return [level.expert_level(self.schema.task_names) for level in self.levels]
+
+    def expert_outputs(self, batch: Batch) -> list[Tensor]:
+        common = self.embed(batch)
+        own: Sequence[Tensor] = [common] * self.schema.num_tasks
+        found = []
+        for level in self.levels:
+            found.append(level.experts(own, common))
+            own = level.mixed_of(own, found[-1])
+            if level.shared_gate is not None:
+                common = level.passed_on(common, found[-1])
+        return found

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mtlkit.data.batch import Batch
 from mtlkit.layers.experts import ExpertBank, Gate, mix, run_together
 from mtlkit.layers.joined import field_inputs
+from mtlkit.layers.levels import SHARED, ExpertLevel, ExpertReader
 from mtlkit.layers.several import SeveralInputs
 from mtlkit.layers.towers import Towers
 from mtlkit.models.base import Inputs, MultiTaskModel
@@ -83,3 +84,15 @@ class STEM(MultiTaskModel):
     def task_modules(self, name: str) -> list[nn.Module]:
         task = self.schema.task_index(name)
         return [self.embedding[task], self.own[task], self.gates[task], self.towers.of(name)]
+
+    def expert_levels(self) -> list[ExpertLevel]:
+        names = self.schema.task_names
+        owners = tuple(name for name in names for _ in range(self.count))
+        owners += (SHARED,) * self.common.experts
+        every = tuple(range(len(owners)))
+        gated = zip(names, self.gates, strict=True)
+        return [ExpertLevel(owners, tuple(ExpertReader(name, gate, every) for name, gate in gated))]
+
+    def expert_outputs(self, batch: Batch) -> list[Tensor]:
+        inputs = self.embedding.split(self.embed(batch))
+        return [run_together([*self.own, self.common], inputs)]
