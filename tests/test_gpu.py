@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mtlkit.balance import BALANCERS
-from mtlkit.train import evaluate, fit, predict, seeded
+from mtlkit.train import evaluate, fit, fit_replicas, predict, seeded
 from tests import tiny
 from tests.models import registry
 from tests.models.test_grid import OWN
@@ -58,3 +58,16 @@ def test_training_predictions_and_metrics_agree_with_the_cpu():
         found[device] = (predict(model, table)["click"], evaluate(model, table)["click"]["auc"])
     assert abs(found["cpu"][0] - found["cuda"][0]).max() < 0.01
     assert found["cpu"][1] == pytest.approx(found["cuda"][1], abs=1e-3)
+
+
+def test_replicas_train_there_as_on_the_cpu():
+    found = {}
+    for device in ("cpu", "cuda"):
+        models = []
+        for seed in range(3):
+            with seeded(seed):
+                models.append(registry.make("mmoe"))
+        fit_replicas(models, registry.table(rows=64), epochs=2, batch_size=16, device=device)
+        found[device] = [p.detach().cpu() for model in models for p in model.parameters()]
+    for here, there in zip(*found.values(), strict=True):
+        torch.testing.assert_close(there, here, rtol=1e-3, atol=1e-4)

@@ -1,4 +1,4 @@
-"""Measure speed and memory: ``python -m mtlkit bench training | balance | optimizers | ...``.
+"""Measure speed and memory: ``python -m mtlkit bench training | balance | replicas | ...``.
 
 Times on a shared machine wander, so everything is a median over interleaved rounds, and what is
 compared is a ratio of two programs in the same run.
@@ -38,7 +38,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     imports.add_argument("--rounds", type=int, default=5, help="rounds to take medians over")
     market = what.add_parser("market", help="seconds and memory to make shop impressions")
     market.add_argument("--rows", type=int, default=1_000_000, help="impressions to make")
-    for command in (training, balance, optimizers, comparing, imports, market):
+    replicas = what.add_parser("replicas", help="a step of several networks at once and of one")
+    replicas.add_argument("--count", type=int, default=16, help="networks at once")
+    replicas.add_argument(
+        "--batch", type=int, nargs="+", default=[32, 64, 128, 256], help="rows of each network"
+    )
+    replicas.add_argument("--steps", type=int, default=200, help="steps to take medians over")
+    replicas.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+    for command in (training, balance, optimizers, comparing, imports, market, replicas):
         command.add_argument("--json", action="store_true", help="print JSON instead of a table")
         command.add_argument("--quick", action="store_true", help="smaller, for a first look")
     options = parser.parse_args(argv)
@@ -71,6 +78,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         rows, seeds = (4_000, 1) if quick else (options.rows, 4)
         result = measure_comparing(rows, options.rounds, options.jobs, seeds)
+    elif options.what == "replicas":
+        from mtlkit.bench.replicas import measure_replicas
+
+        steps = 3 if quick else options.steps
+        result = measure_replicas(options.count, options.batch, steps, options.device)
     elif options.what == "import":
         result = measure_import(2 if quick else options.rounds)
     else:

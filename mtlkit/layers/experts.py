@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -40,33 +41,46 @@ class ExpertBank(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return run_together([self], [x])
 
+    def layer(self, number: int, h: Tensor) -> Tensor:
+        """One layer, whose experts read rows of their own: (expert, batch, in) -> (..., out)."""
+        h = torch.baddbmm(self.biases[number], h, self.weights[number]).relu()
+        return F.dropout(h, self.dropout, self.training)
 
-def run_together(banks: Sequence[ExpertBank], inputs: Sequence[Tensor]) -> Tensor:
+    @staticmethod
+    def run(banks: Sequence[ExpertBank], inputs: Sequence[Tensor]) -> Tensor:
+        """What ``run_together`` says."""
+        first = banks[0]
+        h = beside(banks, inputs)  # (expert, batch, inputs)
+        for layer in range(len(first.weights)):
+            weight = joined([bank.weights[layer] for bank in banks])  # (expert, in, out)
+            bias = joined([bank.biases[layer] for bank in banks])
+            h = torch.baddbmm(bias, h, weight).relu_()  # (expert, batch, out)
+            if first.dropout > 0:
+                h = F.dropout(h, first.dropout, first.training)
+        return h
+
+
+def run_together(banks: Sequence[Any], inputs: Sequence[Tensor]) -> Tensor:
     """The experts of several banks, in their order: (expert, batch, width).
 
     ``inputs``: one for each bank, (batch, inputs), or one tensor for all of them. Layer l of all
     experts is one batched product, whatever banks they belong to. The banks have the same sizes and
     dropout; their own parameters stay apart, so that each can belong to a task.
     """
-    first = banks[0]
-    if len(inputs) == 1:  # nothing is copied
-        count = sum(bank.experts for bank in banks)
-        h = inputs[0].expand(count, *inputs[0].shape)  # (expert, batch, inputs)
-    else:
-        pairs = zip(banks, inputs, strict=True)
-        h = torch.cat([x.expand(bank.experts, *x.shape) for bank, x in pairs])
-    for layer in range(len(first.weights)):
-        weight = joined([bank.weights[layer] for bank in banks])  # (expert, in, out)
-        bias = joined([bank.biases[layer] for bank in banks])
-        h = torch.baddbmm(bias, h, weight).relu_()  # (expert, batch, out)
-        if first.dropout > 0:
-            h = F.dropout(h, first.dropout, first.training)
-    return h
+    return banks[0].run(banks, inputs)
 
 
-def joined(parts: Sequence[Tensor]) -> Tensor:
-    """Tensors one below the other; one alone as it is, without a copy."""
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+def beside(banks: Sequence[Any], inputs: Sequence[Tensor]) -> Tensor:
+    """What each expert reads, (expert, batch, inputs); one input for all is not copied."""
+    if len(inputs) == 1:
+        return inputs[0].expand(sum(bank.experts for bank in banks), *inputs[0].shape)
+    pairs = zip(banks, inputs, strict=True)
+    return torch.cat([x.expand(bank.experts, *x.shape) for bank, x in pairs])
+
+
+def joined(parts: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Tensors one after the other; one alone as it is, without a copy."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim)
 
 
 class Gate(nn.Module):
@@ -86,6 +100,9 @@ class Gate(nn.Module):
 
 
 def mix(gate: Tensor, experts: Tensor) -> Tensor:
-    """Weighted sum: gate (batch, expert), experts (expert, batch, width) -> (batch, width)."""
+    """Weighted sum: gate (batch, expert), experts (expert, batch, width) -> (batch, width).
+
+    Dimensions before the batch (of replicas) are carried along.
+    """
     # an einsum would become one tiny matrix product a row, at twice the time
-    return (gate.T.unsqueeze(-1).to(experts.dtype) * experts).sum(0)
+    return (gate.movedim(-1, 0).unsqueeze(-1).to(experts.dtype) * experts).sum(0)

@@ -69,7 +69,7 @@ class Extraction(nn.Module):
             weights = gate(x)  # (batch, own + shared)
             experts = mine[number * self.count : (number + 1) * self.count]
             outputs.append(
-                mix(weights[:, : self.count], experts) + mix(weights[:, self.count :], shared)
+                mix(weights[..., : self.count], experts) + mix(weights[..., self.count :], shared)
             )
         return tuple(outputs)
 

@@ -31,7 +31,7 @@ class SeveralInputs(nn.ModuleList):
 
     def split(self, x: Tensor) -> tuple[Tensor, ...]:
         """The vectors of each layer, views of x."""
-        return x.split(self.each, dim=1)
+        return x.split(self.each, dim=-1)
 
     def add_scenario(self, scenario: str) -> None:
         """Know one scenario more: every layer that is told of it knows it by itself."""

@@ -13,7 +13,7 @@ from mtlkit.schema import Schema, Task
 
 def head_logits(task: Task, output: Tensor) -> Tensor:
     """(batch, outputs) -> (batch,) for a single output, unchanged for a multiclass task."""
-    return output if task.kind == "multiclass" else output.squeeze(1)
+    return output if task.kind == "multiclass" else output.squeeze(-1)
 
 
 class Towers(nn.ModuleList):

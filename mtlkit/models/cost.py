@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -31,6 +32,32 @@ def flops_per_row(model: MultiTaskModel, batch: Batch) -> float:
     finally:
         model.train(training)
     return counter.get_total_flops() / rows
+
+
+def width_for(make: Callable[[int], MultiTaskModel], parameters: int) -> int:
+    """The width at which ``make(width)`` comes nearest to so many parameters, embeddings apart.
+
+    For contests of equal size, gates and all: ``width_for(lambda w: MMoE(schema, hidden=(w,)),
+    14_000)``. The number must grow with the width, or the search is refused with ``ValueError``.
+    """
+
+    def size(width: int) -> int:
+        with torch.device("meta"):  # nothing is drawn and nothing filled
+            count = make(width).parameter_count()
+        return count["total"] - count["embedding"]
+
+    low, high = 1, 2
+    while size(high) < parameters:
+        if size(high) <= size(low):
+            raise ValueError(
+                f"make(width) has {size(low)} parameters at width {low} and {size(high)} at "
+                f"{high}: it must use the width."
+            )
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if size(middle) < parameters else (low, middle)
+    return min((low, high), key=lambda width: abs(size(width) - parameters))
 
 
 def _of_output(*shapes: Any, out_shape: Any = None, **options: Any) -> int:

@@ -5,6 +5,7 @@ from mtlkit.train.evaluation import evaluate, main_metric, predict, selection_sc
 from mtlkit.train.history import History
 from mtlkit.train.loop import fit
 from mtlkit.train.randomness import seeded
+from mtlkit.train.replicas import fit_replicas
 from mtlkit.train.tensorboard import TensorBoard
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "TensorBoard",
     "evaluate",
     "fit",
+    "fit_replicas",
     "main_metric",
     "predict",
     "seeded",

@@ -142,7 +142,7 @@ def test_command_line_lists_the_benchmarks():
         [sys.executable, "-m", "mtlkit.bench", "--help"],
         cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=True, timeout=120,
     )  # fmt: skip
-    for name in ("training", "balance", "optimizers", "compare", "import", "market"):
+    for name in ["training", "balance", "optimizers", "compare", "import", "market", "replicas"]:
         assert name in done.stdout
 
 
@@ -167,6 +167,17 @@ def test_optimizers_are_compared_on_tables_of_growing_size():
     for row in result.values():
         ratio = row["lazy_adam, milliseconds"] / row["adam, milliseconds"]
         assert row["lazy_adam, times adam"] == pytest.approx(ratio)
+
+
+def test_a_step_of_several_networks_is_compared_with_one_of_one(capsys):
+    arguments = ["replicas", "--count", "3", "--batch", "4", "8", "--steps", "2", "--device", "cpu"]
+    assert commands.main([*arguments, "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["replicas"], result["device"]) == (3, "cpu")
+    for batch in ("batch 4", "batch 8"):
+        row = result[batch]
+        ratio = row["all, milliseconds"] / row["one, milliseconds"]
+        assert row["solo steps"] == pytest.approx(ratio) and ratio > 0
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from mtlkit.models import (
     SharedBottom,
     SingleTask,
     flops_per_row,
+    width_for,
 )  # fmt: skip
 from mtlkit.schema import Dense, Schema, Task
 from tests.models import registry
@@ -102,3 +103,29 @@ def test_a_batch_without_rows_is_refused():
 
 def test_the_models_of_the_paper_are_those_of_the_registry_that_read_a_row_once():
     assert {kind for kind, *_ in PAPER.values()} <= set(SHARING.values())
+
+
+def test_width_for_finds_the_width_that_comes_nearest():
+    def bottom(width):
+        return SharedBottom(SCHEMA, hidden=(width,), tower=())
+
+    per_unit, rest = WIDTH + 1 + TASKS, TASKS  # a unit's weights, its bias, its share of the heads
+    for wanted in (1, 40, 1000, 12_345):
+        best = min(range(1, 2000), key=lambda w: abs(w * per_unit + rest - wanted))
+        assert width_for(bottom, wanted) == best
+    with pytest.raises(ValueError, match="must use the width"):
+        width_for(lambda width: bottom(3), 1000)
+
+
+def test_width_for_counts_no_embedding_and_draws_no_number():
+    from tests import tiny
+
+    def made(width, dim):
+        return MMoE(tiny.schema(), embedding_dim=dim, hidden=(width,))
+
+    state = torch.random.get_rng_state()
+    width = width_for(lambda w: made(w, 4), 3000)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    count = made(width, 4).parameter_count()
+    assert abs(count["total"] - count["embedding"] - 3000) < 100
+    assert width == width_for(lambda w: made(w, 4), count["total"] - count["embedding"])

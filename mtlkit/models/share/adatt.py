@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -162,6 +162,8 @@ class Fusion(nn.Module):
 class OwnAndAll(nn.Module):
     """softmax(S x) E_all + v E_own; with one own expert v is 1 and no parameter."""
 
+    replica_dims: ClassVar[dict[str, int]] = {"residual": 1}  # see ``mtlkit.layers.stacked``
+
     def __init__(self, inputs: int, number: int, own: int, everyone: int) -> None:
         super().__init__()
         self.gate = Gate(inputs, everyone)
@@ -173,5 +175,5 @@ class OwnAndAll(nn.Module):
         if self.residual is None:
             direct = mine[0]
         else:
-            direct = torch.einsum("e,ebh->bh", self.residual, mine)
+            direct = (self.residual[..., None, None] * mine).sum(0)
         return mix(self.gate(x), experts) + direct

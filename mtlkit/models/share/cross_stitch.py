@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlkit.data.batch import Batch
@@ -56,11 +55,9 @@ class CrossStitch(MultiTaskModel):
 
     def represent(self, x: Tensor, batch: Batch) -> tuple[Tensor, ...]:
         h = x.expand(self.schema.num_tasks, *x.shape)  # (task, batch, width)
-        layers = zip(self.columns.weights, self.columns.biases, self.stitches, strict=True)
-        for weight, bias, stitch in layers:
-            h = torch.baddbmm(bias, h, weight).relu()  # (task, batch, out)
-            h = F.dropout(h, self.columns.dropout, self.training)
-            h = torch.einsum("kj,jbo->kbo", stitch, h)
+        for number, stitch in enumerate(self.stitches):
+            h = self.columns.layer(number, h)  # (task, batch, out)
+            h = torch.einsum("kj...,j...bo->k...bo", stitch, h)
         return (h,)
 
     def decode(self, shared: tuple[Tensor, ...], batch: Batch) -> dict[str, Tensor]:

@@ -55,7 +55,7 @@ class SingleTask(MultiTaskModel):
         return torch.cat([network.embed(batch) for network in self.networks], dim=1)
 
     def outputs(self, x: Tensor, batch: Batch) -> dict[str, Tensor]:
-        parts = x.chunk(len(self.networks), dim=1)  # task x (batch, width)
+        parts = x.chunk(len(self.networks), dim=-1)  # task x (batch, width)
         logits: dict[str, Tensor] = {}
         for network, part in zip(self.networks, parts, strict=True):
             logits |= network.outputs(part, batch)

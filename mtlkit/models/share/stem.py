@@ -74,8 +74,8 @@ class STEM(MultiTaskModel):
             first, last = number * self.count, (number + 1) * self.count
             weights = self.gates[number](own[number])  # (batch, expert)
             before, at, after, rest = (
-                weights[:, :first], weights[:, first:last],
-                weights[:, last : len(mine)], weights[:, len(mine) :],
+                weights[..., :first], weights[..., first:last],
+                weights[..., last : len(mine)], weights[..., len(mine) :],
             )  # fmt: skip
             mixed[name] = mix(at, mine[first:last]) + mix(rest, common)
             mixed[name] = mixed[name] + mix(before, still[:first]) + mix(after, still[last:])
