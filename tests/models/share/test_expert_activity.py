@@ -162,7 +162,7 @@ def test_similarity_sees_through_scale_sign_and_a_large_mean_and_leaves_constant
     said = torch.stack(
         [
             torch.stack([x, still], 1),
-            torch.stack([1e4 - 3 * x, y], 1),
+            torch.stack([1e6 - 3 * x, y], 1),
             torch.stack([y, x], 1),
         ]
     )  # (expert, row, unit)
