@@ -12,13 +12,13 @@ from mtlkit import models
 from mtlkit.balance import Balancer, GradientStep
 from mtlkit.data.batch import free_rows
 from mtlkit.losses import masked_mean
-from mtlkit.models import ADAPTING, LINKS, SHARING, Constant, Link, MultiTaskModel, Trees
+from mtlkit.models import ADAPTING, LINKS, SHARING, Constant, Link, MultiTaskModel, Replicas, Trees
 from mtlkit.train import seeded
 from tests import tiny
 from tests.models import registry
 
-# bases, and the two controls of a comparison, which no gradient trains: floor and boosted trees
-IN_NO_REGISTRY = {MultiTaskModel, Link, Constant, Trees}
+# bases, several networks at once, and the two controls that no gradient trains: floor and trees
+IN_NO_REGISTRY = {MultiTaskModel, Link, Constant, Replicas, Trees}
 
 
 def batch_of(name, rows=17, seed=0):
