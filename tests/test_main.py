@@ -124,19 +124,12 @@ def test_jupyterlab_does_not_ask_for_news(monkeypatch):
     assert page["disabledExtensions"]["@jupyterlab/apputils-extension:announcements"]
 
 
-def test_all_tests_are_one_pytest_run_over_package_and_learner_copies(tmp_path):
-    found = command.test_command(False, ["-x"], make_checkout(tmp_path))
-    assert found[1:3] == ["-m", "pytest"]
-    files = [Path(part).as_posix() for part in found if part.endswith(".ipynb") and "*" not in part]
-    assert files == ["notebooks/00_start.ipynb", "notebooks/02_share.ipynb"]
-    assert found[found.index("--dist") + 1] == "loadfile"
-    assert "--nbval-lax" in found and found[-1] == "-x"
-
-
-def test_fast_tests_leave_notebooks_and_slow_tests_out(tmp_path):
-    found = command.test_command(True, [], make_checkout(tmp_path))
-    assert not any(part.endswith(".ipynb") for part in found)
-    assert found[found.index("-m", 3) + 1] == "not slow and not notebook"
+def test_all_tests_are_one_pytest_run_by_file_and_the_fast_ones_are_marked():
+    whole, fast = (command.test_command(fast, ["-x"]) for fast in (False, True))
+    assert whole[1:3] == ["-m", "pytest"] and whole[-1] == fast[-1] == "-x"
+    assert whole[whole.index("--dist") + 1] == "loadfile"
+    assert "-m" not in whole[3:]
+    assert fast[fast.index("-m", 3) + 1] == "not slow and not notebook"
 
 
 def test_what_follows_two_dashes_is_passed_on():
@@ -169,25 +162,3 @@ def test_data_lists_every_set_with_licence_and_place(capsys):
 def test_data_get_refuses_an_unknown_set_in_one_sentence(capsys):
     assert command.main(["data", "get", "olist"]) == 1
     assert "Unknown data set 'olist'" in capsys.readouterr().err
-
-
-@pytest.mark.notebook
-def test_only_solution_copies_are_run_strictly(tmp_path):
-    import nbformat
-
-    for folder, strict in (("solutions", "1"), ("plain", "0")):
-        notebook = nbformat.v4.new_notebook()
-        source = f"import os\nassert os.environ['MTLKIT_STRICT'] == '{strict}'"
-        notebook.cells = [nbformat.v4.new_code_cell(source)]
-        (tmp_path / folder).mkdir()
-        nbformat.write(notebook, tmp_path / folder / "01_x.ipynb")
-    options = ["-p", "mtlkit.course.runner.strict_solutions", "--nbval-lax", "--nbval-current-env"]
-    found = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        cwd=ROOT,
-    )
-    assert found.returncode == 0, found.stdout
-    assert "2 passed" in found.stdout

@@ -51,7 +51,7 @@ def test_a_32_bit_python_and_an_intel_mac_are_refused(setup):
         setup.check_python((3, 12, 1), "Darwin", "x86_64", 64)
 
 
-def test_the_environment_is_made_once_and_again_after_a_change(setup):
+def test_the_environment_is_made_once_and_again_after_a_change(setup, monkeypatch):
     folder = setup.venv_folder()
     assert folder == setup.ROOT / ".venv"
     python = setup.prepare(folder)
@@ -65,6 +65,7 @@ def test_the_environment_is_made_once_and_again_after_a_change(setup):
     # A broken environment: pip is gone, as after an interrupted start.
     for found in folder.rglob("site-packages/pip"):
         shutil.rmtree(found)
+    monkeypatch.setattr(setup, "make_venv", lambda folder: pretend_pip(without_pip(folder)))
     setup.prepare(folder)
     assert len(setup.installs) == 3
     assert setup.what_is_wrong(folder) == ""
@@ -108,10 +109,16 @@ def without_pip(folder):
     return folder
 
 
-@pytest.fixture(scope="module")
-def with_pip(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("venv") / "with_pip"
-    venv.create(folder, with_pip=True)
+@pytest.fixture
+def with_pip(tmp_path):
+    """An environment in which ``import pip`` works; a real pip is made by two other tests."""
+    return pretend_pip(without_pip(tmp_path / "with_pip"))
+
+
+def pretend_pip(folder):
+    packages = next(folder.rglob("site-packages"))
+    (packages / "pip").mkdir()
+    (packages / "pip" / "__init__.py").write_text("", encoding="utf-8")
     return folder
 
 

@@ -1,4 +1,7 @@
-"""Every balancer with every model that shares, in ``fit``: missing labels, bf16, resume, steps."""
+"""Every balancer in ``fit``: missing labels, bf16, resume, steps, copies.
+
+That it trains every network is in tests/models/test_grid.py.
+"""
 
 import copy
 
@@ -13,7 +16,7 @@ from mtlkit.balance import (
     FixedWeights,
     MetaBalance,
 )
-from mtlkit.models import MMoE, SharedBottom
+from mtlkit.models import SharedBottom
 from mtlkit.schema import SchemaError
 from mtlkit.train import fit, seeded
 from tests import tiny
@@ -33,10 +36,10 @@ def make(name):
     return BALANCERS[name]()
 
 
-def train(name, model_type=SharedBottom, table=None, **options):
+def train(name, table=None, **options):
     table = tiny.table(tiny.schema(), 48) if table is None else table
     with seeded(3):
-        model = model_type(table.schema, **SIZES)
+        model = SharedBottom(table.schema, **SIZES)
     chosen = {"epochs": 2, "batch_size": 16, "learning_rate": 0.01, "progress": False}
     history = fit(model, table, balancer=make(name), device="cpu", **(chosen | options))
     return model, history
@@ -46,18 +49,9 @@ def weights(model):
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
-@pytest.mark.parametrize("model_type", [SharedBottom, MMoE])
-@pytest.mark.parametrize("name", BALANCERS)
-def test_every_balancer_trains_every_kind_of_task_with_missing_labels(name, model_type):
-    model, history = train(name, model_type)
-    assert weights(model).isfinite().all()
-    assert not torch.equal(weights(model), weights(_untrained(model_type)))
-    assert history.steps == 6
-
-
-def _untrained(model_type):
+def _untrained():
     with seeded(3):
-        return model_type(tiny.schema(), **SIZES)
+        return SharedBottom(tiny.schema(), **SIZES)
 
 
 @pytest.mark.parametrize("name", BALANCERS)
@@ -65,9 +59,10 @@ def test_a_task_that_is_never_labelled_harms_no_balancer(name):
     table = tiny.table(tiny.schema(), 48)
     table.observed[:, 3] = False
     table.labels[:, 3] = 0
-    model, _ = train(name, table=table)
-    assert weights(model).isfinite().all()
-    untouched = _untrained(SharedBottom)
+    model, history = train(name, table=table)
+    assert weights(model).isfinite().all() and history.steps == 6
+    untouched = _untrained()
+    assert not torch.equal(weights(model), weights(untouched))
     for ours, old in zip(
         model.towers[3].parameters(), untouched.towers[3].parameters(), strict=True
     ):
@@ -76,16 +71,17 @@ def test_a_task_that_is_never_labelled_harms_no_balancer(name):
 
 @pytest.mark.parametrize("name", BALANCERS)
 def test_a_resumed_run_ends_with_the_very_weights_of_an_uninterrupted_one(name, tmp_path):
-    whole, _ = train(name, schedule="constant")
-    options = {"schedule": "constant", "checkpoint": tmp_path / "run.pt"}
-    train(name, max_steps=4, **options)  # in the middle of the second epoch
+    rate = {"schedule": "constant", "batch_size": 24}  # two steps an epoch
+    whole, _ = train(name, **rate)
+    options = {**rate, "checkpoint": tmp_path / "run.pt"}
+    train(name, max_steps=3, **options)  # in the middle of the second epoch
     resumed, _ = train(name, resume=True, **options)
     assert torch.equal(weights(whole), weights(resumed))
 
 
 @pytest.mark.parametrize("name", BALANCERS)
 def test_every_balancer_trains_under_bfloat16(name):
-    model, _ = train(name, precision="bf16")
+    model, _ = train(name, precision="bf16", batch_size=24)
     assert weights(model).isfinite().all()
     assert all(p.dtype == torch.float32 for p in model.parameters())
 
@@ -95,15 +91,14 @@ def test_every_balancer_trains_under_bfloat16(name):
 def test_gradients_of_touched_rows_reach_sparse_optimisers(name, optimizer):
     model, _ = train(name, optimizer=optimizer)
     assert weights(model).isfinite().all()
-    assert not torch.equal(model.embedding.table, _untrained(SharedBottom).embedding.table)
+    assert not torch.equal(model.embedding.table, _untrained().embedding.table)
 
 
 @pytest.mark.parametrize("name", [n for n in READ_GRADIENTS if n not in ("gradnorm", "excess-mtl")])
 def test_every_rule_of_gradients_but_one_works_at_the_representation(name):
-    for model_type in (SharedBottom, MMoE):
-        model, history = train(name, model_type, shared="representation")
-        assert weights(model).isfinite().all()
-        assert history.backward_passes == history.steps
+    model, history = train(name, shared="representation", batch_size=24)
+    assert weights(model).isfinite().all()
+    assert history.backward_passes == history.steps
 
 
 def test_excess_risk_has_no_memory_at_the_representation_and_says_so():

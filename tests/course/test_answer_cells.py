@@ -18,10 +18,10 @@ NO_ANSWERS = {"# Each column alone, on the colleague's log."}  # folded for an e
 
 @pytest.mark.parametrize("path", SOURCES, ids=[path.stem for path in SOURCES])
 def test_every_folded_cell_of_the_course_waits_for_a_guess_of_its_notebook(path):
-    source = parse(path)
+    source, place = parse(path), place_of(path)
     waited = set()
     for audience in copies.AUDIENCES:
-        for cell in copies.make_copy(source, audience, place_of(path)).cells:
+        for cell in copies.make_copy(source, audience, place).cells:
             names = asked_by(cell.source) if cell.cell_type == "code" else []
             folded = "hide-output" in cell.metadata.get("tags", [])
             first = cell.source.split("\n")[0]

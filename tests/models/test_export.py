@@ -25,7 +25,7 @@ SMALL = {"embedding_dim": 4, "hidden": (8,), "tower": (4,)}
 
 def batch_of(name, rows, seed):
     """Rows with id 0, an unknown scenario, empty sequences and missing labels."""
-    batch = tiny.all_rows(registry.table(name, rows, seed))
+    batch = tiny.all_rows(registry.table(name, rows, seed, few=True))
     if batch.categorical.shape[1]:
         batch.categorical[0] = 0
     return batch
@@ -37,7 +37,7 @@ def tensors(schema, batch):
 
 @pytest.mark.parametrize("name", registry.EVERY)
 def test_every_model_is_served_as_it_predicts_at_any_number_of_rows(name):
-    model = registry.make(name)
+    model = registry.make(name, few=True)
     program = export_served(model)
     assert model.training  # its mode stays
     model.eval()
@@ -52,8 +52,8 @@ def test_every_model_is_served_as_it_predicts_at_any_number_of_rows(name):
 
 
 def test_rows_without_any_entry_in_their_sequences_are_served():
-    model = registry.make("shared-bottom")
-    served, table = export_served(model).module(), registry.table(rows=4)
+    model = registry.make("shared-bottom", few=True)
+    served, table = export_served(model).module(), registry.table(rows=4, few=True)
     none = (torch.zeros(0, dtype=torch.int64), torch.zeros(5, dtype=torch.int64))
     table.sequences = dict.fromkeys(table.sequences, none)
     batch = tiny.all_rows(table)

@@ -30,8 +30,13 @@ OWNERS = IN_WORDS_OF_ONNX[torch.ops.aten.repeat_interleave.Tensor]
 def test_without_the_extra_the_error_says_what_to_install(tmp_path, monkeypatch, missing):
     monkeypatch.setattr(onnx_file, "find_spec", lambda name: None if name in missing else "there")
     with pytest.raises(ImportError, match=rf"{' and '.join(missing)}, .*'mtlkit\[export\]'"):
-        export_onnx(registry.make("shared-bottom"), tmp_path / "model.onnx")
+        export_onnx(small(), tmp_path / "model.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+def small():
+    """A network that is traced in no time."""
+    return SharedBottom(Schema((Task("click"),), dense=(Dense("x", 3),)), **SMALL)
 
 
 def stand_in(monkeypatch, content):
@@ -50,7 +55,7 @@ def stand_in(monkeypatch, content):
 
 def test_the_exporter_gets_the_program_and_the_names(tmp_path, monkeypatch):
     calls = stand_in(monkeypatch, lambda: b"network")
-    model = registry.make("esmm")
+    model = registry.make("esmm", few=True)
     assert export_onnx(model, tmp_path / "model.onnx").read_bytes() == b"network"
     ((program, args, options),) = calls
     assert isinstance(program, torch.export.ExportedProgram) and args == ()
@@ -80,7 +85,7 @@ def test_a_file_that_was_there_survives_a_failure(tmp_path, monkeypatch):
     stand_in(monkeypatch, no_words)
     (tmp_path / "model.onnx").write_bytes(b"old")
     with pytest.raises(RuntimeError, match="no such operator"):
-        export_onnx(registry.make("shared-bottom"), tmp_path / "model.onnx")
+        export_onnx(small(), tmp_path / "model.onnx")
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]
 
 
@@ -92,14 +97,14 @@ def test_what_the_exporter_fails_at_is_one_sentence(tmp_path, monkeypatch):
     fault.__cause__ = node
     monkeypatch.setattr(torch.onnx, "export", lambda *args, **options: no_words())
     with pytest.raises(SchemaError, match=r"^SharedBottom cannot be exported: no such operator\. "):
-        export_onnx(registry.make("shared-bottom"), tmp_path / "model.onnx")
+        export_onnx(small(), tmp_path / "model.onnx")
 
     def fails(*args, **options):
         raise fault
 
     monkeypatch.setattr(torch.onnx, "export", fails)
     with pytest.raises(SchemaError) as error:
-        export_onnx(registry.make("shared-bottom"), tmp_path / "model.onnx")
+        export_onnx(small(), tmp_path / "model.onnx")
     (line,) = str(error.value).splitlines()
     assert line.startswith("SharedBottom cannot be exported: its step aten.foo.default has no ")
     assert "no function for foo" in line and "\033" not in line
@@ -135,7 +140,7 @@ def test_weights_beyond_a_file_are_refused(tmp_path, monkeypatch):
     stand_in(monkeypatch, lambda: b"")
     monkeypatch.setattr(onnx_file, "LARGEST", 100)
     with pytest.raises(ValueError, match=r"take [0-9,]+ bytes, a file of ONNX holds 100"):
-        export_onnx(registry.make("shared-bottom"), tmp_path / "model.onnx")
+        export_onnx(small(), tmp_path / "model.onnx")
 
 
 def wrong_paths(folder):
@@ -148,7 +153,7 @@ def test_a_wrong_path_is_refused_before_the_work(kind, tmp_path, monkeypatch):
     calls = stand_in(monkeypatch, lambda: b"")
     path = wrong_paths(tmp_path)[kind]
     with pytest.raises(OSError) as error:
-        export_onnx(registry.make("shared-bottom"), path)
+        export_onnx(small(), path)
     assert str(error.value).startswith(f"The model cannot be written to {path}: a f")
     assert str(error.value).endswith("Pass the path of a file in a folder that you may write to.")
     assert calls == [] and [p.read_bytes() for p in tmp_path.iterdir()] == [b"other"]
@@ -163,7 +168,7 @@ def test_a_disk_that_takes_nothing_is_said_and_leaves_the_old_file(place, tmp_pa
     (tmp_path / "model.onnx").write_bytes(b"old")
     monkeypatch.setattr(onnx_file, place, fails)
     with pytest.raises(PermissionError, match=r"model\.onnx: you have no right to do so there\. "):
-        export_onnx(registry.make("shared-bottom"), tmp_path / "model.onnx")
+        export_onnx(small(), tmp_path / "model.onnx")
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]
 
 

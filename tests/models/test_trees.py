@@ -265,10 +265,12 @@ def test_rows_do_not_depend_on_each_other():
     trees = grown(made)
     whole, order = trees(tiny.all_rows(made)), torch.randperm(len(made))
     mixed = trees(tiny.all_rows(made.take(order)))
-    parts = [trees(batch) for batch in made.batches(1)]
+    parts = [trees(batch) for batch in made.batches(7)]
+    alone = [trees(made.batch(torch.tensor([row]))) for row in range(20)]
     for name, logits in whole.items():
         assert torch.equal(mixed[name], logits[order]), name
         assert torch.equal(torch.cat([part[name] for part in parts]), logits), name
+        assert torch.equal(torch.cat([part[name] for part in alone]), logits[:20]), name
 
 
 def test_a_task_without_a_label_is_refused_by_name():

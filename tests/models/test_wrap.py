@@ -10,6 +10,7 @@ import mtlkit
 from mtlkit import Encoder, MultiTaskModel, Task, evaluate, fit, predict, wrap
 from mtlkit.balance import BALANCERS
 from mtlkit.schema import SchemaError
+from tests.covering import covering
 
 rng = np.random.default_rng(0)
 FRAME = pl.DataFrame({
@@ -47,10 +48,13 @@ def heads(module):
     return {"click": module.click, "buy": [module.buy], "kind": module.kind}
 
 
-@pytest.mark.parametrize("declared", [True, False])
-@pytest.mark.parametrize("rule", ["equal", "pcgrad", "uw", "gradnorm", "nash-mtl"])
-@pytest.mark.parametrize("norm", [True, False])
-@pytest.mark.parametrize("form", ["rows", "columns", "one tensor"])
+@pytest.mark.parametrize(
+    ("form", "norm", "rule", "declared"),
+    covering(
+        ["rows", "columns", "one tensor"], [True, False],
+        ["equal", "pcgrad", "uw", "gradnorm", "nash-mtl"], [True, False],
+    ),
+)  # fmt: skip
 def test_every_form_trains_under_every_kind_of_balancer(form, norm, rule, declared):
     module = Plain(form, norm)
     model = wrap(module, TABLE.schema, heads=heads(module) if declared else None)

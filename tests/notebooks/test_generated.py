@@ -1,5 +1,7 @@
 """The notebooks of the course: committed files are what their sources give, and keep the rules."""
 
+from functools import cache
+
 import pytest
 
 from mtlkit.course.author.folders import HERE, source_paths
@@ -11,16 +13,17 @@ from mtlkit.course.runner import evidence
 
 SOURCES = source_paths()
 NAMES = [path.stem for path in SOURCES]
+built = cache(build_one)  # whoever looks at it changes nothing
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=NAMES)
 def test_committed_files_are_what_the_source_gives(path):
-    assert differences(build_one(path)) == []
+    assert differences(built(path)) == []
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=NAMES)
 def test_stored_records_are_those_of_this_notebook(path):
-    assert stale_records(build_one(path)) == []
+    assert stale_records(built(path)) == []
 
 
 def test_stored_evidence_is_what_its_contest_would_give():
@@ -33,7 +36,7 @@ def test_no_generated_file_has_lost_its_source():
 
 @pytest.mark.parametrize("path", SOURCES, ids=NAMES)
 def test_the_notebook_keeps_the_rules(path):
-    found = lint(build_one(path))
+    found = lint(built(path))
     assert [str(finding) for finding in found if finding.error] == []
 
 

@@ -1,6 +1,7 @@
 """Rows that weigh whole numbers train, and are measured, as rows that stand so many times."""
 
 import math
+from itertools import cycle
 
 import pytest
 import torch
@@ -43,8 +44,7 @@ def gradients(model, batch):
     return losses, found
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("name", registry.EVERY)
+@pytest.mark.parametrize(("name", "seed"), [*zip(registry.EVERY, cycle(range(3)))])
 def test_loss_and_gradient_of_every_model_are_those_of_repeated_rows(name, seed):
     weighed, several = pair(name, seed)
     with seeded(seed):

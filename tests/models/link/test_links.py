@@ -12,19 +12,18 @@ from mtlkit.schema import Task
 from mtlkit.train import evaluate, fit, seeded
 from tests import chains, tiny
 from tests.chains import LINKS, NETWORK, SIZES, moved
+from tests.covering import covering
 
 NETWORKS = {
-    "default": None,
     "shared bottom": SharedBottom,
     "mmoe": partial(MMoE, experts=2),
     "single task": SingleTask,
 }
 
 
-def make(link, network=None, seed=0, **sizes):
+def make(link, network=SharedBottom, seed=0, **sizes):
     with seeded(seed):
-        kind = SharedBottom if network is None else network
-        return LINKS[link](chains.schema(), partial(kind, **(SIZES | sizes)))
+        return LINKS[link](chains.schema(), partial(network, **(SIZES | sizes)))
 
 
 def batch_of(rows=40, **options):
@@ -35,36 +34,26 @@ def weights(model):
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
-@pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("link", LINKS)
-def test_every_link_trains_around_every_sharing_model_under_every_kind_of_balancer(link, network):
-    table = chains.table(chains.schema(), 40)
-    rules = ["uw", "curriculum"] if network == "single task" else ["uw", "pcgrad", "gradnorm"]
-    for rule in rules:
-        model = make(link, NETWORKS[network], dropout=0.1)
-        before = weights(model)
-        history = fit(
-            model, table, table, epochs=1, batch_size=20, balancer=BALANCERS[rule](),
-            progress=False, device="cpu",
-        )  # fmt: skip
-        assert weights(model).isfinite().all() and not torch.equal(weights(model), before)
-        assert all(value == value for value in history.rows[0]["train"].values())
+def shares(link, network, rule):
+    return network != "single task" or rule in ("uw", "curriculum")
 
 
-@pytest.mark.parametrize("name", BALANCERS)
-def test_every_balancer_trains_a_chain(name):
-    kind = BALANCERS[name]
-    own = {
-        "fixed": lambda: kind({"click": 2.0}),
-        "schedule": lambda: kind({"click": (2.0, 0.9)}),
-        "metabalance": lambda: kind("purchase"),
-    }
+@pytest.mark.parametrize(
+    ("link", "network", "rule"),
+    covering(list(LINKS), list(NETWORKS), ["uw", "curriculum", "pcgrad", "gradnorm"],
+             allowed=shares),
+)  # fmt: skip
+def test_any_link_network_and_kind_of_balancer_train_together(link, network, rule):
+    # the registries' own names meet all balancers in tests/models/test_grid.py
     table = chains.table(chains.schema(), 40)
-    model = make("esmm", SharedBottom)
+    model = make(link, NETWORKS[network], dropout=0.1)
     before = weights(model)
-    balancer = own[name]() if name in own else kind()
-    fit(model, table, epochs=1, batch_size=20, balancer=balancer, progress=False, device="cpu")
+    history = fit(
+        model, table, table, epochs=1, batch_size=20, balancer=BALANCERS[rule](),
+        progress=False, device="cpu",
+    )  # fmt: skip
     assert weights(model).isfinite().all() and not torch.equal(weights(model), before)
+    assert all(value == value for value in history.rows[0]["train"].values())
 
 
 @pytest.mark.parametrize("link", LINKS)
