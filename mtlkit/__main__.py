@@ -24,7 +24,7 @@ usage: mtlkit COMMAND [options]      (python3 run.py COMMAND ..., on Windows: py
   test     run the tests of the package, then of the notebooks
   doctor   look at this machine: what works, and what to mend
   data     list the real data sets, where each was found, and how to get the others
-  evidence run a lesson's contest on several shops, store its tables (for authors)
+  evidence run a lesson's contest on several shops, or a study; store its tables (for authors)
   build    make the notebooks anew from notebooks/src (for authors)
   slides   check the slide decks and make them anew (for authors)
   bench    measure speed and memory

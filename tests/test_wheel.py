@@ -9,7 +9,10 @@ import sys
 import zipfile
 from pathlib import Path
 
+import polars as pl
 import pytest
+
+from mtlkit.course.learner.stored_tables import write_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("mtlkit", "datasets", "pyproject.toml", "setup.py", "README.md")
@@ -30,6 +33,13 @@ for name in complete_journey.SOURCES:
     assert len(complete_journey.complete_journey_frame(name)) > 0
 print(len(complete_journey.load_complete_journey("products").train))
 """
+STUDY = "made_for_this_test"
+READS = """
+import sys
+from mtlkit.course import study
+
+print(study("00", sys.argv[1]).table("scores")["auc"].item())
+"""
 pytestmark = pytest.mark.slow
 
 
@@ -48,6 +58,10 @@ def wheel(tmp_path_factory):
     evidence = source / "mtlkit" / "lessons" / "nb00" / "evidence" / "made_for_this_test.csv"
     evidence.parent.mkdir(exist_ok=True)  # a lesson's stored tables, whether any is there or not
     evidence.write_text("shop\n0\n", encoding="utf-8")
+    studies = source / "mtlkit" / "lessons" / "nb00" / "studies"
+    write_tables(studies / "tables" / STUDY, {"scores": pl.DataFrame({"auc": [0.75]})}, {})
+    for name in ("__init__", STUDY):
+        (studies / f"{name}.py").touch()
     target = tmp_path_factory.mktemp("wheel")
     pip("wheel", "--no-build-isolation", "--wheel-dir", str(target), str(source))
     (found,) = target.glob("mtlkit-*.whl")
@@ -100,7 +114,9 @@ def test_the_wheel_holds_every_file_of_the_package_and_the_data_sets(wheel):
         for path in (ROOT / "datasets").rglob("*")
         if path.is_file() and path.suffix != ".pyc"
     }
-    wanted.add("mtlkit/lessons/nb00/evidence/made_for_this_test.csv")
+    made = ("evidence/made_for_this_test.csv", f"studies/{STUDY}.py",
+            f"studies/tables/{STUDY}/scores.csv", f"studies/tables/{STUDY}/key.json")  # fmt: skip
+    wanted |= {f"mtlkit/lessons/nb00/{name}" for name in made}
     assert len(wanted) > 150
     assert wanted - inside == set()
     assert not [name for name in inside if name.startswith(("datasets/", "tests/"))]
@@ -111,6 +127,12 @@ def test_the_installed_wheel_loads_every_preset_and_the_tables(installed, tmp_pa
     done = run_elsewhere(installed, LOADS, tmp_path, str(installed), str(presets))
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 10_000
+
+
+def test_the_installed_wheel_reads_a_stored_study(installed, tmp_path):
+    done = run_elsewhere(installed, READS, tmp_path, STUDY)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "0.75\n"
 
 
 def test_the_installed_wheel_runs_the_lines_of_the_readme(installed, tmp_path):

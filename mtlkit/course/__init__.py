@@ -1,4 +1,4 @@
-"""What a learner calls in a notebook: checks, quizzes, guesses, progress, sizes, evidence."""
+"""What a learner calls in a notebook: checks, quizzes, guesses, progress, sizes, stored results."""
 
 from mtlkit.course.doctor import doctor
 from mtlkit.course.learner.answers import watch
@@ -12,6 +12,7 @@ from mtlkit.course.learner.predict import guess, predict, skip
 from mtlkit.course.learner.progress import progress
 from mtlkit.course.learner.quiz import quiz
 from mtlkit.course.learner.record import record
+from mtlkit.course.learner.study import study
 
 __all__ = [
     "NotAttempted",
@@ -29,6 +30,7 @@ __all__ = [
     "shop",
     "sizes",
     "skip",
+    "study",
 ]
 
 announce()

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from mtlkit import plot
-from mtlkit.course import evidence
+from mtlkit.course import evidence, study
 from mtlkit.course.author.folders import HERE
 from mtlkit.course.author.parse import parse
 from mtlkit.course.author.source import TAGS
@@ -14,7 +14,8 @@ from mtlkit.course.learner import lesson, questions
 from mtlkit.course.learner.check import judge, load
 from mtlkit.course.learner.checker import REGISTRY
 from mtlkit.course.learner.stored_tables import write_tables
-from mtlkit.course.runner import contests, keys
+from mtlkit.course.learner.study import folder as study_folder
+from mtlkit.course.runner import contests, keys, studies
 
 GUIDE = (HERE.notebooks / "README.md").read_text(encoding="utf-8")
 
@@ -84,6 +85,23 @@ def test_the_example_contest_gives_what_the_example_cell_reads(guides_lesson, ca
     exec(compile(cell, "guide", "exec"), names)
     assert "one shop: no interval over shops; lower is better" in capsys.readouterr().out
     assert list(names["found"].against("separate", task="cart")) == ["shared"]
+
+
+def test_the_example_study_gives_what_its_example_cell_reads(tmp_path, monkeypatch):
+    (source,) = [text for text in blocks("python") if "def study(" in text]
+    names = {"__name__": "guide"}
+    exec(compile(source, "guide", "exec"), names)
+    guide = studies.Study("07", "census", names["USES"], names["SIZES"], names["study"])
+    keys.golden_of(guide.uses, keys.golden(), "the guide")
+    size = SimpleNamespace(rows=300, seeds=1)
+    assert vars(size).keys() == guide.sizes.keys()
+    tables = studies.tables_of(guide, size, tmp_path / "store")
+    monkeypatch.setattr(lesson, "FOLDER", tmp_path)
+    write_tables(study_folder("07", "census"), tables, {})
+    (cell,) = [text for text in blocks("python") if text.startswith('found = study("07"')]
+    names = {"study": study}
+    exec(compile(cell, "guide", "exec"), names)
+    assert set(names["found"].table("scores")["candidate"]) == {"shared", "experts"}
 
 
 def test_every_tag_is_described():

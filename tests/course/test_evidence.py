@@ -1,22 +1,19 @@
 """Stored evidence: a contest run for several shops, stored, read back, and told when stale."""
 
-import json
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-import mtlkit.lessons
 from mtlkit.__main__ import main as mtlkit_main
 from mtlkit.comparison import across_shops
 from mtlkit.course import evidence
-from mtlkit.course.learner import lesson
 from mtlkit.course.learner.evidence import Evidence
-from mtlkit.course.runner import contests, keys
+from mtlkit.course.runner import contests, keys, table_makers
 from mtlkit.course.runner import evidence as command
+from tests.course.temporary_lesson import GOLDEN, mounted
 
 CONTEST = """
 import polars as pl
@@ -40,67 +37,18 @@ def contest(shop, size, store):
     return {"runs": runs, "chosen": chosen}
 """
 GAINS = 'GAINS = {"plain": 0.0, "good": 0.01, "bad": -0.02}\n'
-GOLDEN = {
-    "shop": {"small, seed 1: live": "aa", "small: demand": "bb", "tiny: live": "cc"},
-    "training": {"SharedBottom: ten steps": [0.5, 0.25], "MMoE: ten steps": [1.0]},
+FILES = {
+    "__init__": "",
+    "sizes": 'SIZES = {"seeds": (2, 3), "rows": (10, 100)}\n',
+    "gains": GAINS,
+    "contest": CONTEST,
 }
-
-
-class Lesson:
-    """A lesson in a temporary folder, imported as `mtlkit.lessons.nb96`."""
-
-    def __init__(self, root):
-        self.folder = root / "lessons" / "nb96"
-        self.golden = root / "values.json"
-        self.folder.mkdir(parents=True)
-        for name, text in {
-            "__init__": "",
-            "sizes": 'SIZES = {"seeds": (2, 3), "rows": (10, 100)}\n',
-            "gains": GAINS,
-            "contest": CONTEST,
-        }.items():
-            self.write(name, text)
-        self.freeze(GOLDEN)
-
-    def write(self, name, text):
-        (self.folder / f"{name}.py").write_text(text, encoding="utf-8", newline="\n")
-        self.forget()
-
-    def edit(self, name, old, new):
-        text = (self.folder / f"{name}.py").read_text(encoding="utf-8")
-        assert old in text
-        self.write(name, text.replace(old, new))
-
-    def freeze(self, values):
-        self.golden.write_text(json.dumps(values), encoding="utf-8")
-
-    @staticmethod
-    def forget():
-        """The next import reads the files anew."""
-        for name in [n for n in sys.modules if n.startswith("mtlkit.lessons.nb96")]:
-            del sys.modules[name]
-        vars(mtlkit.lessons).pop("nb96", None)
-
-    @property
-    def stored(self):
-        return {p.name: p.read_bytes() for p in sorted((self.folder / "evidence").glob("*"))}
-
-    @property
-    def key(self):
-        return json.loads((self.folder / "evidence" / "key.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
-    made = Lesson(tmp_path)
-    monkeypatch.setattr(lesson, "FOLDER", tmp_path / "lessons")
-    monkeypatch.setattr(
-        mtlkit.lessons, "__path__", [*mtlkit.lessons.__path__, str(tmp_path / "lessons")]
-    )
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    monkeypatch.setattr(keys, "GOLDEN", made.golden)
-    yield made
-    made.forget()
+    with mounted(FILES, tmp_path, monkeypatch) as made:
+        yield made
 
 
 @pytest.fixture
@@ -117,18 +65,18 @@ def test_the_command_stores_compact_tables_and_a_key(small, run, capsys):
     assert run("--shops", "0", "3") == 0
     said = capsys.readouterr().out
     assert "Notebook 96, shop 0: 0 s (1 of 2)" in said and "shop 3: 0 s (2 of 2)" in said
-    assert sorted(small.stored) == ["chosen.csv", "key.json", "runs.csv"]
-    lines = small.stored["runs.csv"].decode("utf-8").split("\n")
+    assert sorted(small.stored()) == ["chosen.csv", "key.json", "runs.csv"]
+    lines = small.stored()["runs.csv"].decode("utf-8").split("\n")
     assert lines[0] == "shop,share,candidate,task,metric,seed 0,seed 1,seed 2"
     assert lines[1] == "0,0.5,plain,click,auc,0.7,0.70012,0.70025"
     assert len(lines) == 2 + 2 * 2 * 3 * 3  # head and last end, shops, shares, candidates, metrics
-    assert not any(b"\r" in content for content in small.stored.values())
-    assert small.key["shops"] == [0, 3] and small.key["seeds"] == 3
-    assert sorted(small.key["code"]) == ["__init__.py", "contest.py", "gains.py"]
-    assert small.key["sizes"] == {"seeds": "3", "rows": "100"}
+    assert not any(b"\r" in content for content in small.stored().values())
+    assert small.key()["shops"] == [0, 3] and small.key()["seeds"] == 3
+    assert sorted(small.key()["code"]) == ["__init__.py", "contest.py", "gains.py"]
+    assert small.key()["sizes"] == {"seeds": "3", "rows": "100"}
     names = ["small, seed 1: live", "small: demand", "SharedBottom: ten steps"]
-    assert list(small.key["golden"]) == names
-    assert "+" not in small.key["torch"]
+    assert list(small.key()["golden"]) == names
+    assert "+" not in small.key()["torch"]
 
 
 def test_what_is_read_is_what_was_stored(small, run):
@@ -231,11 +179,11 @@ def test_other_notebooks_and_tables_are_refused_by_name(run):
 def test_later_shops_join_or_replace_those_of_the_same_key(small, run, capsys):
     run("--shops", "2")
     run("--shops", "0", "2")
-    assert small.key["shops"] == [0, 2] == list(evidence("96").shops)
+    assert small.key()["shops"] == [0, 2] == list(evidence("96").shops)
     assert evidence("96").runs.filter(shop=2).height == 18
-    together = small.stored
+    together = small.stored()
     run("--shops", "0", "2")
-    assert small.stored == together
+    assert small.stored() == together
     assert "dropped" not in capsys.readouterr().out
 
 
@@ -257,16 +205,16 @@ def test_what_moved_is_named_and_the_old_shops_are_dropped(small, run, capsys, c
     run("--shops", "0", "1")
     assert command.main(["--check"]) == 0
     change(small)
-    before = small.stored
+    before = small.stored()
     assert command.main(["--check"]) == 1
     said = capsys.readouterr().out
     assert (
         f"The evidence of notebook 96 is stale: {told}; run `python -m mtlkit evidence 96`" in said
     )
-    assert small.stored == before
+    assert small.stored() == before
     assert run("--shops", "4") == 0
     assert f"The shops stored before are dropped: {told}." in capsys.readouterr().out
-    assert small.key["shops"] == [4]
+    assert small.key()["shops"] == [4]
     assert command.main(["--check"]) == 0
 
 
@@ -293,7 +241,7 @@ def test_another_torch_is_told_and_its_build_is_not(small, run, monkeypatch):
             CONTEST.replace("\n", "\r\n").encode()
         ),
         lambda made: (made.folder / "evidence" / "runs.csv").write_bytes(
-            made.stored["runs.csv"].replace(b"\n", b"\r\n")
+            made.stored()["runs.csv"].replace(b"\n", b"\r\n")
         ),
     ],
     ids=["newly frozen", "another model", "checks", "smoke size", "spaces", "CR LF", "CR LF table"],
@@ -310,7 +258,7 @@ def test_smoke_prints_the_tables_and_stores_none(small, run, capsys):
     assert run("--smoke", "--shops", "0", "1") == 0
     said = capsys.readouterr().out
     assert "seed 1" in said and "seed 2" not in said and "nothing is stored" in said
-    assert small.stored == {}
+    assert small.stored() == {}
 
 
 def test_a_table_changed_by_hand_or_lost_is_refused_and_told(small, run, capsys):
@@ -337,7 +285,7 @@ def test_a_table_that_the_contest_no_longer_gives_goes(small, run):
     run("--shops", "0")
     small.edit("contest", '{"runs": runs, "chosen": chosen}', '{"runs": runs}')
     run("--shops", "0")
-    assert sorted(small.stored) == ["key.json", "runs.csv"]
+    assert sorted(small.stored()) == ["key.json", "runs.csv"]
 
 
 def test_a_contest_without_evidence_and_evidence_without_a_contest_are_told(small, run):
@@ -379,18 +327,18 @@ def test_a_contest_that_breaks_a_rule_is_told_by_file_and_nothing_is_stored(
     said = capsys.readouterr().err
     assert "mtlkit/lessons/nb96/contest.py" in said
     assert re.search(told, said), said
-    assert small.stored == {}
+    assert small.stored() == {}
 
 
 def test_a_contest_with_sizes_of_its_own_rests_on_those_alone(small, run, capsys):
     own = 'CONTEST_SIZES = {"seeds": (2, 4), "rows": (10, 200)}\n'
     small.write("sizes", 'SIZES = {"rows": (10, 100)}\n' + own)
     assert run("--shops", "0") == 0
-    assert small.key["sizes"] == {"seeds": "4", "rows": "200"} and small.key["seeds"] == 4
+    assert small.key()["sizes"] == {"seeds": "4", "rows": "200"} and small.key()["seeds"] == 4
     small.edit("sizes", "100", "150")
-    assert not command.stale(["96"])
+    assert not command.stale("96")
     small.edit("sizes", "200", "300")
-    assert "size rows (200, now 300) moved" in command.stale(["96"])[0]
+    assert "size rows (200, now 300) moved" in command.stale("96")[0]
 
 
 def test_a_lesson_without_contest_or_sizes_and_bad_shops_are_refused(small, run, capsys):
@@ -466,13 +414,13 @@ def test_an_interrupted_run_goes_on_run_by_run_until_code_or_a_frozen_number_mov
     (tmp_path / "stop").touch()
     assert run("--shops", "0", "1") == 130
     assert "The same command goes on where it was." in capsys.readouterr().err
-    assert trained() == 2 and small.stored == {}  # seed 1 stopped as it began
+    assert trained() == 2 and small.stored() == {}  # seed 1 stopped as it began
     (tmp_path / "stop").unlink()
     assert run("--shops", "0", "1") == 0
     assert trained() == 3
-    first = small.stored
+    first = small.stored()
     assert run("--shops", "0", "1") == 0
-    assert not log.exists() and small.stored == first
+    assert not log.exists() and small.stored() == first
     small.edit("contest", "WIDTH = 4", "WIDTH = 5")
     assert run("--shops", "0") == 0
     assert trained() == 2
@@ -502,7 +450,7 @@ def test_the_golden_names_of_this_project_can_be_used():
 
 
 def test_an_unknown_notebook_of_the_command_is_an_error_of_contests():
-    with pytest.raises(contests.ContestError, match=r"write mtlkit/lessons/nb99/contest\.py"):
+    with pytest.raises(table_makers.MakerError, match=r"write mtlkit/lessons/nb99/contest\.py"):
         contests.load("99")
 
 

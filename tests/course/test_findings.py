@@ -70,6 +70,11 @@ GOOD = {
     "figure": "A figure",
 }  # fmt: skip
 LEVELS = {"a": 0.0, "b": 0.1, "c": -0.2, "d": 0.0}
+SCORES = [
+    {"model": "shared", "task": "income", "auc": 0.94321, "runs": 4},
+    {"model": "experts", "task": "income", "auc": 0.95, "runs": 4},
+    {"model": "experts", "task": "marital", "auc": None, "runs": 4},
+]
 RECORDS = [
     {"name": "auc", "kind": "table", "columns": ["task", "model"],
      "rows": [["click", 0.75], ["cart", None]]},
@@ -93,6 +98,8 @@ def write(tmp_path, monkeypatch):
     ]  # fmt: skip
     folder.mkdir()
     stored_tables.write_tables(folder / "evidence", {"runs": pl.DataFrame(rows)}, {"shops": 3})
+    tables = {"scores": pl.DataFrame(SCORES, orient="row")}
+    stored_tables.write_tables(folder / "studies" / "tables" / "census", tables, {})
     (folder / "records.json").write_text(json.dumps({"records": RECORDS}), encoding="utf-8")
     cards = {"title": "T", "question": "Why?", "exercises": {}, "answers": {}}
     (folder / "cards.json").write_text(json.dumps(cards), encoding="utf-8")
@@ -107,6 +114,19 @@ def write(tmp_path, monkeypatch):
 
 def with_number(**fields):
     return {"numbers": {**GOOD["numbers"], "gain": {**GOOD["numbers"]["gain"], **fields}}}
+
+
+def of_study(**fields):
+    usual = {"study": "census", "table": "scores", "where": {"model": "shared"}, "value": "auc"}
+    return {"answer": "{x:.4f}", "numbers": {"x": {**usual, **fields}}, "main": "x"}
+
+
+def test_a_number_may_be_of_a_study(write):
+    found = write(**of_study())
+    assert (found.answer, found.holds) == ("0.9432", "from a stored study")
+    where = {"model": "experts", "task": "income"}
+    assert write(**of_study(where=where, times=100)).answer == "95.0000"
+    assert write(**of_study(value="runs")).answer == "4.0000"
 
 
 def test_numbers_are_filled_in_and_the_shops_are_counted(write):
@@ -148,6 +168,15 @@ def test_numbers_are_filled_in_and_the_shops_are_counted(write):
         ({"numbers": {"auc": {"record": "auc", "where": {"task": "cart"}, "value": "model"}}},
          "is no number: None"),
         ({"numbers": {"auc": {"record": "auc", "typed": 3, "value": "model"}}}, "typed"),
+        (of_study(study="cencus"), "number 'x': no study 'cencus' .*there are: census"),
+        (of_study(table="score"), "no table 'score'; there are: scores"),
+        (of_study(value="acu"), "1 rows of table 'scores' of study 'census' have .*with 'acu'"),
+        (of_study(where={"model": "experts"}), "2 rows of table 'scores' of study 'census'"),
+        (of_study(where={"model": "none"}), "0 rows of table 'scores'"),
+        (of_study(where={"task": "marital"}), "'auc' of table 'scores' .* is no number: None"),
+        (of_study(value="model"), "'model' of table 'scores' .* is no number: 'shared'"),
+        (of_study(says="better"), "unexpected keyword argument 'says'"),
+        ({"numbers": {"x": {"study": "census", "value": "auc"}}}, "argument: 'table'"),
     ],
 )  # fmt: skip
 def test_a_finding_that_breaks_its_format_or_says_what_is_not_stored_is_refused(

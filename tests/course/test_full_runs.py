@@ -48,7 +48,7 @@ def test_a_full_run_stores_its_records_and_a_smoke_run_does_not(folders, golden,
     [entry] = full_runs.read("97", folders.lessons)
     assert (entry["name"], entry["value"]) == ("doubled", {"of": "full", "is": 8})
     key = json.loads(path.read_text(encoding="utf-8"))["key"]
-    assert list(key) == ["cells", "sizes", "torch", "evidence", "golden"]
+    assert list(key) == ["cells", "sizes", "torch", "evidence", "studies", "golden"]
     assert set(key["golden"]) == {"small: live", "MMoE: ten steps"}
     assert all(len(value) == 8 for value in key["golden"].values())
     assert b"\r" not in path.read_bytes()

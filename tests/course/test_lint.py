@@ -268,6 +268,12 @@ def test_evidence_that_is_not_stored_is_an_error(findings):
     assert 'evidence("97"): no stored tables: run `mtlkit evidence NN`' in said
 
 
+def test_a_study_that_is_not_stored_is_an_error(findings):
+    said = findings('# %%\nstudy("97", "census")\nstudy("97", NAME)')
+    assert 'study("97", "census"): no stored tables: run `mtlkit evidence NN --study NAME`' in said
+    assert said.count("--study") == 1
+
+
 def test_missing_checkers_are_errors(findings):
     assert "exercise 97.1 has no checker in lessons/nb97/checks.py" in findings()
 

@@ -71,6 +71,28 @@ def test_no_room_of_the_course_imports_one_above_it(name):
     assert above == []
 
 
+def strangers(imports):
+    """(file, study) where a file imports a study, or the helper of a study from outside.
+
+    The key of stored tables does not see such an import.
+    """
+    return [
+        (name, other)
+        for name, found in imports.items()
+        for other in found
+        if ".studies." in other and not other.startswith(f"{name.rpartition('.')[0]}._")
+    ]
+
+
+def test_studies_are_imported_by_nothing_and_their_helpers_by_studies_alone():
+    assert strangers(IMPORTS) == []
+    folder = "mtlkit.lessons.nb97.studies"
+    made = {f"{folder}.a": {f"{folder}._tools"}, f"{folder}.b": {f"{folder}.a"},
+            "mtlkit.lessons.nb97.contest": {f"{folder}._tools"}}  # fmt: skip
+    assert strangers(made) == [(f"{folder}.b", f"{folder}.a"),
+                               ("mtlkit.lessons.nb97.contest", f"{folder}._tools")]  # fmt: skip
+
+
 def test_lessons_import_the_learners_kit_and_their_own_folder_and_nothing_imports_a_lesson():
     for name, found in IMPORTS.items():
         own = f"{name.rpartition('.')[0]}." if name.startswith("mtlkit.lessons.") else None

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from mtlkit.course.author import copies
 from mtlkit.course.author.make import Built
 from mtlkit.course.author.source import Cell
-from mtlkit.course.learner import evidence, lesson, questions
+from mtlkit.course.learner import evidence, lesson, questions, study
 from mtlkit.course.learner.check import load as load_checkers
 
 LABELS = ("batch", "forward", "task losses", "combine", "backward", "step")
@@ -106,17 +106,18 @@ def undefined(script: str) -> list[tuple[int, str]]:
     return [(e["location"]["row"], e["message"]) for e in json.loads(done.stdout or b"[]")]
 
 
-def calls(cell: Cell) -> Iterator[tuple[str, str]]:
-    """(function, first argument) of each call in a cell whose first argument is a plain text."""
+def calls(cell: Cell) -> Iterator[tuple[str, list[str]]]:
+    """(function, its plain texts) of each call in a cell whose first argument is a plain text."""
     try:
         tree = ast.parse(cell.source)
     except SyntaxError:
         return  # reported by ruff, or a cell with magics
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+        if isinstance(node, ast.Call) and node.args:
             name = node.func.id if isinstance(node.func, ast.Name) else ""
-            if isinstance(node.args[0].value, str):
-                yield name, node.args[0].value
+            plain = [a.value if isinstance(a, ast.Constant) else None for a in node.args]
+            if isinstance(plain[0], str):
+                yield name, [text for text in plain if isinstance(text, str)]
 
 
 def _course_calls(built: Built) -> Rule:
@@ -136,10 +137,13 @@ def _course_calls(built: Built) -> Rule:
     }
     used: set[tuple[str, str]] = set()
     for cell in built.source.cells:
-        for name, argument in calls(cell) if cell.kind == "code" else ():
+        for name, (argument, *more) in calls(cell) if cell.kind == "code" else ():
             used.add((name, argument))
             if name in tables and argument not in tables[name][0]:
                 yield cell.line, f'{name}("{argument}"): {tables[name][1]}', True
+            if name == "study" and more and (argument, more[0]) not in study.every():
+                told = "no stored tables: run `mtlkit evidence NN --study NAME`"
+                yield cell.line, f'study("{argument}", "{more[0]}"): {told}', True
     for name in asked["quizzes"]:
         if ("quiz", name) not in used:
             yield 1, f"the quiz {name} is never asked", False

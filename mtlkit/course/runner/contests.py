@@ -3,7 +3,6 @@
 What a `contest.py` must hold is described for authors in `notebooks/README.md`.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +14,11 @@ import polars as pl
 from mtlkit.course.learner import lesson
 from mtlkit.course.learner.evidence import NAMED, RUNS, SEED
 from mtlkit.course.learner.modes import sizes
-from mtlkit.course.learner.stored_tables import plain_types, rounded
-from mtlkit.course.runner import keys
+from mtlkit.course.runner import keys, table_makers
+from mtlkit.course.runner.table_makers import MakerError, rounded_floats
 
 LONG = ("candidate", "task", "metric", "seed", "value")
 NOT_ITS_CODE = ("checks.py", "sizes.py")  # sizes count by their values
-
-
-class ContestError(ValueError):
-    """A contest.py breaks the rules of contests; the message names the file and what to do."""
 
 
 @dataclass(frozen=True)
@@ -41,23 +36,18 @@ class Contest:
 
 
 def load(number: str) -> Contest:
-    """The contest of a lesson. Raises ``ContestError`` for none, or one that lacks a part."""
+    """The contest of a lesson. Raises ``MakerError`` for none, or one that lacks a part."""
     where = f"mtlkit/lessons/nb{number}/contest.py"
     known = lesson.numbers("contest.py")
     module = lesson.module(number, "contest") if number in known else None
     if module is None:
-        raise ContestError(
+        raise MakerError(
             f"notebook {number!r} has no contest: write {where} "
             f"(there are contests of: {', '.join(known) or 'no notebook'})."
         )
-    uses, run = getattr(module, "USES", None), getattr(module, "contest", None)
-    if not isinstance(uses, tuple) or not uses or not all(isinstance(n, str) for n in uses):
-        raise ContestError(
-            f"{where}: USES must be a tuple of the names in tests/golden/values.json that its "
-            f'numbers rest on, such as ("small", "SharedBottom"); found {uses!r}.'
-        )
+    uses, run = table_makers.uses_of(module, where), getattr(module, "contest", None)
     if not callable(run):
-        raise ContestError(f"{where}: define contest(shop, size, store).")
+        raise MakerError(f"{where}: define contest(shop, size, store).")
     return Contest(number, uses, run)
 
 
@@ -65,29 +55,21 @@ def key_of(contest: Contest) -> dict[str, Any]:
     """What the contest's numbers rest on now: code, full sizes, torch, frozen numbers by USES."""
     folder = lesson.path(contest.number, "contest.py").parent
     code = {p.name: keys.file_hash(p) for p in folder.glob("*.py") if p.name not in NOT_ITS_CODE}
-    try:
-        golden = keys.golden_of(contest.uses, keys.golden(), f"{contest.where}, USES")
-    except ValueError as error:
-        raise ContestError(str(error)) from error
-    return {
-        "code": dict(sorted(code.items())),
-        "sizes": keys.full_sizes(contest.number, of_contest=True),
-        "torch": keys.torch_release(),
-        "golden": golden,
-    }
+    full = keys.full_sizes(contest.number, of_contest=True)
+    return table_makers.key(code, full, contest.uses, contest.where)
 
 
 def moved(contest: Contest, old: Mapping[str, Any]) -> list[str]:
     """What differs between the key of stored tables and the key of now, in words."""
-    return keys.moved(old, {**key_of(contest), "golden": keys.golden()})
+    return table_makers.moved(key_of(contest), old)
 
 
 def size_of(contest: Contest, mode: str) -> SimpleNamespace:
-    """The contest's sizes, or else the lesson's. Raises ``ContestError`` where there are none."""
+    """The contest's sizes, or else the lesson's. Raises ``MakerError`` where there are none."""
     try:
         return sizes(contest.number, mode, of_contest=True)
     except KeyError as error:
-        raise ContestError(f"{contest.where}: {error.args[0]}") from error
+        raise MakerError(f"{contest.where}: {error.args[0]}") from error
 
 
 def run_shop(
@@ -96,33 +78,16 @@ def run_shop(
     """The contest's tables for one shop, checked, the column "shop" first, "runs" made wide."""
     tables = contest.run(shop, size, store)
     if not isinstance(tables, Mapping) or RUNS not in tables:
-        raise ContestError(f'{contest.where}: contest must return a dictionary with "runs".')
+        raise MakerError(f'{contest.where}: contest must return a dictionary with "runs".')
     found = {}
-    for name, frame in tables.items():
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", str(name)):
-            raise ContestError(
-                f"{contest.where}: table {name!r} becomes a file; name it in small letters, "
-                "figures and underscores."
-            )
-        if not isinstance(frame, pl.DataFrame):
-            raise ContestError(
-                f"{contest.where}: table {name!r} must be a polars DataFrame, not a "
-                f"{type(frame).__name__}."
-            )
+    for name, frame in table_makers.plain_tables(tables, contest.where).items():
         if "shop" in frame.columns:
-            raise ContestError(f"{contest.where}: table {name!r}: leave out the column shop.")
-        try:
-            plain = plain_types(frame, name)
-        except ValueError as error:
-            raise ContestError(f"{contest.where}: {error}") from error
-        plain = _wide(plain, contest.where) if name == RUNS else _rounded(plain, plain.columns)
+            raise MakerError(f"{contest.where}: table {name!r}: leave out the column shop.")
+        plain = (
+            _wide(frame, contest.where) if name == RUNS else rounded_floats(frame, frame.columns)
+        )
         found[name] = plain.select(pl.lit(shop, dtype=pl.Int64).alias("shop"), pl.all())
     return found
-
-
-def _rounded(frame: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
-    floats = [name for name in columns if frame[name].dtype == pl.Float64]
-    return frame.with_columns(rounded(frame[name]) for name in floats)
 
 
 def _wide(runs: pl.DataFrame, where: str) -> pl.DataFrame:
@@ -130,22 +95,22 @@ def _wide(runs: pl.DataFrame, where: str) -> pl.DataFrame:
     missing = [name for name in LONG if name not in runs.columns]
     if missing or runs.is_empty():
         what = f"lacks the column {', '.join(missing)}" if missing else "has no rows"
-        raise ContestError(f'{where}: "runs" {what}; its columns are {", ".join(LONG)}.')
+        raise MakerError(f'{where}: "runs" {what}; its columns are {", ".join(LONG)}.')
     if runs["seed"].dtype != pl.Int64 or not runs["value"].dtype.is_numeric():
-        raise ContestError(f'{where}: in "runs", seed must be whole numbers and value numbers.')
+        raise MakerError(f'{where}: in "runs", seed must be whole numbers and value numbers.')
     groups = [name for name in runs.columns if name not in LONG]
     index = [*groups, *LONG[:3]]
     for name in index:
         if name.startswith(SEED) or runs[name].null_count():
-            raise ContestError(f'{where}: "runs": the column {name!r} has a gap or a seed\'s name.')
+            raise MakerError(f'{where}: "runs": the column {name!r} has a gap or a seed\'s name.')
     twice = runs.filter(runs.select(*index, "seed").is_duplicated())
     if not twice.is_empty():
         row = twice.select(*index, "seed").row(0, named=True)
-        raise ContestError(f'{where}: "runs" has {twice.height} rows of the same run, first {row}.')
+        raise MakerError(f'{where}: "runs" has {twice.height} rows of the same run, first {row}.')
     named = runs.with_columns(pl.format(SEED + "{}", "seed"), pl.col("value").cast(pl.Float64))
     wide = named.pivot(on="seed", index=index, values="value", maintain_order=True)
     seeds = _in_order(wide.columns)
-    return _rounded(wide.select(*index, *seeds), seeds)
+    return rounded_floats(wide.select(*index, *seeds), seeds)
 
 
 def _in_order(columns: list[str]) -> list[str]:
@@ -157,7 +122,7 @@ def join(
 ) -> dict[str, pl.DataFrame]:
     """Tables of some shops with those of others; a shop in both is the new one.
 
-    Raises ``ContestError`` where "runs" has a row for one shop that another lacks.
+    Raises ``MakerError`` where "runs" has a row for one shop that another lacks.
     """
     replaced = new[RUNS]["shop"].unique().to_list()
     joined = {}
@@ -183,7 +148,7 @@ def _refuse_gaps(runs: pl.DataFrame, where: str) -> None:
         for other, theirs in rows.items():
             if theirs - mine:
                 first = ", ".join(map(str, sorted(theirs - mine, key=str)[0]))
-                raise ContestError(
+                raise MakerError(
                     f'{where}: "runs" has the row {first} for shop {other}, not for shop {shop}. '
                     "Name candidates alike on every shop, and put what was chosen for one into a "
                     "table of its own."

@@ -1,7 +1,6 @@
-"""The command `mtlkit evidence`: a lesson's contest on several shops, its tables stored with it."""
+"""The command `mtlkit evidence`: a lesson's contest or study, its tables stored with it."""
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -11,29 +10,33 @@ import polars as pl
 
 from mtlkit.course.learner import lesson
 from mtlkit.course.learner.evidence import RUNS, SEED, numbers
-from mtlkit.course.learner.stored_tables import read_key, read_tables, short_hash, write_tables
-from mtlkit.course.runner import contests, keys
-from mtlkit.course.runner.execute import CHECKOUT
+from mtlkit.course.learner.stored_tables import read_key, read_tables, write_tables
+from mtlkit.course.runner import contests, keys, studies, table_makers
+from mtlkit.course.runner.table_makers import MakerError
 
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of ``mtlkit evidence``."""
     arguments = argparse.ArgumentParser(
         prog="mtlkit evidence",
-        description="Run a lesson's contest (mtlkit/lessons/nbNN/contest.py) on several shops and "
-        "store its tables beside it. An interrupted run goes on where it was.",
+        description="Run a lesson's contest (mtlkit/lessons/nbNN/contest.py) on several shops, or "
+        "one of its studies (mtlkit/lessons/nbNN/studies/NAME.py), and store its tables beside it. "
+        "An interrupted run goes on where it was.",
     )
     arguments.add_argument("number", nargs="?", metavar="NN", help="the notebook, such as 05")
     arguments.add_argument(
-        "--shops", type=int, nargs="+", default=list(range(5)), metavar="SEED",
+        "--shops", type=int, nargs="+", metavar="SEED",
         help="the shops' seeds (default: 0 1 2 3 4); shops stored before stay if all is as it was",
     )  # fmt: skip
+    arguments.add_argument(
+        "--study", metavar="NAME", help="this study of the lesson instead of its contest"
+    )
     arguments.add_argument(
         "--smoke", action="store_true", help="small sizes; print the tables and store none"
     )
     arguments.add_argument(
         "--store", type=Path, metavar="FOLDER",
-        help="folder that keeps every run (default: .mtlkit/evidence/nbNN of the checkout)",
+        help="folder that keeps every run (default: below .mtlkit/evidence of the checkout)",
     )  # fmt: skip
     arguments.add_argument(
         "--check", action="store_true", help="run nothing; say which stored tables are stale"
@@ -42,21 +45,28 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``mtlkit evidence``; exit code 0, or 1 for a stale or broken contest."""
+    """Run ``mtlkit evidence``; exit code 0, or 1 for what is stale or broken."""
     arguments = parser()
     options = arguments.parse_args(argv)
-    if options.number is None and not options.check:
+    of_study = options.study is not None
+    if options.number is None and (of_study or not options.check):
         arguments.error("which notebook? for example: mtlkit evidence 05")
-    if len(set(options.shops)) < len(options.shops) or min(options.shops) < 0:
+    if of_study and options.shops:
+        arguments.error("a study has no shops: leave out --shops or --study")
+    shops = options.shops or list(range(5))
+    if len(set(shops)) < len(shops) or min(shops) < 0:
         arguments.error("--shops must be different whole numbers from 0")
     number = options.number.zfill(2) if options.number else None
     try:
         if options.check:
-            trouble = stale([number] if number else None)
+            trouble = stale(number, options.study)
             print("\n".join(trouble) or "All stored evidence is up to date.")
             return 1 if trouble else 0
-        make(str(number), options.shops, smoke=options.smoke, store=options.store)
-    except (contests.ContestError, keys.NoCheckout) as problem:
+        if of_study:
+            studies.make(str(number), options.study, smoke=options.smoke, store=options.store)
+        else:
+            make(str(number), shops, smoke=options.smoke, store=options.store)
+    except (MakerError, keys.NoCheckout) as problem:
         print(problem, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -75,9 +85,7 @@ def make(
     contest = contests.load(number)
     key = contests.key_of(contest)
     size = contests.size_of(contest, "smoke" if smoke else "full")
-    # A run's own key holds no frozen number: where one moved, older runs must not be read.
-    frozen = short_hash(json.dumps(key["golden"], sort_keys=True))
-    folder = (store or CHECKOUT / ".mtlkit" / "evidence" / f"nb{number}") / f"frozen-{frozen}"
+    folder = table_makers.runs_folder(key, store, f"nb{number}")
     tables: dict[str, pl.DataFrame] = {}
     for place, shop in enumerate(shops, start=1):
         began = time.monotonic()
@@ -88,10 +96,7 @@ def make(
         told = f"Notebook {number}, shop {shop}: {seconds:.0f} s ({place} of {len(shops)})"
         print(told, flush=True)
     if smoke:
-        with pl.Config(tbl_rows=40, tbl_cols=20, fmt_str_lengths=40):
-            for name, table in tables.items():
-                print(f"{name}\n{table}")
-        print("Smoke sizes: nothing is stored.")
+        table_makers.show(tables)
         return tables
     target = lesson.path(number, "evidence")
     tables = contests.join(_stored(contest, target), tables, contest.where)
@@ -122,14 +127,21 @@ def _stored(contest: contests.Contest, target: Path) -> dict[str, pl.DataFrame]:
     return {}
 
 
-def stale(only: Sequence[str] | None = None) -> list[str]:
-    """One sentence a lesson whose stored tables are not what its contest would give now.
+def stale(number: str | None = None, study: str | None = None) -> list[str]:
+    """One sentence for each contest or study whose stored tables are not what it would give now.
 
-    Raises ``NoCheckout`` where the frozen numbers are not at hand.
+    Of one notebook alone with `number`, of one study with `study`. Raises ``NoCheckout`` where the
+    frozen numbers are not at hand.
     """
     keys.golden()
-    every = only or sorted({*lesson.numbers("contest.py"), *numbers()})
-    return [sentence for sentence in map(_stale, every) if sentence]
+    of_studies = studies.stale(number, study)
+    if study is not None:
+        return of_studies
+    every = sorted({*lesson.numbers("contest.py"), *numbers()})
+    if number is not None:
+        has_studies = number in studies.numbers()
+        every = [number] if number in every or not has_studies else []
+    return [*filter(None, map(_stale, every)), *of_studies]
 
 
 def _stale(number: str) -> str:
@@ -144,7 +156,7 @@ def _stale(number: str) -> str:
         moved = contests.moved(contest, read_key(target))
         if not moved:
             read_tables(target)
-    except contests.ContestError as problem:
+    except MakerError as problem:
         return str(problem)
     except ValueError as problem:
         return f"The evidence of notebook {number} cannot be read: {problem}"

@@ -1,4 +1,4 @@
-"""The numbers of a finding: differences and means of stored contests, or recorded values."""
+"""The numbers of a finding: of stored contests, of stored studies, or recorded values."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import Any
 
 from mtlkit.course.learner import lesson
 from mtlkit.course.learner.evidence import evidence
+from mtlkit.course.learner.study import study
 
 ONE_SHOP = "seen on one shop"
+OF_A_STUDY = "from a stored study"
 SAYS = ("better", "worse", "no difference seen", "not better")
 
 
@@ -60,6 +62,8 @@ def number_of(notebook: str, fields: Mapping[str, Any]) -> Number:
     times = named.pop("times", 1)
     if "record" in named:
         return Number((times * _recorded(notebook, **named),), ONE_SHOP)
+    if "study" in named:
+        return Number((times * _of_study(notebook, named.pop("study"), **named),), OF_A_STUDY)
     says, reference = named.pop("says", None), named.pop("reference", None)
     apart = named.pop("spread", False)
     lists = [value if isinstance(value, list) else [value] for value in named.values()]
@@ -107,9 +111,24 @@ def _recorded(
         rows = [dict(zip(entry["columns"], row, strict=True)) for row in entry["rows"]]
     else:
         rows = [entry["value"] if isinstance(entry["value"], dict) else {value: entry["value"]}]
+    return _the_one(rows, value, where, f"record {record!r}")
+
+
+def _of_study(
+    notebook: str, name: str, table: str, value: str, where: Mapping[str, Any] | None = None
+) -> float:
+    """One value of a stored study: `value` is a column of the table, `where` picks its row."""
+    rows = study(notebook, name).table(table).to_dicts()
+    return _the_one(rows, value, where, f"table {table!r} of study {name!r}")
+
+
+def _the_one(
+    rows: list[dict[str, Any]], value: str, where: Mapping[str, Any] | None, what: str
+) -> float:
+    """The value of the one row that fits."""
     fit = [row for row in rows if all(row.get(k) == v for k, v in (where or {}).items())]
     if len(fit) != 1 or value not in fit[0]:
-        raise ValueError(f"{len(fit)} rows of record {record!r} have {where}, with {value!r}")
+        raise ValueError(f"{len(fit)} rows of {what} have {where}, with {value!r}")
     if not isinstance(fit[0][value], int | float) or not math.isfinite(fit[0][value]):
-        raise ValueError(f"{value!r} of record {record!r} is no number: {fit[0][value]!r}")
+        raise ValueError(f"{value!r} of {what} is no number: {fit[0][value]!r}")
     return float(fit[0][value])

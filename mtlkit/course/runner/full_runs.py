@@ -2,7 +2,7 @@
 
 The tests of a notebook's claims read it, so that they need not execute the notebook. Its key says
 what the run rests on: the learner copy's code cells, the full sizes, torch, all frozen numbers of
-that time, and the stored evidence.
+that time, and the stored tables of its contest and its studies.
 """
 
 import json
@@ -28,6 +28,7 @@ def key_of(number: str, notebook: Any) -> dict[str, Any]:
         "sizes": keys.full_sizes(number),
         "torch": keys.torch_release(),
         "evidence": keys.evidence_hash(number),
+        "studies": keys.study_hashes(number),
         "golden": keys.golden(),
     }
 

@@ -1,9 +1,10 @@
 """What a stored result rests on, and which of it has moved since.
 
-A key is a dictionary of plain values: "code" {file: hash} of a contest or "cells" [id] of a
-notebook, "sizes" {name: full size}, "torch" (its release), "golden" {frozen name: hash}, "evidence"
-(a hash of the stored tables that a notebook shows). Only what the old key names can have moved: a
-number frozen since does not make a result stale, nor do tables stored since.
+A key is a dictionary of plain values: "code" {file: hash} of a contest or study, or "cells" [id] of
+a notebook, "sizes" {name: full size}, "torch" (its release), "golden" {frozen name: hash},
+"evidence" (a hash of the contest's tables that a notebook shows), "studies" {name: hash of its
+tables}. Only what the old key names can have moved: a number frozen since does not make a result
+stale, nor do tables stored since.
 """
 
 import json
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mtlkit.course.learner import lesson
+from mtlkit.course.learner import lesson, study
 from mtlkit.course.learner.modes import sizes
 from mtlkit.course.learner.stored_tables import KEY, read_key, short_hash
 from mtlkit.course.runner.execute import CHECKOUT
@@ -79,15 +80,26 @@ def full_sizes(number: str, *, of_contest: bool = False) -> dict[str, str]:
 
 def file_hash(path: Path) -> str:
     """A hash of a text file, blind to line ends and to spaces at the end of a line."""
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return short_hash("\n".join(line.rstrip() for line in lines))
+    return text_hash(path.read_text(encoding="utf-8"))
+
+
+def text_hash(text: str) -> str:
+    """A hash of a text, blind to line ends and to spaces at the end of a line."""
+    return short_hash("\n".join(line.rstrip() for line in text.split("\n")))
 
 
 def evidence_hash(number: str) -> str | None:
-    """A hash of the stored tables of a lesson, None without any."""
+    """A hash of the stored tables of a lesson's contest, None without any."""
     folder = lesson.path(number, "evidence")
-    if not (folder / KEY).is_file():
-        return None
+    return _tables_hash(folder) if (folder / KEY).is_file() else None
+
+
+def study_hashes(number: str) -> dict[str, str]:
+    """{study: a hash of its stored tables} of a lesson."""
+    return {name: _tables_hash(study.folder(number, name)) for name in study.names(number)}
+
+
+def _tables_hash(folder: Path) -> str:
     return short_hash(json.dumps(read_key(folder)["tables"], sort_keys=True))
 
 
@@ -100,6 +112,9 @@ def _moved(part: str, old: Any, now: Any) -> Iterator[str]:
     if part == "evidence":
         if old is not None and old != now:
             yield "the stored evidence that the notebook shows"
+    elif part == "studies":
+        for name in (name for name in old or {} if old[name] != now.get(name)):
+            yield f"the tables of the study {name}, which the notebook shows,"
     elif old is None:
         yield f"the form of the key, which says nothing of {part},"
     elif part == "torch" and old != now:
