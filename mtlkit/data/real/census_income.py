@@ -16,6 +16,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,12 @@ def census_income_frame(half: str = "test", folder: str | Path | None = None) ->
             f"folder=... with {HALVES[half]} or {HALVES[half]}.gz of {data_set(NAME).page}."
         )
     path = _in_folder(Path(folder), HALVES[half]) if folder else locate(NAME, f"{HALVES[half]}.gz")
+    return _frame(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _frame(path: Path, changed: int) -> pl.DataFrame:
+    """The file at ``path``, kept for the next call as long as it has not ``changed``."""
     lines = _lines(path)
     frame = pl.DataFrame(
         lines.str.split(",").list.to_struct(fields=list(COLUMNS)).struct.unnest()
