@@ -140,7 +140,8 @@ def census_income_frame(half: str = "test", folder: str | Path | None = None) ->
             "The train half has no known checksum, so it is read from a folder that you name: "
             f"folder=... with {HALVES[half]} or {HALVES[half]}.gz of {data_set(NAME).page}."
         )
-    path = _in_folder(Path(folder), HALVES[half]) if folder else locate(NAME, f"{HALVES[half]}.gz")
+    file = HALVES[half]
+    path = locate(NAME, f"{file}.gz") if folder is None else _in_folder(Path(folder), file)
     return _frame(path, path.stat().st_mtime_ns)
 
 
@@ -155,8 +156,7 @@ def _frame(path: Path, changed: int) -> pl.DataFrame:
     for name, known in KNOWN.items():
         unknown = ~frame[name].is_in(known)
         if unknown.any():
-            what = f"{frame[name][unknown.arg_max()]!r} is none of {', '.join(known)}"
-            raise _bad(path, unknown, name, what)
+            raise _bad(path, frame[name], unknown, f"is none of {', '.join(known)}")
     return frame.with_columns(
         income=pl.col("income_class") == "50000+.",
         never_married=pl.col("marital_status") == "Never married",
@@ -199,7 +199,8 @@ def load_census_income(
     part = random_parts(frame.height, shares, seed, frame["person"].to_numpy())
     if folder is not None:
         first = census_income_frame("train", folder)
-        frame = pl.concat([first, frame])
+        others = pl.col("person") + first["person"].max()
+        frame = pl.concat([first, frame.with_columns(others)])
         part = np.concatenate([np.zeros(first.height, dtype=np.int64), part])
     require_rows(part)
     encoder = Encoder(
@@ -246,13 +247,14 @@ def _numbers(series: pl.Series, path: Path) -> pl.Series:
     numbers = series.cast(pl.Float64, strict=False)
     bad = (numbers.is_null() | ~numbers.is_finite() | (numbers < 0)).fill_null(True)
     if bad.any():
-        what = f"{series[bad.arg_max()]!r} is no number of 0 or more"
-        raise _bad(path, bad, series.name, what)
+        raise _bad(path, series, bad, "is no number of 0 or more")
     return numbers
 
 
-def _bad(path: Path, bad: pl.Series, column: str, what: str) -> SchemaError:
+def _bad(path: Path, series: pl.Series, bad: pl.Series, what: str) -> SchemaError:
+    """The error that names the first bad value and its place."""
+    row = int(bad.arg_max() or 0)
     return SchemaError(
-        f"{path}, line {int(bad.arg_max() or 0) + 1}, column {column!r} "
-        f"({COLUMNS.index(column) + 1} of {len(COLUMNS)}): {what}. It must be the raw file."
+        f"{path}, line {row + 1}, column {series.name!r} ({COLUMNS.index(series.name) + 1} of "
+        f"{len(COLUMNS)}): {series[row]!r} {what}. It must be the raw file."
     )
