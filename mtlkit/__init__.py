@@ -31,6 +31,7 @@ _HOME = {
     "split_time": "data",
     "write_shards": "data",
     "Market": "shop.market",
+    "load_census_income": "data.real.census_income",
     "load_complete_journey": "data.real.complete_journey",
     "load_fashion": "data.real.fashion",
     "row_losses": "losses",
@@ -92,6 +93,7 @@ if TYPE_CHECKING:
         split_time,
         write_shards,
     )
+    from mtlkit.data.real.census_income import load_census_income
     from mtlkit.data.real.complete_journey import load_complete_journey
     from mtlkit.data.real.fashion import load_fashion
     from mtlkit.losses import row_losses, task_losses
