@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from mtlkit.data.batch import Batch
 from mtlkit.models import MMoE
@@ -17,6 +18,9 @@ from mtlkit.train.device import choose_device
 from mtlkit.train.randomness import seeded
 
 INPUTS = 100
+SCHEMA = Schema(
+    (Task("first", "regression"), Task("second", "regression")), dense=(Dense("x", INPUTS),)
+)
 
 
 def network(schema: Schema) -> MMoE:
@@ -24,25 +28,50 @@ def network(schema: Schema) -> MMoE:
     return MMoE(schema, embedding_dim=1, experts=8, hidden=(16,), tower=(8,))
 
 
+class PlainNetwork(nn.Module):
+    """The same network as one writes it: a module an expert, a gate and a tower."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList(nn.Linear(INPUTS, 16) for _ in range(8))
+        self.gates = nn.ModuleList(nn.Linear(INPUTS, 8, bias=False) for _ in range(2))
+        self.towers = nn.ModuleList(
+            nn.Sequential(nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 1)) for _ in range(2)
+        )
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(batch, task)."""
+        x = batch.dense
+        experts = torch.stack([expert(x).relu() for expert in self.experts], 1)
+        found = []
+        for gate, tower in zip(self.gates, self.towers, strict=True):
+            mixed = (gate(x).softmax(1).unsqueeze(2) * experts).sum(1)
+            found.append(tower(mixed))
+        return torch.cat(found, 1)
+
+    def losses(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Squared error of each task, (task,)."""
+        return (outputs - batch.labels).square().mean(0)
+
+
 def measure_replicas(
     count: int, batches: Sequence[int], steps: int, device: str = "auto"
 ) -> dict[str, Any]:
     """Medians of whole steps (forward, losses, backward, Adam) of one network and of ``count``.
 
-    "solo steps" says how many steps of one network a step of all takes; ``count`` would be no gain.
+    "solo steps" says how many steps of one network a step of all takes, "plain steps" how many of
+    the same network in a plain loop; ``count`` would be no gain.
     """
     home = choose_device(device)
-    schema = Schema(
-        (Task("first", "regression"), Task("second", "regression")), dense=(Dense("x", INPUTS),)
-    )
     found: dict[str, Any] = {"replicas": count, "device": str(home)}
     for batch_size in batches:
         with seeded(0):
-            alone = network(schema).to(home)
-            several = Replicas([network(schema) for _ in range(count)]).to(home)
+            alone = network(SCHEMA).to(home)
+            several = Replicas([network(SCHEMA) for _ in range(count)]).to(home)
+            plain = PlainNetwork().to(home)
         one, all_rows = (_batch(rows, home) for rows in (batch_size, batch_size * count))
-        runs = [_stepper(alone, one), _stepper(several, all_rows)]
-        taken: list[list[float]] = [[], []]
+        runs = [_stepper(plain, one), _stepper(alone, one), _stepper(several, all_rows)]
+        taken: list[list[float]] = [[] for _ in runs]
         for step in range(steps + 5):
             for seconds, run in zip(taken, runs, strict=True):
                 start = time.perf_counter()
@@ -50,11 +79,13 @@ def measure_replicas(
                 _wait(home)
                 if step >= 5:
                     seconds.append(time.perf_counter() - start)
-        solo, together = (statistics.median(seconds) for seconds in taken)
+        bare, solo, together = (statistics.median(seconds) for seconds in taken)
         found[f"batch {batch_size}"] = {
+            "plain loop, milliseconds": 1e3 * bare,
             "one, milliseconds": 1e3 * solo,
             "all, milliseconds": 1e3 * together,
             "solo steps": together / solo,
+            "plain steps": together / bare,
         }
     return found
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mtlkit.bench import balancing, commands, comparing, optimizers, training
+from mtlkit.bench import balancing, commands, comparing, optimizers, replicas, training
 from mtlkit.bench.training import BATCH, PlainMMoE, make_data, measure_training
 from mtlkit.models import MMoE
 from tests import tiny
@@ -178,6 +178,23 @@ def test_a_step_of_several_networks_is_compared_with_one_of_one(capsys):
         row = result[batch]
         ratio = row["all, milliseconds"] / row["one, milliseconds"]
         assert row["solo steps"] == pytest.approx(ratio) and ratio > 0
+        ratio = row["all, milliseconds"] / row["plain loop, milliseconds"]
+        assert row["plain steps"] == pytest.approx(ratio)
+
+
+def test_the_plain_network_is_the_one_that_is_stacked():
+    model, plain = replicas.network(replicas.SCHEMA), replicas.PlainNetwork()
+    with torch.no_grad():
+        for n, expert in enumerate(plain.experts):
+            model.experts.weights[0][n], model.experts.biases[0][n] = expert.weight.T, expert.bias
+        for own, gate in zip(model.gates, plain.gates, strict=True):
+            own.linear.load_state_dict(gate.state_dict())
+        for own, tower in zip(model.towers, plain.towers, strict=True):
+            own.load_state_dict(tower.state_dict())
+    batch = replicas._batch(9, torch.device("cpu"))
+    outputs, logits = plain(batch), model(batch)
+    torch.testing.assert_close(torch.stack(list(logits.values()), 1), outputs)
+    torch.testing.assert_close(model.losses(logits, batch), plain.losses(outputs, batch))
 
 
 @pytest.mark.slow

@@ -2,11 +2,12 @@
 
 Two regression tasks on x of d normal numbers: y_k = w_k x + sum over i of sin(a_i w_k x + b_i) +
 noise of variance .01, with w_1 = c u_1, w_2 = c (p u_1 + sqrt(1 - p^2) u_2), and u_1, u_2
-orthogonal and of length 1. Every seed is a task of its own, with new u, a, b, rows and weights; all
-networks of a seed see the same rows. The paper does not say c, m, a, b and the size of a batch.
-Here they are c = 1 and m = 10 with a, b normal, which are the values of PLE's re-run (Tang et al.
-2020, RecSys, section 5.3), in 100 dimensions as in the MMoE paper; and, as a second setting, PLE's
-own 512.
+orthogonal and of length 1. Every seed has tasks of its own, new u, a and b, the same for all
+networks, and new weights. The paper's three networks see the same rows, and so do the other four;
+between the two groups rows differ from seed 20 on. The paper does not say c, m, a, b and the size
+of a batch. Here they are c = 1 and m = 10 with a, b normal, which are the values of PLE's re-run
+(Tang et al. 2020, RecSys, section 5.3), in 100 dimensions as in the MMoE paper; and, as a second
+setting, PLE's own 512.
 
 All networks have as many parameters as MMoE with 8 experts of 16 units, gates counted. (The paper
 gives the shared bottom 113 units, which leaves the gates out.) Everyone's rate is the best of the
