@@ -128,8 +128,8 @@ class StackedExperts(Stacked):
             for own, name in ((self.weights, "weights"), (self.biases, "biases")):
                 stacked = _parameter([getattr(m, name)[layer] for m in modules], 1)
                 if layer == 0:  # (expert, replica, in, out) -> (replica, in, expert * out)
-                    joined = stacked.detach().permute(1, 2, 0, 3).flatten(2)
-                    stacked = nn.Parameter(joined, stacked.requires_grad)
+                    wide = stacked.detach().permute(1, 2, 0, 3).flatten(2)
+                    stacked = nn.Parameter(wide, stacked.requires_grad)
                 own.append(stacked)
 
     def of_layer(self, layer: int) -> tuple[Tensor, Tensor]:

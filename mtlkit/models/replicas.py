@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mtlkit.data.batch import Batch, take_ragged
 from mtlkit.layers.stacked import stack, unstack
-from mtlkit.losses.tasks import masked_mean
+from mtlkit.losses.tasks import masked_mass, masked_mean
 from mtlkit.models.base import MultiTaskModel
 
 
@@ -33,12 +33,15 @@ class Replicas(nn.Module):
         Networks of one class, made with the same arguments.
 
     Raises ``ValueError`` for no models, models of several shapes, or dropout; ``TypeError`` for a
-    layer that cannot be stacked, naming it.
+    layer that cannot be stacked or that stands in two places, naming it.
     """
 
     def __init__(self, models: Sequence[MultiTaskModel]) -> None:
         super().__init__()
-        shapes = [[(n, p.shape, p.dtype) for n, p in m.named_parameters()] for m in models]
+        shapes = [
+            [(n, p.shape, p.dtype, p.requires_grad) for n, p in m.named_parameters()]
+            for m in models
+        ]
         if not shapes:
             raise ValueError("models is empty: give one network a replica.")
         for number, (model, shape) in enumerate(zip(models, shapes, strict=True)):
@@ -47,6 +50,13 @@ class Replicas(nn.Module):
                     f"models[{number}] ({type(model).__name__}) has not the layers of models[0] "
                     f"({type(models[0]).__name__}): replicas differ in their weights alone."
                 )
+        places = [*models[0].named_parameters(remove_duplicate=False)]
+        if len(places) > len(shapes[0]):
+            twice = ({name for name, _ in places} - {name for name, *_ in shapes[0]}).pop()
+            raise TypeError(
+                f"{type(models[0]).__name__} uses {twice!r} under another name as well, and "
+                "replicas would learn it twice: train these networks one by one, compare(jobs=)."
+            )
         self.__dict__["models"] = list(models)  # no part of this module
         self.schema = models[0].schema
         self.whole, self.pairs = stack(models)
@@ -84,6 +94,14 @@ class Replicas(nn.Module):
         weight = self._apart(batch.weight)
         each = zip(rows, counted, weight, strict=True)
         return torch.stack([masked_mean(*parts) for parts in each])
+
+    def loss_mass(self, batch: Batch) -> Tensor:
+        """How many rows each loss is the mean over, or what they weigh: (replica, task)."""
+        counted = self._apart(self.whole.loss_rows(batch))  # (replica, batch, task)
+        if batch.weight is None:
+            return counted.sum(1)
+        each = zip(counted, self._apart(batch.weight), strict=True)
+        return torch.stack([masked_mass(*parts) for parts in each])
 
     def update(self) -> list[MultiTaskModel]:
         """Write the weights into the models that the replicas were made of, and return those."""

@@ -125,7 +125,7 @@ def fit(
     """
     given = dict(locals())  # every argument: a checkpoint tells by them which run it is of
     forward, model = unwrapped(model)  # two only where torch.compile made something of the model
-    _check(
+    check_arguments(
         model, train, validation, epochs=epochs, batch_size=batch_size, accumulate=accumulate,
         clip_norm=clip_norm,
     )  # fmt: skip
@@ -212,7 +212,7 @@ def fit(
     return run.finish()
 
 
-def _check(
+def check_arguments(
     model: MultiTaskModel,
     train: Table,
     validation: Table | None,
@@ -222,6 +222,7 @@ def _check(
     accumulate: int,
     clip_norm: float | None,
 ) -> None:
+    """Refuse tables and numbers that do not fit the model or each other, as ``fit`` says."""
     tasks = model.schema.task_names
     for what, table in (("train", train), ("validation", validation)):
         if table is None:

@@ -13,6 +13,7 @@ from mtlkit.data.table import Table
 from mtlkit.models.base import MultiTaskModel
 from mtlkit.models.replicas import Replicas
 from mtlkit.train.device import choose_device, place
+from mtlkit.train.loop import check_arguments
 from mtlkit.train.optim import Optimizers
 
 
@@ -53,9 +54,10 @@ def fit_replicas(
     epochs, batch_size, learning_rate, schedule, warmup_steps, optimizer, weight_decay, device
         As in ``fit``; a batch has ``batch_size`` rows of each replica.
 
-    Returns the mean loss of every epoch, float32 (epoch, replica, task). Raises ``ValueError`` for
-    numbers that do not fit each other and as ``Replicas``, ``FloatingPointError`` naming task,
-    replica and epoch when a loss is not finite.
+    Returns the mean loss of every epoch over rows with a label, float32 (epoch, replica, task).
+    Raises ``SchemaError`` and ``ValueError`` as ``fit`` and ``Replicas``, and for numbers that do
+    not fit each other; ``FloatingPointError`` naming task, replica and epoch when a loss is not
+    finite.
     """
     several = Replicas(models)
     count, schema = several.count, several.schema
@@ -67,6 +69,11 @@ def fit_replicas(
     if len({len(table) for table in tables}) > 1:
         sizes = ", ".join(str(len(table)) for table in tables)
         raise ValueError(f"The tables of train must have the same number of rows, not {sizes}.")
+    for table in tables:
+        check_arguments(
+            models[0], table, None, epochs=epochs, batch_size=batch_size, accumulate=1,
+            clip_norm=None,
+        )  # fmt: skip
     weights = torch.as_tensor(
         [task.weight for task in schema.tasks] if task_weights is None else task_weights,
         dtype=torch.float32,
@@ -88,7 +95,7 @@ def fit_replicas(
     with closing(optimizers):
         several.train()
         for epoch in range(epochs):
-            total, rows = torch.zeros(count, schema.num_tasks, device=home), 0
+            total, rows = torch.zeros(2, count, schema.num_tasks, device=home)
             every = [
                 table.batches(batch_size, shuffle=True, seed=seed, epoch=epoch)
                 for table, seed in zip(tables, seeds, strict=True)
@@ -101,9 +108,10 @@ def fit_replicas(
                 (weights * losses).sum().backward()  # 4. combine, 5. backward
                 optimizers.step(step)  # 6. step
                 step += 1
-                total += losses.detach() * len(parts[0])
-                rows += len(parts[0])
-            found.append((total / rows).cpu())
+                mass = several.loss_mass(batch)
+                total += losses.detach() * mass
+                rows += mass
+            found.append((total / rows.clamp(min=1e-30)).cpu())
             _require_finite(found[-1], schema.task_names, epoch)
     for model in several.update():
         model.eval()

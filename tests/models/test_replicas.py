@@ -132,6 +132,7 @@ def test_weights_of_rows_and_missing_labels_count_as_alone():
     losses = several.losses(several(together), together)
     for number, (model, batch) in enumerate(zip(models, batches, strict=True)):
         torch.testing.assert_close(losses[number], model.losses(model(batch), batch))
+        torch.testing.assert_close(several.loss_mass(together)[number], model.loss_mass(batch))
     assert losses[1, 1] == 0 and losses.isfinite().all()
 
 
@@ -184,6 +185,25 @@ def test_a_network_that_would_compute_something_else_is_refused_at_its_first_bat
         Replicas([ByNumber(schema, **SIZES) for _ in range(2)])(together)
     with pytest.raises(TypeError, match=r"The network \(OwnNumber\) has 'scale' of its own"):
         Replicas([OwnNumber(schema, **SIZES) for _ in range(2)])
+
+
+class Tied(SharedBottom):
+    """One tower under two names."""
+
+    def __init__(self, schema, **sizes):
+        super().__init__(schema, **sizes)
+        self.again = self.towers
+
+
+def test_a_layer_in_two_places_or_a_mixture_of_frozen_and_trained_ones_is_refused():
+    schema = tiny.schema("click", "purchase")
+    with pytest.raises(TypeError, match=r"Tied uses 'again.* under another name"):
+        Replicas([Tied(schema, **SIZES) for _ in range(2)])
+    frozen, trained = (SharedBottom(schema, **SIZES) for _ in range(2))
+    frozen.bottom[0].weight.requires_grad_(False)
+    with pytest.raises(ValueError, match=r"models\[1\] .* has not the layers"):
+        Replicas([trained, frozen])
+    assert not all(p.requires_grad for p in Replicas([frozen, frozen]).parameters())
 
 
 def test_models_keep_their_mode_and_are_no_part_of_the_replicas():

@@ -5,6 +5,7 @@ import torch
 
 from mtlkit.balance import FixedWeights
 from mtlkit.models import AdaTT, CrossStitch, MMoE, SharedBottom
+from mtlkit.schema import SchemaError
 from mtlkit.train import fit, fit_replicas, seeded
 from tests import tiny
 
@@ -53,6 +54,9 @@ def test_each_replica_ends_where_fit_brings_it_alone(way):
             ):
                 torch.testing.assert_close(found, wanted, rtol=1e-4, atol=2e-5, msg=key)
             assert not model.training
+            for epoch, row in enumerate(history.rows):
+                mine = dict(zip(NAMES, losses[epoch, number].tolist(), strict=True))
+                assert mine == pytest.approx(row["train"], rel=1e-4)
 
 
 def test_every_replica_has_its_own_weights_of_tasks():
@@ -89,6 +93,19 @@ def test_what_does_not_fit_is_refused_by_name():
         fit_replicas(models, [table(), table(rows=40)])
     with pytest.raises(ValueError, match=r"task_weights has the shape \(2,\); it must be \(3,\)"):
         fit_replicas(models, table(), task_weights=[1.0, 1.0])
+
+
+def test_a_table_that_fit_refuses_is_refused_here():
+    models = [make(SharedBottom, number) for number in range(2)]
+    other = tiny.table(tiny.schema("category", "click", "rating"))
+    for call in (
+        lambda: fit(models[0], other),
+        lambda: fit_replicas(models, [table(rows=40), other]),
+    ):
+        with pytest.raises(SchemaError, match="The train table has the tasks category, click"):
+            call()
+    with pytest.raises(ValueError, match="epochs must be 0 or more"):
+        fit_replicas(models, table(), epochs=-1)
 
 
 def test_a_loss_that_is_not_finite_names_task_and_replica():
