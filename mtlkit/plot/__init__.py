@@ -15,6 +15,7 @@ from mtlkit.plot.gains import gains
 from mtlkit.plot.gate_maps import gate_map
 from mtlkit.plot.grids import gate_heatmap, picture_grid, scenario_task_grid
 from mtlkit.plot.guesses import guess_against_truth
+from mtlkit.plot.panels import panels
 from mtlkit.plot.paths import paths
 from mtlkit.plot.points import points
 from mtlkit.plot.probabilities import calibration, roc
@@ -41,6 +42,7 @@ __all__ = [
     "lines",
     "loss_weights",
     "network",
+    "panels",
     "paths",
     "picture_grid",
     "points",

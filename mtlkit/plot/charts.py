@@ -73,7 +73,7 @@ def lines(
             if bands and name in bands:
                 low, high = (np.asarray(edge, dtype=float) for edge in bands[name])
                 axes.fill_between(at, low, high, color=colour, alpha=0.18, linewidth=0)
-            told.append(_told_line(name, at, y))
+            told.append(told_line(name, at, y))
             known = np.flatnonzero(np.isfinite(y))
             if len(known):
                 entries.append((float(y[known[-1]]), name, colour))
@@ -84,12 +84,12 @@ def lines(
         axes.set(xlabel=xlabel, ylabel=ylabel)
         if log_x:
             axes.set_xscale("log")
-            _plain_ticks(axes.xaxis, at)
+            plain_ticks(axes.xaxis, at)
         elif np.all(at == np.round(at)):
             axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         if log_y:
             axes.set_yscale("log")
-            _plain_ticks(axes.yaxis)
+            plain_ticks(axes.yaxis)
         left, right = axes.get_xlim()
         axes.set_xlim(left, at.max() if at.min() < at.max() else right)
         end_labels(axes, entries)
@@ -98,7 +98,7 @@ def lines(
     return Picture(figure, alt + "; ".join(told) + ".")
 
 
-def _plain_ticks(axis: Any, values: np.ndarray | None = None) -> None:
+def plain_ticks(axis: Any, values: np.ndarray | None = None) -> None:
     """Plain numbers on a logarithmic axis: at the values where they are few and lie well apart."""
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
     if (
@@ -111,7 +111,7 @@ def _plain_ticks(axis: Any, values: np.ndarray | None = None) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _told_line(name: str, x: np.ndarray, y: np.ndarray) -> str:
+def told_line(name: str, x: np.ndarray, y: np.ndarray) -> str:
     known = np.flatnonzero(np.isfinite(y))
     if not len(known):
         return f"{name} is undefined throughout"
@@ -287,10 +287,12 @@ def distribution(
     unit: str = "",
     bins: int = 40,
     log_x: bool = False,
+    what: str = "rows",
 ) -> Picture:
     """Histogram of one column, or of several on a common axis, one below the other.
 
-    A dashed line marks the median. ``log_x`` needs values above 0.
+    A dashed line marks the median. ``log_x`` needs values above 0. ``what`` says what each number
+    belongs to.
     """
     groups = dict(values) if isinstance(values, Mapping) else {"": values}
     columns = {name: np.asarray(column, dtype=float).ravel() for name, column in groups.items()}
@@ -321,15 +323,16 @@ def distribution(
             axes.annotate(f"median {say(median)}", (median, 1.0), xytext=(4, -3), fontsize=8.5,
                           xycoords=("data", "axes fraction"), textcoords="offset points",
                           va="top")  # fmt: skip
-            axes.set(title=name, ylabel="share of rows")
+            axes.set(title=name, ylabel=f"share of {what}")
             axes.set_ylim(0, share.max() * 1.25)
             axes.yaxis.set_major_locator(MaxNLocator(3))
             if log_x:
                 axes.set_xscale("log")
+                plain_ticks(axes.xaxis)
             p10, p90 = np.quantile(column, [0.1, 0.9])
             named = f"{name}: " if name else ""
             told.append(
-                f"{named}{column.size:,} rows, median {say(median)}, mean "
+                f"{named}{column.size:,} {what}, median {say(median)}, mean "
                 f"{say(float(column.mean()))}, 80 % lie between {say(float(p10))} and "
                 f"{say(float(p90))}, largest {say(float(column.max()))}"
             )

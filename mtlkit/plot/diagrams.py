@@ -77,23 +77,28 @@ def network(
 ) -> Picture:
     """Diagram of an architecture, inputs at the bottom and one output a task on top.
 
-    ``kind``: "single_task" (nothing shared), "shared_bottom" (one shared network, one tower a task)
-    or "mmoe" (shared experts, one gate and one tower a task). ``outputs``: one text a task for the
+    ``kind``: "single_task" (nothing shared), "shared_bottom" (one shared network, one tower a
+    task), "mmoe" (shared experts, one gate and one tower a task) or "cgc" (as "mmoe", and an expert
+    of each task's own). ``experts`` counts the shared ones. ``outputs``: one text a task for the
     boxes on top, such as its loss; by default the prediction of the task.
     """
-    drawers = {"single_task": _single_task, "shared_bottom": _shared_bottom, "mmoe": _mmoe}
+    drawers = {"single_task": _single_task, "shared_bottom": _shared_bottom, "mmoe": _mmoe,
+               "cgc": _cgc}  # fmt: skip
     if kind not in drawers:
         raise ValueError(f"kind must be one of {listed(drawers)}, not {kind!r}.")
     if not 1 <= len(tasks) <= 6 or not 1 <= experts <= 6:
         raise ValueError("A diagram shows 1 to 6 tasks and 1 to 6 experts.")
+    if kind == "cgc" and len(tasks) + experts > 6:
+        raise ValueError("A diagram of CGC shows at most 6 experts, own and shared together.")
     if outputs is not None and len(outputs) != len(tasks):
         raise ValueError(f"outputs: {len(outputs)} texts for {len(tasks)} tasks; give one a task.")
     heading = {
         "single_task": "One task at a time: nothing is shared",
         "shared_bottom": "Shared bottom: shared layers, then layers for each task",
         "mmoe": "MMoE: each task mixes shared experts by its own gate",
+        "cgc": "CGC: each task mixes its own expert with shared ones",
     }[kind]
-    board = _Board(title or heading, height=3.7 if kind != "mmoe" else 4.5)
+    board = _Board(title or heading, height=4.5 if kind in ("mmoe", "cgc") else 3.7)
     board.tops = [f"ŷ {name}" for name in tasks] if outputs is None else list(outputs)
     with style():
         alt = drawers[kind](board, tasks, inputs, shared, tower, experts)
@@ -148,14 +153,43 @@ def _shared_bottom(
 def _mmoe(
     board: _Board, tasks: Sequence[str], inputs: str, shared: str, tower: str, experts: int
 ) -> str:
+    _mixed(board, tasks, inputs, tower, [(f"expert {i + 1}", tasks) for i in range(experts)])
+    return (
+        f"The input row feeds {experts} shared experts. Each of the {len(tasks)} tasks, "
+        f"{listed(tasks)}, has a gate that reads the input and weighs all experts' outputs; the "
+        "weighted mix goes into the task's own tower and output."
+    )
+
+
+def _cgc(
+    board: _Board, tasks: Sequence[str], inputs: str, shared: str, tower: str, experts: int
+) -> str:
+    own: list[tuple[str, Sequence[str]]] = [(f"{task}\nexpert", [task]) for task in tasks]
+    middle = (len(tasks) + 1) // 2
+    common = [(f"shared\nexpert {i + 1}", tasks) for i in range(experts)]
+    _mixed(board, tasks, inputs, tower, [*own[:middle], *common, *own[middle:]])
+    return (
+        f"The input row feeds {experts} shared experts and an expert of its own for each of the "
+        f"{len(tasks)} tasks, {listed(tasks)}. The gate of a task reads the input and weighs its "
+        "own expert and the shared ones, no other task's; the mix goes into the task's own tower "
+        "and output."
+    )
+
+
+def _mixed(
+    board: _Board, tasks: Sequence[str], inputs: str, tower: str,
+    experts: Sequence[tuple[str, Sequence[str]]],
+) -> None:  # fmt: skip
+    """Experts, each a text and the tasks whose gates weigh it; gates and towers above."""
     places, width = _spread(len(tasks), 0.0, 0.95), min(0.24, 0.80 / len(tasks))
     board.box(0.5, 0.06, inputs, "input", 0.5, 0.11)
-    wide = min(0.18, 0.66 / experts)
-    for i, x in enumerate(_spread(experts, 0.12, 0.88)):
+    wide = min(0.18, 0.66 / len(experts))
+    for x, (text, readers) in zip(_spread(len(experts), 0.12, 0.88), experts, strict=True):
         board.arrow((0.5 + (x - 0.5) * 0.5, 0.115), (x, 0.235))
-        board.box(x, 0.28, f"expert {i + 1}", "shared", wide, 0.09)
-        for place in places:
-            board.arrow((x, 0.325), (place + (x - 0.5) * width * 0.6, 0.495))
+        board.box(x, 0.28, text, "shared" if readers is tasks else "task", wide, 0.09)
+        for task, place in zip(tasks, places, strict=True):
+            if task in readers:
+                board.arrow((x, 0.325), (place + (x - 0.5) * width * 0.6, 0.495))
     for name, x in zip(tasks, places, strict=True):
         board.box(x, 0.54, f"{name} gate\nmixes experts", "gate", width, 0.09)
         board.arrow((x, 0.585), (x, 0.663))
@@ -166,11 +200,6 @@ def _mmoe(
     board.arrow((side, 0.54), (places[-1] + width / 2, 0.54), gate=True)
     board.axes.text(side - 0.008, 0.15, "input row, also\nread by each gate", fontsize=8,
                     color=ink(COLOURS[2]), va="center", ha="right")  # fmt: skip
-    return (
-        f"The input row feeds {experts} shared experts. Each of the {len(tasks)} tasks, "
-        f"{listed(tasks)}, has a gate that reads the input and weighs all experts' outputs; the "
-        "weighted mix goes into the task's own tower and output."
-    )
 
 
 def flow_chart(*, title: str = "From data to decision, and back") -> Picture:

@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 import polars as pl
 import pytest
+from matplotlib.patches import FancyArrowPatch
 from matplotlib.text import Text
 from PIL import Image
 
@@ -201,6 +202,20 @@ DIAGRAMS = {
         lambda: plot.picture_grid(IMAGES, ["shoe"] * 5 + ["shirt"] * 4, title="Nine products"),
         ["9 pictures of 28 x 28 pixels", "5 x shoe and 4 x shirt"],
     ),
+    "panels": (
+        lambda: plot.panels(
+            [0, 10, 20],
+            {
+                "p = 0": {"a": [3, 2, 1], "b": [9, 4, 5]},
+                "p = 1": {"a": [2, 1, 0.5], "b": [8, 8, 8]},
+            },
+            title="Two dials",
+            xlabel="step",
+            ylabel="loss",
+            log_y=True,
+        ),
+        ["loss against step", "p = 0, b goes from 9 to 5, lowest 4 at 10", "p = 1, a goes from 2"],
+    ),
     "single_task": (
         lambda: plot.network("single_task", ("click", "cart", "purchase")),
         ["3 separate networks", "click, cart and purchase", "no parameter is shared"],
@@ -219,6 +234,10 @@ DIAGRAMS = {
         ["6 towers", "The boxes on top read: λ₁ L₁, λ₂ L₂", "and λ₆ L₆."],
     ),
     "mmoe": (lambda: plot.network("mmoe", experts=5), ["5 shared experts", "2 tasks", "gate"]),
+    "cgc": (
+        lambda: plot.network("cgc", experts=2),
+        ["2 shared experts and an expert of its own", "click and purchase", "no other task's"],
+    ),
     "flow_chart": (
         plot.flow_chart,
         [
@@ -303,6 +322,14 @@ def test_the_boxes_on_top_of_a_network_hold_the_prediction_or_what_was_asked_for
         drawn = [text for text, _ in DRAWN[name]]
         assert all(text in drawn for text in told)
         assert any(text.startswith("ŷ") for text in drawn) == (name == "mmoe")
+
+
+def test_no_gate_of_cgc_reads_another_tasks_expert():
+    def arrows(picture):
+        return sum(isinstance(p, FancyArrowPatch) for p in picture.figure.axes[0].patches)
+
+    own, shared = plot.network("cgc", experts=2), plot.network("mmoe", experts=4)
+    assert arrows(shared) - arrows(own) == 2
 
 
 @pytest.mark.parametrize("name", EVERYTHING)
@@ -468,6 +495,18 @@ def test_undefined_values_are_told_and_drawn_as_gaps():
     assert picture.png
 
 
+def test_a_histogram_over_little_more_than_a_decade_has_plain_numbers_and_says_what_it_counts():
+    losses = np.geomspace(0.014, 0.6, 50)
+    picture = plot.distribution(losses, title="T", label="loss", log_x=True, what="seeds")
+    (axes,) = picture.figure.axes
+    picture.figure.canvas.draw()
+    low, high = axes.get_xlim()
+    told = [t.get_text() for t in axes.get_xticklabels() if low <= t.get_position()[0] <= high]
+    assert told == ["0.02", "0.05", "0.1", "0.2", "0.5"]
+    assert axes.get_ylabel() == "share of seeds"
+    assert "50 seeds" in picture.alt
+
+
 def test_whole_numbers_get_one_bar_each():
     axes = plot.distribution([0, 0, 1, 2], title="T", label="units").figure.axes[0]
     edges = axes.patches[0].get_data().edges
@@ -503,7 +542,19 @@ AXES = {"title": "T", "xlabel": "x", "ylabel": "y"}
         (lambda: plot.paths({}, sum, **AXES), "at least one route"),
         (lambda: plot.paths({"a": [[1, 2]]}, sum, **AXES), "must be .walk, step, 2."),
         (lambda: plot.network("ple"), "kind must be one of"),
+        (lambda: plot.panels([], {}, title="T", xlabel="x", ylabel="y"), "at least one panel"),
+        (
+            lambda: plot.panels([1], {"p": {"a": [1]}, "q": {"b": [1]}}, title="T", xlabel="x",
+                                ylabel="y"),
+            "Panel 'q' has the lines",
+        ),
+        (
+            lambda: plot.panels([1], {"p": {"a": [1, 2]}}, title="T", xlabel="x", ylabel="y"),
+            "'a' in panel 'p' has 2 values",
+        ),
+        (lambda: plot.panels([1], {"p": {}}, title="T", xlabel="x", ylabel="y"), "1 to 7 lines"),
         (lambda: plot.network("mmoe", experts=0), "1 to 6 experts"),
+        (lambda: plot.network("cgc", experts=5), "at most 6 experts"),
         (lambda: plot.network("mmoe", outputs=["one"]), "outputs: 1 texts for 2 tasks"),
         (lambda: plot.course_map("19"), "no notebook '19'"),
     ],
