@@ -17,7 +17,8 @@ contest = lesson.module("07", "contest")
 watch = lesson.module("07", "watch")
 balanced = lesson.module("07", "balanced")
 SIZE = sizes("07", "full", of_contest=True)
-NAMES = [*contest.KINDS, contest.BALANCED]
+NETWORKS = [*contest.KINDS, contest.BALANCED]
+NAMES = [*NETWORKS, contest.LONGER]
 CORRELATION, ROWS = SIZE.middle
 MEASURES = ["auc", "normalized_entropy"]
 
@@ -69,9 +70,9 @@ def test_the_stored_table_of_costs_tells_of_these_networks(found, new):
     cost = found.table("cost")
     for shop in found.shops:
         own = cost.filter(shop=shop)
-        assert own["candidate"].to_list() == NAMES
+        assert own["candidate"].to_list() == NETWORKS
         rows = {row["candidate"]: row for row in own.iter_rows(named=True)}
-        for name in NAMES:
+        for name in NETWORKS:
             model = new["MMoE" if name == contest.BALANCED else name]
             assert (rows[name]["parameters"], rows[name]["embeddings"]) == held(model)
         assert rows["shared"]["step"] == 1
@@ -108,12 +109,12 @@ def test_every_shop_has_the_same_candidates_at_every_point_of_the_map(found):
     assert len(found.seeds) == SIZE.seeds and list(found.candidates) == NAMES
     assert not runs.null_count().sum_horizontal().item()
     for shop, correlation, rows in product(found.shops, SIZE.correlations, SIZE.rows):
-        names = NAMES if (correlation, rows) == SIZE.middle else NAMES[:-1]
+        names = NAMES if (correlation, rows) == SIZE.middle else list(contest.KINDS)
         own = runs.filter(shop=shop, correlation=correlation, rows=rows)
         assert own.select("candidate", "task", "metric").rows() == [
             (name, *rest) for name in names for rest in product(contest.TASKS, MEASURES)
         ]
-    points = len(SIZE.correlations) * len(SIZE.rows) * (len(NAMES) - 1) + 1
+    points = len(SIZE.correlations) * len(SIZE.rows) * len(contest.KINDS) + 2
     assert len(runs) == len(found.shops) * points * len(contest.TASKS) * len(MEASURES)
 
 
@@ -173,7 +174,7 @@ def test_strength_0_of_the_table_of_balance_is_mmoe_and_the_rest_its_trials(foun
 
 def test_experts_are_those_of_the_networks_before_and_after_training(found, new):
     table, with_experts = found.table("experts"), [
-        name for name in NAMES if isinstance(new.get(name, new["MMoE"]), watch.WITH_EXPERTS)
+        name for name in NETWORKS if isinstance(new.get(name, new["MMoE"]), watch.WITH_EXPERTS)
     ]  # fmt: skip
     assert with_experts == ["OMoE", "MMoE", "CGC", "PLE", "AdaTT", "STEM", contest.BALANCED]
     for shop, name in product(found.shops, with_experts):

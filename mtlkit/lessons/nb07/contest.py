@@ -6,8 +6,10 @@ its trees can stand beside. Everyone is as large as its MMoE with 4 experts of (
 of the parameters outside the embedding tables, gates counted, and shares one table of embeddings;
 separate networks have one each, and STEM's three are together as large as the others' one. Everyone
 has six trials of rate and weight of the purchase loss; separate networks six of the rate, judged
-for each task alone. In the middle of the map what experts and gates do is measured as well, and
-MMoE with a load-balancing loss joins, with six trials of rate and strength.
+for each task alone. In the middle of the map what experts and gates do is measured as well, and two
+more join: MMoE with a load-balancing loss, with six trials of rate and strength; and for a
+comparison at equal time, a shared bottom that trains for twice as many epochs, which is what the
+steps of PLE and AdaTT take. (The table of costs says how long they took.)
 """
 
 import time
@@ -48,6 +50,7 @@ KINDS = {
     "STEM": (STEM, {"shared_experts": 2, "embedding_dim": 11}),
 }
 BALANCED = "MMoE, load-balanced"
+LONGER = "shared, twice as long"
 SHOWN = ("MMoE", "CGC", "PLE", BALANCED)  # whose gates are stored
 
 
@@ -112,7 +115,7 @@ def trials(schema):
         )
         for rate in RATES[1:3] for strength in STRENGTHS
     }  # fmt: skip
-    return found
+    return found | {LONGER: dict(found["shared"])}
 
 
 def auc(metrics, tasks):
@@ -120,11 +123,11 @@ def auc(metrics, tasks):
     return float(np.mean([metrics[task]["auc"] for task in tasks]))
 
 
-def common(size, store):
+def common(size, store, longer=1):
     """What all comparisons have in common: networks train as practised, one at a time."""
     return {
-        "fit_options": {"epochs": size.epochs, "batch_size": size.batch_size}, "store": store,
-        "jobs": 1, "by_scenario": False, "progress": False,
+        "fit_options": {"epochs": longer * size.epochs, "batch_size": size.batch_size},
+        "store": store, "jobs": 1, "by_scenario": False, "progress": False,
     }  # fmt: skip
 
 
@@ -135,18 +138,19 @@ def choose(split, size, store):
     """
     every, starts = trials(split.train.schema), range(100, 100 + size.search_seeds)
     options = {k: v for k, v in common(size, store).items() if k != "by_scenario"}
-    own = {"separate": every.pop("separate")}
+    own, longer = ({name: every.pop(name)} for name in ("separate", LONGER))
     seen = {name: every.pop(name) for name in ("MMoE", BALANCED)}
     look = {"evaluator": partial(watched, rows=size.looked_at)}
     plans = [(every, TASKS, {}), (seen, TASKS, look), *((own, [task], {}) for task in TASKS)]
+    plans.append((longer, TASKS, {"fit_options": common(size, store, longer=2)["fit_options"]}))
     picked, found = {}, []
     for part, judged, more in plans:
         tuned = tune(
-            part, split, score=partial(auc, tasks=judged), seeds=starts, **options, **more
-        )  # fmt: skip
+            part, split, score=partial(auc, tasks=judged), seeds=starts, **{**options, **more}
+        )
         picked |= {(name, task): what for name, what in tuned.chosen.items() for task in judged}
         found.append(tuned.frame().with_columns(pl.lit(" and ".join(judged)).alias("judged by")))
-    order = {name: place for place, name in enumerate([*KINDS, BALANCED])}
+    order = {name: place for place, name in enumerate([*KINDS, BALANCED, LONGER])}
     table = pl.concat(found).sort(pl.col("candidate").replace_strict(order), maintain_order=True)
     return dict(sorted(picked.items(), key=lambda entry: order[entry[0][0]])), table
 
@@ -176,7 +180,7 @@ def balance(split, size, store):
     ])  # fmt: skip
 
 
-def measure(split, picked, size, store, look):
+def measure(split, picked, size, store, look=False, longer=1):
     """Runs of {(candidate, task): trial} on test rows; with ``look`` also what experts do.
 
     Where the tasks of a candidate have different trials, both are trained, and each task is read
@@ -188,7 +192,7 @@ def measure(split, picked, size, store, look):
         {key: factory for key, (factory, _) in entries.items()}, split, seeds=range(size.seeds),
         on="test", fit_options_for={key: own for key, (_, own) in entries.items()},
         evaluator=partial(watched, rows=size.looked_at) if look else evaluate,
-        **common(size, store),
+        **common(size, store, longer),
     )  # fmt: skip
     plain = made.runs.select("candidate", "task", "metric", "seed", "value")
     kept, runs, seen = plain.filter(pl.col("metric").is_in(["auc", "normalized_entropy"])), [], []
@@ -266,14 +270,17 @@ def contest(shop, size, store):
     _, split = tables(shop, *size.middle, size.test_rows)
     (picked, chosen), runs, ceiling = choose(split, size, store), [], []
     found = {"cost": cost(split, size), "balance": balance(split, size, store)}
+    longer = {key: picked.pop(key) for key in [(LONGER, task) for task in TASKS]}
     for correlation, rows in product(size.correlations, size.rows):
         market, split = tables(shop, correlation, rows, size.test_rows)
         middle = (correlation, rows) == size.middle
-        entrants = {key: what for key, what in picked.items() if middle or key[0] != BALANCED}
-        made, seen = measure(split, entrants, size, store, middle)
+        entrants = {key: what for key, what in picked.items() if middle or key[0] in KINDS}
+        made, seen = measure(split, entrants, size, store, look=middle)
         place = [pl.lit(correlation).alias("correlation"), pl.lit(rows).alias("rows")]
         runs.append(made.select(*place, pl.all()))
         if middle:
+            made, _ = measure(split, longer, size, store, longer=2)
+            runs.append(made.select(*place, pl.all()))
             found |= looked_at(seen, untrained(split, size))
         oracle = market.oracle(split.test, knows="features")
         bought = split.train.label("purchase")[split.train.mask("purchase")].sum()
