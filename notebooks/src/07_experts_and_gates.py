@@ -338,8 +338,8 @@ check("7.2", cgc_layer)
 # ## The trap: four experts, one opinion
 #
 # A colleague wants runs that can be repeated, and sets a fixed start, as a public library once did
-# (PaddleRec, issue 721; mended since). Her MMoE trains without an error. Below, each row is a seed.
-# Why is hers worse?
+# (PaddleRec, issue 721; mended in 724). Her MMoE trains without an error. Below, each row is a
+# seed. Why is hers worse?
 
 
 # %%

@@ -5,7 +5,7 @@ SIZES = {
     "steps": (20, 1_000),
     "block": (5, 50),  # steps in a point of its figure
     "rows": (4_000, 60_000),
-    "epochs": (1, 5),
+    "epochs": (1, 8),
     "tries": (2, 3),
 }
 
