@@ -109,13 +109,14 @@ def test_every_shop_has_the_same_candidates_at_every_point_of_the_map(found):
     assert len(found.seeds) == SIZE.seeds and list(found.candidates) == NAMES
     assert not runs.null_count().sum_horizontal().item()
     for shop, correlation, rows in product(found.shops, SIZE.correlations, SIZE.rows):
-        names = NAMES if (correlation, rows) == SIZE.middle else list(contest.KINDS)
+        names = NAMES if (correlation, rows) == SIZE.middle else contest.EVERYWHERE
         own = runs.filter(shop=shop, correlation=correlation, rows=rows)
         assert own.select("candidate", "task", "metric").rows() == [
             (name, *rest) for name in names for rest in product(contest.TASKS, MEASURES)
         ]
-    points = len(SIZE.correlations) * len(SIZE.rows) * len(contest.KINDS) + 2
-    assert len(runs) == len(found.shops) * points * len(contest.TASKS) * len(MEASURES)
+    points = len(SIZE.correlations) * len(SIZE.rows) - 1
+    cells = points * len(contest.EVERYWHERE) + len(NAMES)
+    assert len(runs) == len(found.shops) * cells * len(contest.TASKS) * len(MEASURES)
 
 
 def test_where_notebook_02_chose_the_same_its_mmoe_is_the_same_to_the_last_digit(found):

@@ -6,8 +6,8 @@ its trees can stand beside. Everyone is as large as its MMoE with 4 experts of (
 of the parameters outside the embedding tables, gates counted, and shares one table of embeddings;
 separate networks have one each, and STEM's three are together as large as the others' one. Everyone
 has six trials of rate and weight of the purchase loss; separate networks six of the rate, judged
-for each task alone. In the middle of the map what experts and gates do is measured as well, and two
-more join: MMoE with a load-balancing loss, with six trials of rate and strength; and for a
+for each task alone. Five of them are measured all over the map, the others in its middle, where
+what experts and gates do is looked at as well. There two more join: MMoE with a load-balancing loss, with six trials of rate and strength; and for a
 comparison at equal time, a shared bottom that trains for twice as many epochs, which is what the
 steps of PLE and AdaTT take. (The table of costs says how long they took.)
 """
@@ -49,6 +49,7 @@ KINDS = {
     "AdaTT": (AdaTT, {"experts": 2, "shared_modules": 0}),  # on 2 levels
     "STEM": (STEM, {"shared_experts": 2, "embedding_dim": 11}),
 }
+EVERYWHERE = ("separate", "shared", "MMoE", "CGC", "PLE")  # the rest: in the middle of the map
 BALANCED = "MMoE, load-balanced"
 LONGER = "shared, twice as long"
 SHOWN = ("MMoE", "CGC", "PLE", BALANCED)  # whose gates are stored
@@ -274,7 +275,7 @@ def contest(shop, size, store):
     for correlation, rows in product(size.correlations, size.rows):
         market, split = tables(shop, correlation, rows, size.test_rows)
         middle = (correlation, rows) == size.middle
-        entrants = {key: what for key, what in picked.items() if middle or key[0] in KINDS}
+        entrants = {key: what for key, what in picked.items() if middle or key[0] in EVERYWHERE}
         made, seen = measure(split, entrants, size, store, look=middle)
         place = [pl.lit(correlation).alias("correlation"), pl.lit(rows).alias("rows")]
         runs.append(made.select(*place, pl.all()))
