@@ -7,9 +7,10 @@ of the parameters outside the embedding tables, gates counted, and shares one ta
 separate networks have one each, and STEM's three are together as large as the others' one. Everyone
 has six trials of rate and weight of the purchase loss; separate networks six of the rate, judged
 for each task alone. Five of them are measured all over the map, the others in its middle, where
-what experts and gates do is looked at as well. There two more join: MMoE with a load-balancing loss, with six trials of rate and strength; and for a
-comparison at equal time, a shared bottom that trains for twice as many epochs, which is what the
-steps of PLE and AdaTT take. (The table of costs says how long they took.)
+what experts and gates do is looked at as well. There two more join: MMoE with a load-balancing
+loss, with six trials of rate and strength; and for a comparison at equal time, a shared bottom that
+trains for twice as many epochs, which is what the steps of PLE and AdaTT take. (The table of costs
+says how long they took.)
 """
 
 import time
@@ -272,7 +273,8 @@ def contest(shop, size, store):
     (picked, chosen), runs, ceiling = choose(split, size, store), [], []
     found = {"cost": cost(split, size), "balance": balance(split, size, store)}
     longer = {key: picked.pop(key) for key in [(LONGER, task) for task in TASKS]}
-    for correlation, rows in product(size.correlations, size.rows):
+    points = product(size.correlations, size.rows)
+    for correlation, rows in sorted(points, key=lambda point: point != size.middle):
         market, split = tables(shop, correlation, rows, size.test_rows)
         middle = (correlation, rows) == size.middle
         entrants = {key: what for key, what in picked.items() if middle or key[0] in EVERYWHERE}
