@@ -71,14 +71,17 @@ def mean_not_sum(x, W, experts):
             same_for_all_rows,
             "You use the same shares for all rows; a gate reads the row, so each row has its own.",
         ),
-        (winner_only, "You keep the expert with the largest share alone; a mixture takes of all."),
+        (
+            winner_only,
+            "You keep the expert with the largest share alone; a mixture takes some of each.",
+        ),
         (plain_mean, "That is the plain mean of the experts. Where is the gate?"),
         (
             mean_not_sum,
             "You divide by the number of experts as well; the shares already sum to 1.",
         ),
     ],
-    praise="Each row takes of each expert what its gate says.",
+    praise="Each row takes from each expert what its gate says.",
 )
 def one_mixture(answer, seed):
     for case, (rows, inputs, experts, units) in enumerate(SHAPES):
@@ -88,7 +91,9 @@ def one_mixture(answer, seed):
         found = answer(x, W, outputs)
         require_shape(found, (rows, units))
         wanted = _slowly(x, W, outputs)
-        require_close(found, wanted, "With these shares the mixture is another one.")
+        require_close(
+            found, wanted, "The mixture is wrong: weigh each expert by its share and add."
+        )
     found = answer(x, torch.zeros_like(W), outputs)
     require_close(found, outputs.mean(0), "A gate of zeros gives all experts the same share.")
 
@@ -207,7 +212,7 @@ def layer_of_cgc(answer, seed):
             require_close(
                 found[task],
                 _slowly(x, gates[task], readable),
-                f"What the tower of task {task} reads is another mixture.",
+                f"The mixture for task {task} is wrong.",
             )
 
 
