@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import torch
 
 from mtlkit.data.splits import Split, check_disjoint, require_split
+from mtlkit.schema import WHOLE
 from mtlkit.train.evaluation import main_metric
 from mtlkit.train.randomness import seeded
-from mtlkit.train.scenarios import WHOLE
 
 
 class Run(NamedTuple):

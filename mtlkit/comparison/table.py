@@ -14,7 +14,7 @@ from mtlkit.comparison.interval import Interval, paired_interval, verdict
 from mtlkit.comparison.pairs import Paired, paired
 from mtlkit.comparison.text import html, markdown, plain
 from mtlkit.metrics import METRIC_SIGNS, delta_m, oracle_distance
-from mtlkit.train.scenarios import WHOLE
+from mtlkit.schema import WHOLE
 
 
 @dataclass(frozen=True, repr=False)

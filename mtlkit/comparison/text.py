@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import polars as pl
 
 from mtlkit.metrics import metric_name
-from mtlkit.train.scenarios import WHOLE
+from mtlkit.schema import WHOLE
 
 SYMBOLS = {"better": "▲", "worse": "▼", "no difference seen": "≈"}
 # Blue and vermilion of the Okabe-Ito palette: readable on light and on dark pages.

@@ -7,9 +7,8 @@ import polars as pl
 
 from mtlkit.data.table import Table
 from mtlkit.models.base import MultiTaskModel
+from mtlkit.schema import WHOLE
 from mtlkit.train.evaluation import score
-
-WHOLE = "all"  # the scenario column's entry for all rows together
 
 
 def scenario_table(
