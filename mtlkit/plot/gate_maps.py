@@ -36,7 +36,7 @@ def gate_map(
     """
     rows, levels = _cells(frame)
     weights = frame["weight"].to_numpy()
-    norm: Normalize = Normalize(0, max(1e-9, weights.max()))
+    norm: Normalize = Normalize(0, max(0.5, weights.max()))
     if weights.min() < 0:
         reach = float(np.abs(weights).max())
         norm = TwoSlopeNorm(0, -reach, reach)
