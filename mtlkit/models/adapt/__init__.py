@@ -1,11 +1,34 @@
 """How a scenario adapts the network: architectures for several scenarios, one file each.
 
-A new one is a file here, its import and its line in ``ADAPTING``. None stands here yet: until then
-the scenario is an id among the inputs (see ``mtlkit.layers.FieldEmbedding``).
+Most stand around a sharing model, ``STAR(schema, network=MMoE)``. A new one is a file here, its
+import and its line in ``ADAPTING``. ``mtlkit.layers.adapted`` has what they put inside a network.
 """
 
+from mtlkit.models.adapt.base import Adapting
+from mtlkit.models.adapt.epnet import EPNet
+from mtlkit.models.adapt.mlora import MLoRA
+from mtlkit.models.adapt.one_each import OneEach
+from mtlkit.models.adapt.one_for_all import OneForAll
+from mtlkit.models.adapt.pepnet import PEPNet
+from mtlkit.models.adapt.ppnet import PPNet
+from mtlkit.models.adapt.scenario_feature import ScenarioFeature
+from mtlkit.models.adapt.scenario_towers import ScenarioTowers
+from mtlkit.models.adapt.star import STAR
 from mtlkit.models.base import MultiTaskModel
 
-ADAPTING: dict[str, type[MultiTaskModel]] = {}  # short name -> class, in the order of the course
+ADAPTING: dict[str, type[MultiTaskModel]] = {  # short name -> class, in the order of the course
+    "one-for-all": OneForAll,
+    "one-each": OneEach,
+    "scenario-feature": ScenarioFeature,
+    "scenario-towers": ScenarioTowers,
+    "star": STAR,
+    "epnet": EPNet,
+    "ppnet": PPNet,
+    "pepnet": PEPNet,
+    "mlora": MLoRA,
+}
 
-__all__ = ["ADAPTING"]
+__all__ = [
+    "ADAPTING", "STAR", "Adapting", "EPNet", "MLoRA", "OneEach", "OneForAll", "PEPNet", "PPNet",
+    "ScenarioFeature", "ScenarioTowers",
+]  # fmt: skip
