@@ -380,6 +380,12 @@ def test_one_scenario_more_may_start_as_given():
     bare = ScenarioLinear(3, 2, 2, bias=False)
     bare.add_scenario("new")
     assert bare.bias is None and len(bare.weight) == 4
+    with pytest.raises(
+        ValueError, match=r"weight must be of shape \(2, 2\), not of shape \(2, 3\)"
+    ):
+        layer.add_scenario("more", weight=torch.ones(2, 3))
+    with pytest.raises(ValueError, match="bias must be None, the layer has none, not of shape"):
+        bare.add_scenario("more", bias=torch.ones(2))
 
 
 def test_operations_are_counted_as_those_of_one_network(form):
