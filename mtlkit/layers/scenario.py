@@ -19,6 +19,7 @@ class ScenarioLinear(nn.Module):
     (``nonlinearity="relu"``), each scenario as an ``MLP`` of its own would.
 
     A route of one set more has rows of the unknown scenario last: they read the mean of all sets.
+    Raises ``ValueError`` for no scenario and for another ``nonlinearity``.
     """
 
     def __init__(
@@ -49,13 +50,18 @@ class ScenarioLinear(nn.Module):
         """Know one scenario more (``MultiTaskModel.extend``), as the last one.
 
         It starts with ``weight`` (inputs, outputs) and ``bias`` (outputs,), or with the mean of the
-        known ones, which is what rows of the unknown scenario read and go on reading.
+        known ones, which is what rows of the unknown scenario read and go on reading. Raises
+        ``ValueError`` for one of another shape.
         """
         for name, given in (("weight", weight), ("bias", bias)):
             known = getattr(self, name)
+            shape = None if known is None else known.shape[1:]
+            if given is not None and given.shape != shape:
+                right = "None, the layer has none" if shape is None else f"of shape {tuple(shape)}"
+                raise ValueError(f"{name} must be {right}, not of shape {tuple(given.shape)}.")
             if known is not None:
                 new = with_mean(known) if given is None else torch.cat([known, given[None]])
-                setattr(self, name, nn.Parameter(new, known.requires_grad))
+                setattr(self, name, nn.Parameter(new.to(known), known.requires_grad))
 
 
 def with_mean(sets: Tensor) -> Tensor:
