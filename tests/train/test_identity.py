@@ -175,6 +175,7 @@ def otherwise(name, value):
         "scale": "mean", "main": "click", "when": "smaller", "weights": {"click": 3.0},
         "schedule": {"click": (2.0, 0.8)}, "inputs": wider, "method": "dr",
         "imputation": "label", "hidden": (9,), "tower": (5,), "relation": (7,),
+        "auxiliary": (9,), "prior": ("user",), "rank": 2,
     }  # fmt: skip
     if name in known and not (name == "levels" and isinstance(value, int)):  # of a network
         return known[name]

@@ -51,7 +51,12 @@ class Adapting(Around):
 
 
 def input_width(network: MultiTaskModel) -> int:
-    """How many numbers ``embed`` gives a row."""
+    """How many numbers ``embed`` gives a row; ``ValueError`` for a network that does not say."""
     if isinstance(network, SingleTask):
         return sum(input_width(one) for one in network.networks)
+    if not hasattr(network, "embedding"):
+        raise ValueError(
+            f"{type(network).__name__} does not say how wide its inputs are: pick a network with "
+            "an embedding, such as SharedBottom."
+        )
     return int(network.embedding.width)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mtlkit.data.batch import Batch
 from mtlkit.layers.adapted import OwnLinear, replace_layers
 from mtlkit.layers.embedding import FieldEmbedding
+from mtlkit.layers.sequence import lengths, owners
 from mtlkit.models.adapt.base import Adapting
 from mtlkit.models.around import Network
 from mtlkit.models.share.shared_bottom import SharedBottom
@@ -59,7 +60,8 @@ class ScenarioEmbedding(FieldEmbedding):
         of_row = [scenario.unsqueeze(1).expand(-1, self.layout.num_fields).flatten()]
         for name in self.layout.sequence_names:
             values, offsets = batch.sequences[name]
-            of_row.append(scenario.repeat_interleave(offsets.diff(), output_size=values.shape[0]))
+            owner = owners(lengths(offsets, batch.rows), values.shape[0])
+            of_row.append(scenario.index_select(0, owner))
         return super().ids(batch) + self.rows * torch.cat(of_row)
 
     def add_scenario(self, scenario: str) -> None:

@@ -76,7 +76,8 @@ class PPNet(Adapting):
 class Known:
     """What is known of the rows at hand before a tower reads them, (batch, inputs of gates)."""
 
-    rows: Tensor | None = None
+    def __init__(self) -> None:
+        self.rows: Tensor | None = None
 
 
 class GatedLinear(nn.Module):

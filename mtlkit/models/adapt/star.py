@@ -81,8 +81,9 @@ class PartitionedNorm(OfScenarios):
         met = (self.batches > 0).to(self.mean.dtype)  # (scenario, 1)
         number = met.sum().clamp(min=1)
         middle = (met * self.mean).sum(0, keepdim=True) / number
-        square = (met * (self.variance + self.mean**2)).sum(0, keepdim=True) / number
-        spread = torch.where(met.any(), square - middle**2, 1)
+        apart = (self.mean - middle) ** 2  # no difference of squares: it may fall below 0
+        spread = (met * (self.variance + apart)).sum(0, keepdim=True) / number
+        spread = torch.where(met.any(), spread, 1)
         mean = torch.where(met > 0, self.mean, middle)
         variance = torch.where(met > 0, self.variance, spread)
         return torch.cat([mean, middle]), torch.cat([variance, spread])
@@ -90,7 +91,8 @@ class PartitionedNorm(OfScenarios):
     def forward(self, x: Tensor) -> Tensor:
         mean, variance = (self.here.of_rows(part) for part in self.running())  # (batch, width)
         if self.training:
-            mean, variance = self.of_batch(x.float(), mean, variance)
+            precise = x.to(torch.promote_types(x.dtype, torch.float32))
+            mean, variance = self.of_batch(precise, mean, variance)
         own_scale, own_shift = (self.here.of_rows(self.every(name)) for name in self.stacked)
         normal = (x - mean) * (variance + self.eps).rsqrt()
         return normal * (self.scale * own_scale) + self.shift + own_shift
