@@ -21,7 +21,8 @@ class PEPNet(PPNet):
     """Parameter and embedding personalised network (Chang et al. 2023, KDD, section 3).
 
     ``EPNet`` scales the inputs by the scenario; ``PPNet`` scales the hidden layers of the towers,
-    and its gates read the inputs as EPNet leaves them, detached. Parameters as in ``PPNet``.
+    and its gates read the inputs as EPNet leaves them: those of ``prior`` learn from them, the
+    whole is detached. Parameters as in ``PPNet``.
     """
 
     def __init__(

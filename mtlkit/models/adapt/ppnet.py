@@ -24,8 +24,8 @@ class PPNet(Adapting):
 
     Every hidden layer of every task's tower is scaled by a ``GateNU`` of its own, which reads the
     scenario's vector, the embeddings of the fields in ``prior`` (the user's and the product's, for
-    example) and the inputs x, detached. The tower's own input is not detached. Other parameters as
-    in ``Adapting``; ``prior`` needs the inputs ``FieldEmbedding``.
+    example), which learn from the gates, and the inputs x, detached. The tower's own input is not
+    detached. Other parameters as in ``Adapting``; ``prior`` needs the inputs ``FieldEmbedding``.
 
     An unknown scenario has the vector 0. Raises ``ValueError`` where towers have no hidden layer
     and for a field of ``prior`` that the schema does not have.

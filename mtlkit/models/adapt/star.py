@@ -47,7 +47,8 @@ class PartitionedNorm(OfScenarios):
     (x - mean_s) / sqrt(variance_s + eps) * scale * scale_s + shift + shift_s. In training the
     statistics are those of the scenario's rows in the batch, or its running ones where it has one
     row only; in evaluation the running ones, so that a row depends on no other. A running statistic
-    is the plain mean of the first batches with such rows, then moves by ``momentum``. A scenario
+    is the plain mean of the first batches with two such rows or more (1 / ``momentum`` of them),
+    then moves by ``momentum``; variances are those of the rows, divided by their number. A scenario
     without, and in evaluation the unknown one, takes the mixture of the others.
     """
 
