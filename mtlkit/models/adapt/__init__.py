@@ -16,7 +16,8 @@ from mtlkit.models.adapt.scenario_towers import ScenarioTowers
 from mtlkit.models.adapt.star import STAR
 from mtlkit.models.base import MultiTaskModel
 
-ADAPTING: dict[str, type[MultiTaskModel]] = {  # short name -> class, in the order of the course
+# short name -> class, in the order of the course
+ADAPTING: dict[str, type[MultiTaskModel]] = {
     "one-for-all": OneForAll,
     "one-each": OneEach,
     "scenario-feature": ScenarioFeature,
