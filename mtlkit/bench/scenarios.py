@@ -149,6 +149,7 @@ def _row(model: Any, x: Tensor, number: int, steps: int, memory: float) -> dict[
         if name != "segments" and needed > memory:
             row[name] = f"left out: about {needed:,.0f} megabytes, more than {memory:,.0f}"
             continue
+        row[name] = {}  # its place in the table
         runs[name] = _stepper(model, form, x, scenario, number)
         kept[name] = _kept(model, form, x, scenario, number)
     taken: dict[str, list[float]] = {name: [] for name in runs}
