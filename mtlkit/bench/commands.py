@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     scenarios.add_argument("--batch", type=int, default=2048, help="rows of a batch")
     scenarios.add_argument("--steps", type=int, default=9, help="steps to take medians over")
     scenarios.add_argument(
-        "--memory", type=float, default=2000.0, help="megabytes that a naive form may need"
+        "--memory", type=float, default=4000.0, help="megabytes that a naive form may need"
     )
     parsers = (training, balance, optimizers, comparing, imports, market, replicas, scenarios)
     for command in parsers:

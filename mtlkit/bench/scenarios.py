@@ -108,7 +108,7 @@ def measure_scenarios(
     numbers: Sequence[int] = (3, 10, 30, 100, 300, 1000),
     steps: int = 9,
     batch: int = BATCH,
-    memory: float = 2000.0,
+    memory: float = 4000.0,
     inputs: int = INPUTS,
     hidden: Sequence[int] = HIDDEN,
     rank: int = 8,
@@ -149,6 +149,7 @@ def _row(model: Any, x: Tensor, number: int, steps: int, memory: float) -> dict[
         if name != "segments" and needed > memory:
             row[name] = f"left out: about {needed:,.0f} megabytes, more than {memory:,.0f}"
             continue
+        row[name] = {}  # its place in the table
         runs[name] = _stepper(model, form, x, scenario, number)
         kept[name] = _kept(model, form, x, scenario, number)
     taken: dict[str, list[float]] = {name: [] for name in runs}
@@ -198,12 +199,11 @@ def _kept(
 
 
 def _megabytes(name: str, model: Any, rows: int, number: int) -> float:
-    """What a naive form holds at its worst, roughly: each tensor, its gradient and one copy."""
-    numbers = sum(p[0].numel() for p in model.own)  # a scenario's weights
+    """What a naive form holds at its worst, roughly: so many copies of its largest tensors."""
     if name == "gathered a row":
-        return 3 * 4e-6 * rows * numbers
-    widths = sum(p.shape[-1] for p in model.own if p.dim() == 3)
-    return 3 * 4e-6 * rows * number * widths
+        return 3 * 4e-6 * rows * sum(p[0].numel() for p in model.own)
+    widths = sum(p.shape[-1] for p in model.own if p.dim() == 3) + model.own[0].shape[1]
+    return 6 * 4e-6 * rows * number * widths
 
 
 def _sizes(inputs: int, hidden: Sequence[int]) -> list[tuple[int, int]]:

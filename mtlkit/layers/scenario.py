@@ -81,8 +81,8 @@ class ScenarioMLP(nn.Module):
         dropout: float = 0.0,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.hidden, self.output, self.dropout = nn.ModuleList(), None, dropout
-        self.width = inputs
+        self.hidden, self.dropout, self.width = nn.ModuleList(), dropout, inputs
+        self.output: ScenarioLinear | None = None
         for size in sizes:
             layer = ScenarioLinear(scenarios, self.width, size, nonlinearity="relu")
             self.hidden.append(layer)
