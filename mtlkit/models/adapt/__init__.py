@@ -6,6 +6,7 @@ import and its line in ``ADAPTING``. ``mtlkit.layers.adapted`` has what they put
 
 from mtlkit.models.adapt.base import Adapting
 from mtlkit.models.adapt.epnet import EPNet
+from mtlkit.models.adapt.hmoe import HMoE
 from mtlkit.models.adapt.mlora import MLoRA
 from mtlkit.models.adapt.one_each import OneEach
 from mtlkit.models.adapt.one_for_all import OneForAll
@@ -26,9 +27,10 @@ ADAPTING: dict[str, type[MultiTaskModel]] = {  # short name -> class, in the ord
     "ppnet": PPNet,
     "pepnet": PEPNet,
     "mlora": MLoRA,
+    "hmoe": HMoE,
 }
 
 __all__ = [
-    "ADAPTING", "STAR", "Adapting", "EPNet", "MLoRA", "OneEach", "OneForAll", "PEPNet", "PPNet",
-    "ScenarioFeature", "ScenarioTowers",
+    "ADAPTING", "STAR", "Adapting", "EPNet", "HMoE", "MLoRA", "OneEach",
+    "OneForAll", "PEPNet", "PPNet", "ScenarioFeature", "ScenarioTowers",
 ]  # fmt: skip
