@@ -12,6 +12,7 @@ from mtlkit.models.adapt.one_each import OneEach
 from mtlkit.models.adapt.one_for_all import OneForAll
 from mtlkit.models.adapt.pepnet import PEPNet
 from mtlkit.models.adapt.ppnet import PPNet
+from mtlkit.models.adapt.sarnet import SARNet
 from mtlkit.models.adapt.scenario_feature import ScenarioFeature
 from mtlkit.models.adapt.scenario_towers import ScenarioTowers
 from mtlkit.models.adapt.star import STAR
@@ -28,9 +29,10 @@ ADAPTING: dict[str, type[MultiTaskModel]] = {  # short name -> class, in the ord
     "pepnet": PEPNet,
     "mlora": MLoRA,
     "hmoe": HMoE,
+    "sar-net": SARNet,
 }
 
 __all__ = [
     "ADAPTING", "STAR", "Adapting", "EPNet", "HMoE", "MLoRA", "OneEach",
-    "OneForAll", "PEPNet", "PPNet", "ScenarioFeature", "ScenarioTowers",
+    "OneForAll", "PEPNet", "PPNet", "SARNet", "ScenarioFeature", "ScenarioTowers",
 ]  # fmt: skip
