@@ -6,6 +6,7 @@ import and its line in ``ADAPTING``. ``mtlkit.layers.adapted`` has what they put
 
 from mtlkit.models.adapt.base import Adapting
 from mtlkit.models.adapt.epnet import EPNet
+from mtlkit.models.adapt.hinet import HiNet
 from mtlkit.models.adapt.hmoe import HMoE
 from mtlkit.models.adapt.mlora import MLoRA
 from mtlkit.models.adapt.one_each import OneEach
@@ -30,9 +31,10 @@ ADAPTING: dict[str, type[MultiTaskModel]] = {  # short name -> class, in the ord
     "mlora": MLoRA,
     "hmoe": HMoE,
     "sar-net": SARNet,
+    "hinet": HiNet,
 }
 
 __all__ = [
-    "ADAPTING", "STAR", "Adapting", "EPNet", "HMoE", "MLoRA", "OneEach",
+    "ADAPTING", "STAR", "Adapting", "EPNet", "HMoE", "HiNet", "MLoRA", "OneEach",
     "OneForAll", "PEPNet", "PPNet", "SARNet", "ScenarioFeature", "ScenarioTowers",
 ]  # fmt: skip
