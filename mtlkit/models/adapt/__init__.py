@@ -8,6 +8,7 @@ from mtlkit.models.adapt.base import Adapting
 from mtlkit.models.adapt.epnet import EPNet
 from mtlkit.models.adapt.hinet import HiNet
 from mtlkit.models.adapt.hmoe import HMoE
+from mtlkit.models.adapt.m3oe import M3oE
 from mtlkit.models.adapt.mlora import MLoRA
 from mtlkit.models.adapt.one_each import OneEach
 from mtlkit.models.adapt.one_for_all import OneForAll
@@ -32,9 +33,10 @@ ADAPTING: dict[str, type[MultiTaskModel]] = {  # short name -> class, in the ord
     "hmoe": HMoE,
     "sar-net": SARNet,
     "hinet": HiNet,
+    "m3oe": M3oE,
 }
 
 __all__ = [
-    "ADAPTING", "STAR", "Adapting", "EPNet", "HMoE", "HiNet", "MLoRA", "OneEach",
+    "ADAPTING", "STAR", "Adapting", "EPNet", "HMoE", "HiNet", "M3oE", "MLoRA", "OneEach",
     "OneForAll", "PEPNet", "PPNet", "SARNet", "ScenarioFeature", "ScenarioTowers",
 ]  # fmt: skip
