@@ -43,17 +43,18 @@ def own_layers(network: nn.Module, here: Here) -> Any:
     return network
 
 
-def of_every_scenario(network: nn.Module, x: Tensor) -> Tensor:
-    """What the own layers of every known scenario make of the rows: (scenario, batch, width).
+def of_every_scenario(network: nn.Module, x: Tensor, scenarios: int) -> Tensor:
+    """What the own layers of all known scenarios make of the rows: (scenario, batch, width).
 
     ``x`` is (batch, inputs), the same rows for all, or (scenario, batch, inputs). One batched
-    product a layer: as many times the arithmetic of one scenario as there are scenarios.
+    product a layer: ``scenarios`` times the arithmetic of one.
     """
     layers: Any = network
+    x = x.expand(scenarios, *x.shape[-2:])
     for layer in layers:
         if isinstance(layer, OwnLinear):
             weight, bias = layer.weight, layer.bias.unsqueeze(1)
-            x = torch.baddbmm(bias, x.expand(len(weight), *x.shape[-2:]), weight)
+            x = torch.baddbmm(bias, x, weight)
         else:
             x = layer(x)
     return x
@@ -113,7 +114,8 @@ class OwnExperts(nn.Module):
     def of_every_scenario(self, x: Tensor) -> Tensor:
         """What those of every known scenario make of the same rows: (scenario, batch, width)."""
         gate = self.gate.of_every_scenario(x)  # (scenario, batch, expert)
-        return mix(gate, torch.stack([of_every_scenario(one, x) for one in self.experts]))
+        outputs = [of_every_scenario(expert, x, len(gate)) for expert in self.experts]
+        return mix(gate, torch.stack(outputs))
 
 
 class Others(OfScenarios):

@@ -30,8 +30,8 @@ class HMoE(MultiTaskModel):
     of each scenario and task; all scenarios' gates and towers start equal.
 
     By the paper's idea all scenarios' gates and towers are computed for every row, so the cost of a
-    row grows with the number of scenarios; the experts are computed once, and what is kept for
-    the backward pass is that of the row's own scenario alone. With one scenario there is nothing to
+    row grows with the number of scenarios; the experts are computed once, and the backward pass is
+    through the layers of the row's own scenario alone. With one scenario there is nothing to
     mix: S_t is the logit.
 
     A row of an unknown scenario has the mean gate and tower of all for its own, with mean V, and
@@ -85,7 +85,9 @@ class HMoE(MultiTaskModel):
                     own, others = self.weights[number](x)  # (batch, 1), (batch, scenario)
                     with torch.no_grad():
                         read = mix(gate.of_every_scenario(x), experts.unsqueeze(1))
-                        said = of_every_scenario(tower, read)  # (scenario, batch, outputs)
+                        said = of_every_scenario(
+                            tower, read, len(read)
+                        )  # (scenario, batch, outputs)
                     output = own.to(output.dtype) * output + mix(others, said)
                 logits[task.name] = head_logits(task, output)
         return logits

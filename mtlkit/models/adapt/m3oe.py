@@ -77,7 +77,8 @@ class M3oE(MultiTaskModel):
         with self.here.rows_of(batch.scenario):
             of_scenario = self.own(x)  # (batch, hidden)
             if self.balance is not None:
-                of_scenario = self.balance(of_scenario, of_every_scenario(self.own, x))
+                every = of_every_scenario(self.own, x, self.schema.num_scenarios)
+                of_scenario = self.balance(of_scenario, every)
         return x, self.experts(x), of_scenario, run_together(list(self.tasks), [x])
 
     def decode(self, shared: tuple[Tensor, ...], batch: Batch) -> dict[str, Tensor]:

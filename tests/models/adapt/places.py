@@ -34,7 +34,7 @@ blind = partial(FieldEmbedding, scenario_field=False)  # inputs without the scen
 def make(kind, scenarios: int = 3, tasks=NAMES, seed: int = 0, **options) -> MultiTaskModel:
     """A model in float64 as if it had been trained: no two scenarios, experts or gates alike."""
     with seeded(seed):
-        model = kind(schema(scenarios, tasks), **SIZES, **options).double()
+        model = kind(schema(scenarios, tasks), **(SIZES | options)).double()
         for name, p in model.named_parameters():
             if name.endswith("bias") or "biases" in name:
                 nn.init.uniform_(p, 0.2, 1.0)  # few units are 0 for all rows
@@ -67,11 +67,11 @@ def of(stacked: Tensor, scenario: int) -> Tensor:
 
 def own_mlp(network: MLP, x: Tensor, scenario: int) -> Tensor:
     """One row (inputs,) through the layers of one scenario."""
-    layers = [layer for layer in network if not isinstance(layer, nn.ReLU)]
-    for number, layer in enumerate(layers):
-        x = x @ of(layer.weight, scenario) + of(layer.bias, scenario)
-        followed = 2 * number + 1 < len(network)
-        x = x.clamp(min=0) if followed else x
+    for layer in network:
+        if isinstance(layer, nn.ReLU):
+            x = x.clamp(min=0)
+        elif hasattr(layer, "stacked"):
+            x = x @ of(layer.weight, scenario) + of(layer.bias, scenario)
     return x
 
 
