@@ -6,11 +6,15 @@ import and its line in ``ADAPTING``. ``mtlkit.layers.adapted`` has what they put
 
 from mtlkit.models.adapt.base import Adapting
 from mtlkit.models.adapt.epnet import EPNet
+from mtlkit.models.adapt.hinet import HiNet
+from mtlkit.models.adapt.hmoe import HMoE
+from mtlkit.models.adapt.m3oe import M3oE
 from mtlkit.models.adapt.mlora import MLoRA
 from mtlkit.models.adapt.one_each import OneEach
 from mtlkit.models.adapt.one_for_all import OneForAll
 from mtlkit.models.adapt.pepnet import PEPNet
 from mtlkit.models.adapt.ppnet import PPNet
+from mtlkit.models.adapt.sarnet import SARNet
 from mtlkit.models.adapt.scenario_feature import ScenarioFeature
 from mtlkit.models.adapt.scenario_towers import ScenarioTowers
 from mtlkit.models.adapt.star import STAR
@@ -27,9 +31,13 @@ ADAPTING: dict[str, type[MultiTaskModel]] = {
     "ppnet": PPNet,
     "pepnet": PEPNet,
     "mlora": MLoRA,
+    "hmoe": HMoE,
+    "sar-net": SARNet,
+    "hinet": HiNet,
+    "m3oe": M3oE,
 }
 
 __all__ = [
-    "ADAPTING", "STAR", "Adapting", "EPNet", "MLoRA", "OneEach", "OneForAll", "PEPNet", "PPNet",
-    "ScenarioFeature", "ScenarioTowers",
+    "ADAPTING", "STAR", "Adapting", "EPNet", "HMoE", "HiNet", "M3oE", "MLoRA", "OneEach",
+    "OneForAll", "PEPNet", "PPNet", "SARNet", "ScenarioFeature", "ScenarioTowers",
 ]  # fmt: skip
