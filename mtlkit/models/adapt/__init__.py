@@ -4,6 +4,7 @@ Most stand around a sharing model, ``STAR(schema, network=MMoE)``. A new one is 
 import and its line in ``ADAPTING``. ``mtlkit.layers.adapted`` has what they put inside a network.
 """
 
+from mtlkit.models.adapt.apg import APG
 from mtlkit.models.adapt.base import Adapting
 from mtlkit.models.adapt.epnet import EPNet
 from mtlkit.models.adapt.mlora import MLoRA
@@ -26,9 +27,10 @@ ADAPTING: dict[str, type[MultiTaskModel]] = {  # short name -> class, in the ord
     "ppnet": PPNet,
     "pepnet": PEPNet,
     "mlora": MLoRA,
+    "apg": APG,
 }
 
 __all__ = [
-    "ADAPTING", "STAR", "Adapting", "EPNet", "MLoRA", "OneEach", "OneForAll", "PEPNet", "PPNet",
-    "ScenarioFeature", "ScenarioTowers",
+    "ADAPTING", "APG", "STAR", "Adapting", "EPNet", "MLoRA", "OneEach", "OneForAll", "PEPNet",
+    "PPNet", "ScenarioFeature", "ScenarioTowers",
 ]  # fmt: skip
