@@ -7,6 +7,7 @@ import and its line in ``ADAPTING``. ``mtlkit.layers.adapted`` has what they put
 from mtlkit.models.adapt.apg import APG
 from mtlkit.models.adapt.base import Adapting
 from mtlkit.models.adapt.epnet import EPNet
+from mtlkit.models.adapt.hamur import HAMUR
 from mtlkit.models.adapt.mlora import MLoRA
 from mtlkit.models.adapt.one_each import OneEach
 from mtlkit.models.adapt.one_for_all import OneForAll
@@ -28,9 +29,10 @@ ADAPTING: dict[str, type[MultiTaskModel]] = {  # short name -> class, in the ord
     "pepnet": PEPNet,
     "mlora": MLoRA,
     "apg": APG,
+    "hamur": HAMUR,
 }
 
 __all__ = [
-    "ADAPTING", "APG", "STAR", "Adapting", "EPNet", "MLoRA", "OneEach", "OneForAll", "PEPNet",
-    "PPNet", "ScenarioFeature", "ScenarioTowers",
+    "ADAPTING", "APG", "HAMUR", "STAR", "Adapting", "EPNet", "MLoRA", "OneEach",
+    "OneForAll", "PEPNet", "PPNet", "ScenarioFeature", "ScenarioTowers",
 ]  # fmt: skip

@@ -10,7 +10,9 @@ from tests import tiny
 from tests.models import registry
 from tests.models.adapt.hyper import SIZES, batch_of, make, table_of
 
-CASES = [("apg", {}), ("apg", {"rows": True})]
+CASES = [
+    ("apg", {}), ("apg", {"rows": True}), ("hamur", {}), ("hamur", {"rows": False}),
+]  # fmt: skip
 AROUND = [(name, own) for name, own in CASES]  # those that stand around any sharing model
 READS_SCENARIO = [(name, own) for name, own in CASES]
 
