@@ -12,6 +12,7 @@ from tests.models.adapt.hyper import SIZES, batch_of, make, table_of
 
 CASES = [
     ("apg", {}), ("apg", {"rows": True}), ("hamur", {}), ("hamur", {"rows": False}),
+    *(("adasparse", {"form": form}) for form in ("binary", "scaling", "fusion")),
 ]  # fmt: skip
 AROUND = [(name, own) for name, own in CASES]  # those that stand around any sharing model
 READS_SCENARIO = [(name, own) for name, own in CASES]
