@@ -4,6 +4,7 @@ Most stand around a sharing model, ``STAR(schema, network=MMoE)``. A new one is 
 import and its line in ``ADAPTING``. ``mtlkit.layers.adapted`` has what they put inside a network.
 """
 
+from mtlkit.models.adapt.adaptdhm import AdaptDHM
 from mtlkit.models.adapt.adasparse import AdaSparse
 from mtlkit.models.adapt.apg import APG
 from mtlkit.models.adapt.base import Adapting
@@ -32,9 +33,10 @@ ADAPTING: dict[str, type[MultiTaskModel]] = {  # short name -> class, in the ord
     "apg": APG,
     "hamur": HAMUR,
     "adasparse": AdaSparse,
+    "adaptdhm": AdaptDHM,
 }
 
 __all__ = [
-    "ADAPTING", "APG", "HAMUR", "STAR", "AdaSparse", "Adapting", "EPNet", "MLoRA", "OneEach",
-    "OneForAll", "PEPNet", "PPNet", "ScenarioFeature", "ScenarioTowers",
+    "ADAPTING", "APG", "HAMUR", "STAR", "AdaSparse", "AdaptDHM", "Adapting", "EPNet", "MLoRA",
+    "OneEach", "OneForAll", "PEPNet", "PPNet", "ScenarioFeature", "ScenarioTowers",
 ]  # fmt: skip

@@ -10,12 +10,12 @@ from tests import tiny
 from tests.models import registry
 from tests.models.adapt.hyper import SIZES, batch_of, make, table_of
 
-CASES = [
+READS_SCENARIO = [
     ("apg", {}), ("apg", {"rows": True}), ("hamur", {}), ("hamur", {"rows": False}),
     *(("adasparse", {"form": form}) for form in ("binary", "scaling", "fusion")),
 ]  # fmt: skip
-AROUND = [(name, own) for name, own in CASES]  # those that stand around any sharing model
-READS_SCENARIO = [(name, own) for name, own in CASES]
+CASES = [*READS_SCENARIO, ("adaptdhm", {"clusters": 2})]
+AROUND = CASES  # those that stand around any sharing model
 
 
 @pytest.mark.parametrize(("name", "own"), CASES)
@@ -33,7 +33,7 @@ def test_at_evaluation_rows_keep_their_order_and_depend_on_no_other(name, own, s
         torch.testing.assert_close(mixed[task], logits[order], rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.parametrize(("name", "own"), CASES)
+@pytest.mark.parametrize(("name", "own"), READS_SCENARIO)
 def test_batches_without_a_scenario_train_and_give_it_no_gradient(name, own):
     table, model = table_of(), make(name, **own)
     table.scenario[table.scenario == 1] = 0
@@ -88,7 +88,7 @@ def test_the_scenario_is_read_and_the_unknown_one_trains_no_other(name, own):
             assert getattr(module, stacked).grad.abs().sum() == 0
 
 
-@pytest.mark.parametrize(("name", "own"), CASES)
+@pytest.mark.parametrize(("name", "own"), READS_SCENARIO)
 def test_a_new_scenario_starts_as_the_unknown_one_and_learns_alone(name, own):
     table, model = table_of(), make(name, **own).eval()
     grown = model.extend(scenario="ads")
