@@ -10,6 +10,7 @@ from mtlkit.models.adapt.apg import APG
 from mtlkit.models.adapt.base import Adapting
 from mtlkit.models.adapt.epnet import EPNet
 from mtlkit.models.adapt.hamur import HAMUR
+from mtlkit.models.adapt.m2m import M2M
 from mtlkit.models.adapt.mlora import MLoRA
 from mtlkit.models.adapt.one_each import OneEach
 from mtlkit.models.adapt.one_for_all import OneForAll
@@ -33,10 +34,11 @@ ADAPTING: dict[str, type[MultiTaskModel]] = {  # short name -> class, in the ord
     "apg": APG,
     "hamur": HAMUR,
     "adasparse": AdaSparse,
+    "m2m": M2M,
     "adaptdhm": AdaptDHM,
 }
 
 __all__ = [
-    "ADAPTING", "APG", "HAMUR", "STAR", "AdaSparse", "AdaptDHM", "Adapting", "EPNet", "MLoRA",
-    "OneEach", "OneForAll", "PEPNet", "PPNet", "ScenarioFeature", "ScenarioTowers",
+    "ADAPTING", "APG", "HAMUR", "M2M", "STAR", "AdaSparse", "AdaptDHM", "Adapting", "EPNet",
+    "MLoRA", "OneEach", "OneForAll", "PEPNet", "PPNet", "ScenarioFeature", "ScenarioTowers",
 ]  # fmt: skip

@@ -12,10 +12,10 @@ from tests.models.adapt.hyper import SIZES, batch_of, make, table_of
 
 READS_SCENARIO = [
     ("apg", {}), ("apg", {"rows": True}), ("hamur", {}), ("hamur", {"rows": False}),
-    *(("adasparse", {"form": form}) for form in ("binary", "scaling", "fusion")),
+    *(("adasparse", {"form": form}) for form in ("binary", "scaling", "fusion")), ("m2m", {}),
 ]  # fmt: skip
 CASES = [*READS_SCENARIO, ("adaptdhm", {"clusters": 2})]
-AROUND = CASES  # those that stand around any sharing model
+AROUND = [case for case in CASES if case[0] != "m2m"]  # those that stand around any sharing model
 
 
 @pytest.mark.parametrize(("name", "own"), CASES)
