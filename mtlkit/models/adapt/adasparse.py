@@ -26,7 +26,7 @@ class Pruning:
     def __init__(self, form: str, threshold: float, scale: float) -> None:
         self.form, self.threshold, self.scale = form, threshold, scale
         self.vectors: Tensor | None = None
-        self.sharpness: Tensor | None = None
+        self.sharpness: Any = None  # a tensor of no dimension, in a block of the model
         self.shares: list[tuple[str | None, Tensor]] = []  # (the task or None for all, (batch,))
 
     def weights(self, v: Tensor) -> Tensor:
@@ -181,10 +181,11 @@ class AdaSparse(Adapting):
 
     def row_losses(self, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
         rows = super().row_losses(logits, batch)
-        paid = [logits.get(f"{name} sparsity") for name in self.schema.task_names]
-        if any(own is None for own in paid):
+        names = [f"{name} sparsity" for name in self.schema.task_names]
+        if names[0] not in logits:
             return rows
-        return rows + torch.where(self.loss_rows(batch), torch.stack(paid, dim=1), 0.0)
+        paid = torch.stack([logits[name] for name in names], dim=1)  # (batch, task)
+        return rows + torch.where(self.loss_rows(batch), paid, 0.0)
 
 
 def check(
