@@ -81,6 +81,15 @@ def test_centroids_move_by_the_mean_of_their_rows_after_the_outputs_are_computed
     assert torch.equal(model.centroids[2], before[2])
 
 
+def test_the_length_of_a_centroid_says_nothing():
+    batch = batch_of()
+    model = spread(make("adaptdhm"), batch)
+    x = model.embed(batch)
+    before = model.cluster(x)
+    model.centroids = model.centroids * torch.tensor([[1e-3], [1.0], [1e3]])
+    assert len(before.unique()) == 3 and torch.equal(model.cluster(x), before)
+
+
 def test_no_scenario_is_read():
     table, model = table_of(), make("adaptdhm").eval()
     before = model(tiny.all_rows(table))
