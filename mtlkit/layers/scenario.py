@@ -37,7 +37,8 @@ class ScenarioLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(scenarios, outputs)) if bias else None
 
     def forward(self, x: Tensor, route: Route) -> Tensor:
-        weight, bias = self.weight, self.bias
+        weight: Tensor = self.weight
+        bias: Tensor | None = self.bias
         if route.sets == len(weight) + 1:
             weight = with_mean(weight)
             bias = None if bias is None else with_mean(bias)

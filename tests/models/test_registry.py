@@ -14,13 +14,15 @@ from mtlkit.balance import Balancer, GradientStep
 from mtlkit.data.batch import free_rows
 from mtlkit.layers import use_route
 from mtlkit.losses import masked_mean
-from mtlkit.models import ADAPTING, LINKS, SHARING, Constant, Link, MultiTaskModel, Replicas, Trees
+from mtlkit.models import (
+    ADAPTING, LINKS, SHARING, Adapting, Constant, Link, MultiTaskModel, Replicas, Trees,
+)  # fmt: skip
 from mtlkit.train import seeded
 from tests import tiny
 from tests.models import registry
 
 # bases, several networks at once, and the two controls that no gradient trains: floor and trees
-IN_NO_REGISTRY = {MultiTaskModel, Link, Constant, Replicas, Trees}
+IN_NO_REGISTRY = {MultiTaskModel, Adapting, Link, Constant, Replicas, Trees}
 
 
 def batch_of(name, rows=17, seed=0, **options):

@@ -4,10 +4,15 @@ Most stand around a sharing model, ``STAR(schema, network=MMoE)``. A new one is 
 import and its line in ``ADAPTING``. ``mtlkit.layers.adapted`` has what they put inside a network.
 """
 
+from mtlkit.models.adapt.adaptdhm import AdaptDHM
+from mtlkit.models.adapt.adasparse import AdaSparse
+from mtlkit.models.adapt.apg import APG
 from mtlkit.models.adapt.base import Adapting
 from mtlkit.models.adapt.epnet import EPNet
+from mtlkit.models.adapt.hamur import HAMUR
 from mtlkit.models.adapt.hinet import HiNet
 from mtlkit.models.adapt.hmoe import HMoE
+from mtlkit.models.adapt.m2m import M2M
 from mtlkit.models.adapt.m3oe import M3oE
 from mtlkit.models.adapt.mlora import MLoRA
 from mtlkit.models.adapt.one_each import OneEach
@@ -35,9 +40,15 @@ ADAPTING: dict[str, type[MultiTaskModel]] = {
     "sar-net": SARNet,
     "hinet": HiNet,
     "m3oe": M3oE,
+    "apg": APG,
+    "hamur": HAMUR,
+    "adasparse": AdaSparse,
+    "m2m": M2M,
+    "adaptdhm": AdaptDHM,
 }
 
 __all__ = [
-    "ADAPTING", "STAR", "Adapting", "EPNet", "HMoE", "HiNet", "M3oE", "MLoRA", "OneEach",
-    "OneForAll", "PEPNet", "PPNet", "SARNet", "ScenarioFeature", "ScenarioTowers",
+    "ADAPTING", "APG", "HAMUR", "M2M", "STAR", "AdaSparse", "AdaptDHM", "Adapting", "EPNet", "HMoE",
+    "HiNet", "M3oE", "MLoRA", "OneEach", "OneForAll", "PEPNet", "PPNet", "SARNet",
+    "ScenarioFeature", "ScenarioTowers",
 ]  # fmt: skip
