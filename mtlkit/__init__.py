@@ -58,6 +58,7 @@ _HOME = {
     "evaluate": "train",
     "fit": "train",
     "predict": "train",
+    "scenario_table": "train",
     "Comparison": "comparison",
     "compare": "comparison",
     "paired_interval": "comparison",
@@ -125,7 +126,7 @@ if TYPE_CHECKING:
         Task,
     )
     from mtlkit.shop.market import Market
-    from mtlkit.train import History, evaluate, fit, predict
+    from mtlkit.train import History, evaluate, fit, predict, scenario_table
 
 
 def __getattr__(name: str) -> Any:

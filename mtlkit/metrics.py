@@ -25,6 +25,8 @@ NAN = float("nan")
 # +1: higher is better, -1: lower is better, 0: a target in between (PCOC should be 1).
 METRIC_SIGNS = {
     "auc": 1,
+    "auc_within": 1,
+    "auc_between": 1,
     "gauc": 1,
     "accuracy": 1,
     "recall": 1,
@@ -42,6 +44,7 @@ METRIC_SIGNS = {
     "poisson_deviance": -1,
     "pcoc": 0,
     "gauc_skipped": 0,
+    "pairs_within": 0,
     "censored_share": 0,
 }
 METRIC_SIGNS |= {f"joint_{name}": sign for name, sign in METRIC_SIGNS.items()}  # of joint events
@@ -49,6 +52,9 @@ METRIC_SIGNS |= {f"joint_{name}": sign for name, sign in METRIC_SIGNS.items()}  
 # As tables and axes write them.
 METRIC_NAMES = {
     "auc": "AUC",
+    "auc_within": "AUC within scenarios",
+    "auc_between": "AUC between scenarios",
+    "pairs_within": "share of pairs within scenarios",
     "gauc": "GAUC",
     "gauc_skipped": "share skipped by GAUC",
     "ndcg": "NDCG",
@@ -82,6 +88,42 @@ class GroupedAuc(NamedTuple):
     value: float
     skipped_groups: float  # share of groups (users) with one class only
     skipped_rows: float  # share of rows (impressions) that belong to them
+
+
+class AucGain(NamedTuple):
+    """A difference of two pooled AUCs, and what each kind of pairs adds to it."""
+
+    pooled: float  # within + between
+    within: float
+    between: float
+
+
+class AucParts(NamedTuple):
+    """AUC of all pairs, of those within one group and of those between two; ``auc_parts``.
+
+    pooled = share within + (1 - share) between, where a kind of which there are no pairs adds 0.
+    """
+
+    pooled: float
+    within: float  # NaN without such pairs
+    between: float  # NaN without such pairs
+    share: float  # of the pairs, or of what they weigh, that lie within one group
+
+    def minus(self, reference: AucParts) -> AucGain:
+        """How much each kind of pairs adds to this pooled AUC minus that of ``reference``.
+
+        The AUC of a kind times its share of the pairs, less the same of the reference. Both must be
+        of the same rows: raises ``MetricError`` where the shares differ.
+        """
+        same = math.isclose(self.share, reference.share, rel_tol=1e-9)
+        if not same and not (math.isnan(self.share) and math.isnan(reference.share)):
+            raise MetricError(
+                f"The shares of pairs within groups differ ({self.share:.6g} and "
+                f"{reference.share:.6g}): both models must score the same rows in the same groups."
+            )
+        within = _times(self.share, self.within - reference.within)
+        between = _times(1 - self.share, self.between - reference.between)
+        return AucGain(within + between, within, between)
 
 
 class CalibrationCurve(NamedTuple):
@@ -166,6 +208,11 @@ def _kept(weight: np.ndarray | None, *columns: np.ndarray) -> tuple[Any, ...]:
     return weight[there], *(column[there] for column in columns)
 
 
+def _times(share: float, value: float) -> float:
+    """The product; 0 where there is nothing to have a value."""
+    return share * value if share else 0.0
+
+
 def _ratio(top: float, bottom: float) -> float:
     return float(top / bottom) if bottom else NAN
 
@@ -197,7 +244,7 @@ def auc(label: Any, score: Any, weight: Any = None) -> float:
     order = np.argsort(s)
     y, s, w = y[order], s[order], None if w is None else w[order]
     del order  # a column of millions of rows is large, and the next step makes a dozen
-    return _auc_by_group(y, s, np.zeros(len(y), dtype=np.int8), w).value
+    return _mean_auc(*_wins(y, s, np.zeros(len(y), dtype=np.int8), w)).value
 
 
 def gauc(label: Any, score: Any, group: Any, weight: Any = None) -> GroupedAuc:
@@ -209,22 +256,80 @@ def gauc(label: Any, score: Any, group: Any, weight: Any = None) -> GroupedAuc:
     when no group has both classes.
     Source: Zhou et al., KDD 2018 (Deep Interest Network), section 6.
     """
+    w, y, s, g = _grouped(label, score, group, weight)
+    return _mean_auc(*_wins_in_order(y, s, g, w, np.lexsort((s, g))))
+
+
+def auc_parts(label: Any, score: Any, group: Any, weight: Any = None) -> AucParts:
+    """AUC split into its pairs within one group (scenario) and its pairs between two groups.
+
+    Each pair, a positive and a negative row, lies in one group or in two, so with P_s positives and
+    N_s negatives in group s the pooled AUC is sum_st P_s N_t AUC_st / sum_st P_s N_t, AUC_st that
+    of the positives of s against the negatives of t. ``within`` is the mean over s = t: the groups'
+    own AUCs, weighted by their pairs (``gauc`` weighs them by their rows). ``between`` is the mean
+    over all others, and ``share`` is what the first are of all pairs. A group in which all scores
+    are moved by one number keeps its part of ``within``: such a change of calibration moves the
+    pooled AUC through ``between`` alone. ``minus`` splits the difference of two models.
+
+    label: 0 or 1, (row,); score, weight: (row,); group: any whole number, (row,). Ties count half.
+    ``pooled`` and ``share`` are NaN with one class only; ``within`` where no group has both
+    classes, ``between`` with one group only. Two sorts, whatever the number of groups.
+    Source: Kallus and Zhou, NeurIPS 2019 (AUC_st, s != t, is their xAUC).
+    """
+    w, y, s, g = _grouped(label, score, group, weight)
+    if not len(y):
+        return AucParts(NAN, NAN, NAN, NAN)
+    whole = _wins_in_order(y, s, np.zeros(len(y), dtype=np.int8), w, np.argsort(s))
+    won, positives, negatives = _wins_in_order(y, s, g, w, np.lexsort((s, g)))
+    pairs = float((positives * negatives).sum())
+    others = float(positives.sum() * negatives.sum()) - pairs
+    within = float(won.sum())
+    between = min(max(float(whole[0][0]) - within, 0.0), others)  # weights can leave - 1e-16
+    share = _ratio(pairs, pairs + others)
+    pooled = _mean_auc(*whole).value
+    return AucParts(pooled, _ratio(within, pairs), _ratio(between, others), share)
+
+
+def _grouped(
+    label: Any, score: Any, group: Any, weight: Any
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray, np.ndarray]:
+    """Weights, labels, scores and groups of the rows that count, checked."""
     y = _binary(label)
     s = _column("score", score, len(y))
     g = np.asarray(group)
     if g.shape != y.shape or g.dtype.kind not in "iub":
         raise MetricError(f"group must be whole numbers (row,), not {g.dtype} {g.shape}.")
     w, y, s, g = _kept(_weight(weight, len(y)), y, s, g)
-    order = np.lexsort((s, g))
-    return _auc_by_group(y[order], s[order], g[order], None if w is None else w[order])
+    return w, y, s, g
 
 
-def _auc_by_group(
-    y: np.ndarray, s: np.ndarray, g: np.ndarray, w: np.ndarray | None = None
-) -> GroupedAuc:
-    """GAUC of rows (row,) already sorted by group, then by score; w: their weights, above 0."""
-    if not len(y):
+def _mean_auc(won: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> GroupedAuc:
+    """GAUC of the groups' pairs won, positives and negatives, (group,) each."""
+    if not len(won):
         return GroupedAuc(NAN, NAN, NAN)
+    pairs = positives * negatives
+    rows = positives + negatives
+    both = pairs > 0
+    weighted = np.sum(rows[both] * won[both] / pairs[both])
+    value = _ratio(weighted, float(rows[both].sum()))
+    return GroupedAuc(value, 1 - float(both.mean()), 1 - float(rows[both].sum() / rows.sum()))
+
+
+def _wins_in_order(
+    y: np.ndarray, s: np.ndarray, g: np.ndarray, w: np.ndarray | None, order: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return _wins(y[order], s[order], g[order], None if w is None else w[order])
+
+
+def _wins(
+    y: np.ndarray, s: np.ndarray, g: np.ndarray, w: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs won (a tie is half a win), positives and negatives of each group, (group,) each.
+
+    Rows (row,) sorted by group, then by score; w: their weights, above 0.
+    """
+    if not len(y):
+        return np.empty(0), np.empty(0), np.empty(0)
     new_group = np.r_[True, g[1:] != g[:-1]]
     new_tie = new_group | np.r_[True, s[1:] != s[:-1]]
     tie_start = np.flatnonzero(new_tie)
@@ -247,13 +352,7 @@ def _auc_by_group(
     negatives /= 2
     below += negatives
     below *= positives
-    won = np.bincount(group_of_tie, below, groups)
-    pairs = total_positives * total_negatives
-    rows = total_positives + total_negatives
-    both = pairs > 0
-    weighted = np.sum(rows[both] * won[both] / pairs[both])
-    value = _ratio(weighted, float(rows[both].sum()))
-    return GroupedAuc(value, 1 - float(both.mean()), 1 - float(rows[both].sum() / rows.sum()))
+    return np.bincount(group_of_tie, below, groups), total_positives, total_negatives
 
 
 def ndcg(label: Any, score: Any, group: Any, k: int | None = None) -> float:

@@ -15,6 +15,7 @@ from numbers import Real
 from typing import Any
 
 KINDS = ("binary", "multiclass", "regression", "count", "censored_count")
+WHOLE = "all"  # how tables by scenario call all rows together
 
 
 class SchemaError(ValueError):
@@ -368,7 +369,7 @@ class Schema:
 
     @property
     def scenario_names(self) -> tuple[str, ...]:
-        return tuple(s.name for s in self.scenarios) or ("all",)
+        return tuple(s.name for s in self.scenarios) or (WHOLE,)
 
     @property
     def num_scenarios(self) -> int:

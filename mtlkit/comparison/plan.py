@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mtlkit.comparison.text import WHOLE
 from mtlkit.data.splits import Split, check_disjoint, require_split
+from mtlkit.schema import WHOLE
 from mtlkit.train.evaluation import main_metric
 from mtlkit.train.randomness import seeded
 

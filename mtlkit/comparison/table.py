@@ -12,8 +12,9 @@ import polars as pl
 
 from mtlkit.comparison.interval import Interval, paired_interval, verdict
 from mtlkit.comparison.pairs import Paired, paired
-from mtlkit.comparison.text import WHOLE, html, markdown, plain
+from mtlkit.comparison.text import html, markdown, plain
 from mtlkit.metrics import METRIC_SIGNS, delta_m, oracle_distance
+from mtlkit.schema import WHOLE
 
 
 @dataclass(frozen=True, repr=False)

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import polars as pl
 
 from mtlkit.metrics import metric_name
+from mtlkit.schema import WHOLE
 
-WHOLE = "all"  # the scenario column's entry for all rows together
 SYMBOLS = {"better": "▲", "worse": "▼", "no difference seen": "≈"}
 # Blue and vermilion of the Okabe-Ito palette: readable on light and on dark pages.
 COLOURS = {"better": "#2f8fd0", "worse": "#d55e00"}

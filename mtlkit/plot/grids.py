@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import matplotlib
 import numpy as np
+import polars as pl
 from matplotlib.colors import TwoSlopeNorm
 
-from mtlkit.metrics import metric_name
+from mtlkit.metrics import METRIC_SIGNS, metric_name
 from mtlkit.plot.sheet import redrawn
 from mtlkit.plot.style import INK, Picture, canvas, listed, padding, say, sentence, style
+from mtlkit.schema import WHOLE
 
 SYMBOLS = {"better": "▲", "worse": "▼", "no difference seen": "≈"}
 
@@ -23,6 +26,7 @@ def _write_cells(axes: Any, values: np.ndarray, texts: Sequence[Sequence[str]], 
         for column, text in enumerate(line):
             red, green, blue, _ = image.cmap(image.norm(values[row, column]))
             dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.55
+            dark &= bool(np.isfinite(values[row, column]))  # an undefined cell stays white
             axes.text(column, row, text, ha="center", va="center", fontsize=9,
                       color="white" if dark else INK)  # fmt: skip
 
@@ -84,19 +88,42 @@ def gate_heatmap(
 def scenario_task_grid(
     values: Any,
     *,
+    metric: str | None = None,
     candidate: str | None = None,
+    minus: Any = None,
     title: str | None = None,
-    label: str = "value",
+    label: str | None = None,
     centre: float | None = None,
 ) -> Picture:
     """One cell a scenario and task.
 
-    ``values`` is {scenario: {task: number}}, coloured by size (around ``centre`` if given), or a
-    ``Comparison``: then the cells hold the differences of ``candidate`` to the reference, coloured
-    by verdict.
+    ``values`` is one of three:
+
+    - what ``mtlkit.scenario_table`` returns: the cells hold one ``metric``, the AUC by default, of
+      the tasks that have it; with ``minus``, another model's table of the same rows, the
+      difference, around 0. Blue is better; predicted / observed is coloured around 1.
+    - {scenario: {task: number}}, coloured by size
+    - a ``Comparison``: the cells hold the paired differences of ``candidate`` to the candidate
+      ``minus`` (the reference by default) in ``metric`` (each task's main one by default), with
+      a sign for the verdict, coloured by it
+
+    ``label`` names the numbers, ``centre`` is where the colours turn. An undefined number is a
+    dash. Raises ``ValueError`` for what is not there, two rows of one cell, and tables of other
+    rows.
     """
-    if hasattr(values, "table"):
-        return _verdict_grid(values, candidate, title)
+    if hasattr(values, "runs"):
+        return _verdict_grid(values, candidate, minus, metric, title)
+    sign, texts = 1, _plain_texts
+    if isinstance(values, pl.DataFrame):
+        name = metric or "auc"
+        sign, texts = METRIC_SIGNS.get(name, 1), _even_texts
+        values = _cells(values, name) if minus is None else _gaps(values, minus, name)
+        label = label or ("" if minus is None else "difference in ") + metric_name(name)
+        if minus is not None:
+            centre, texts = 0.0 if centre is None else centre, _signed_texts
+        elif name.endswith("pcoc"):
+            centre = 1.0 if centre is None else centre
+    label = label or "value"
     scenarios = list(values)
     tasks = list(dict.fromkeys(task for line in values.values() for task in line))
     if not tasks:
@@ -105,18 +132,25 @@ def scenario_task_grid(
     title = title or f"{label[:1].upper()}{label[1:]} by scenario and task"
     figure, ((axes,),) = canvas(title, height=1.5 + 0.42 * len(scenarios))
     with style():
-        low, high = np.nanmin(grid), np.nanmax(grid)
+        known = grid[np.isfinite(grid)]
+        low, high = (known.min(), known.max()) if len(known) else (0.0, 1.0)
         if centre is None:
-            image = axes.imshow(grid, vmin=low - 0.25 * (high - low), vmax=high, aspect="auto")
+            edge = 0.25 * (high - low)  # so that the palest cell is still a colour
+            ends = (low - edge, high) if sign >= 0 else (low, high + edge)
+            colours = "Blues" if sign >= 0 else "Blues_r"
+            image = axes.imshow(grid, vmin=ends[0], vmax=ends[1], cmap=colours, aspect="auto")
         else:
             reach = max(abs(low - centre), abs(high - centre), 1e-12)
             norm = TwoSlopeNorm(centre, centre - reach, centre + reach)
-            image = axes.imshow(grid, norm=norm, cmap="RdBu", aspect="auto")
-        _write_cells(axes, grid, [[say(v) if math.isfinite(v) else "–" for v in line]
-                                  for line in grid], image)  # fmt: skip
+            colours = "RdBu" if sign >= 0 else "RdBu_r"
+            image = axes.imshow(grid, norm=norm, cmap=colours, aspect="auto")
+        _write_cells(axes, grid, [[texts(v) for v in line] for line in grid], image)
         _ticks(axes, scenarios, tasks)
+        if scenarios[0] == WHOLE and len(scenarios) > 1:
+            axes.axhline(0.5, color=INK, linewidth=0.8)  # below it the parts of what is above
         axes.set(xlabel="task", ylabel="scenario")
-        figure.colorbar(image, ax=axes, label=label, pad=0.02)
+        better = " (lower is better)" if sign < 0 else ""
+        figure.colorbar(image, ax=axes, label=label + better, pad=0.02)
     told = [
         f"{s}: " + ", ".join(f"{t} {say(v)}" for t, v in zip(tasks, line, strict=True))
         for s, line in zip(scenarios, grid, strict=True)
@@ -124,12 +158,74 @@ def scenario_task_grid(
     return Picture(figure, f"{sentence(title)} {'; '.join(told)}.")
 
 
-def _verdict_grid(comparison: Any, candidate: str | None, title: str | None) -> Picture:
+def _cells(frame: pl.DataFrame, metric: str) -> dict[str, dict[str, float]]:
+    """{scenario: {task: number}} of one metric in a table of scenarios and tasks, without nulls."""
+    for column in ("scenario", "task"):
+        if column not in frame.columns:
+            raise ValueError(f"The table has no column {column!r}: give what scenario_table says.")
+    if metric not in frame.columns or frame[metric].is_null().all():
+        known = [n for n in frame.columns if n in METRIC_SIGNS and frame[n].is_not_null().any()]
+        raise ValueError(f"The table has no {metric!r}: metric must be one of {listed(known)}.")
+    if frame.select("scenario", "task").is_duplicated().any():
+        raise ValueError("The table has two rows of one scenario and task: give one model's.")
+    cells: dict[str, dict[str, float]] = {}
+    for scenario, task, value in frame.select("scenario", "task", metric).drop_nulls().iter_rows():
+        cells.setdefault(scenario, {})[task] = value
+    return cells
+
+
+def _gaps(frame: pl.DataFrame, minus: Any, metric: str) -> dict[str, dict[str, float]]:
+    """{scenario: {task: first minus second}} of two models' tables of the same rows."""
+    if not isinstance(minus, pl.DataFrame):
+        raise ValueError(f"minus must be another model's table, not a {type(minus).__name__}.")
+    own, base = _cells(frame, metric), _cells(minus, metric)
+    counts = [name for name in ("rows", "observed", "positives") if name in frame.columns]
+    if set(counts) <= set(minus.columns):
+        both = frame.join(minus, on=["scenario", "task"], suffix=" of minus")
+        for name in counts:
+            if not both[name].equals(both[f"{name} of minus"].alias(name)):
+                raise ValueError(
+                    f"The two tables differ in their numbers of {name}: score both models on the "
+                    "same rows."
+                )
+    return {
+        s: {t: value - base.get(s, {}).get(t, math.nan) for t, value in line.items()}
+        for s, line in own.items()
+    }
+
+
+def _plain_texts(value: float) -> str:
+    return say(value) if math.isfinite(value) else "–"
+
+
+def _even_texts(value: float) -> str:
+    """Three decimals, so that the cells of one metric are read down a column."""
+    even = math.isfinite(value) and abs(value) < 10
+    return f"{value:.3f}".replace("-", "−") if even else _plain_texts(value)
+
+
+def _signed_texts(value: float) -> str:
+    if not math.isfinite(value):
+        return "–"
+    size = abs(value)
+    return ("+" if value >= 0 else "−") + (f"{size:.4f}" if size < 10 else say(size))
+
+
+def _verdict_grid(
+    comparison: Any, candidate: str | None, minus: Any, metric: str | None, title: str | None
+) -> Picture:
+    if minus is not None:
+        if minus not in comparison.candidates:
+            raise ValueError(
+                f"minus must be one of {listed(comparison.candidates)}, not {minus!r}."
+            )
+        comparison = replace(comparison, reference=minus)
     rivals = [name for name in comparison.candidates if name != comparison.reference]
     candidate = rivals[0] if candidate is None and rivals else candidate
     if candidate not in rivals:
         raise ValueError(f"candidate must be one of {listed(rivals)}, not {candidate!r}.")
-    rows = [r for r in comparison.table(scenario=None).to_dicts() if r["candidate"] == candidate]
+    table = comparison.table(metric, scenario=None).filter(candidate=candidate)
+    rows = table.to_dicts()
     scenarios = list(dict.fromkeys(row["scenario"] for row in rows))
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     cells = {(row["scenario"], row["task"]): row for row in rows}
@@ -175,10 +271,8 @@ def _verdict_grid(comparison: Any, candidate: str | None, title: str | None) -> 
 def _verdict_text(row: Mapping[str, Any] | None, narrow: bool) -> str:
     if row is None or not math.isfinite(row["difference"]):
         return "–"
-    sign = "+" if row["difference"] >= 0 else "−"
-    size = abs(row["difference"])
-    number = f"{size:.4f}" if size < 10 else say(size)
-    return f"{sign}{number}{chr(10) if narrow else ' '}{SYMBOLS.get(row['verdict'], '')}".strip()
+    number = _signed_texts(row["difference"])
+    return f"{number}{chr(10) if narrow else ' '}{SYMBOLS.get(row['verdict'], '')}".strip()
 
 
 @redrawn

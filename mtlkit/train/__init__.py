@@ -6,6 +6,7 @@ from mtlkit.train.history import History
 from mtlkit.train.loop import fit
 from mtlkit.train.randomness import seeded
 from mtlkit.train.replicas import fit_replicas
+from mtlkit.train.scenarios import scenario_table
 from mtlkit.train.tensorboard import TensorBoard
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "fit_replicas",
     "main_metric",
     "predict",
+    "scenario_table",
     "seeded",
     "selection_score",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -129,6 +129,7 @@ def evaluate(
     group: str | None = None,
     *,
     joint: bool = False,
+    auc_parts: bool = False,
     batch_size: int = 8192,
 ) -> Any:
     """Metrics of every task on its observed rows: {task: {metric: value}}.
@@ -147,7 +148,69 @@ def evaluate(
     it. Its chance is ``model.predict_joint``, or else the product of the predictions along the
     chain. That product is right if each factor is the chance *given that the parent happened*; a
     model whose factor is the chance on any row would need the events to be independent.
+
+    With ``auc_parts`` binary tasks also get "auc_within", "auc_between" and "pairs_within": the AUC
+    of the pairs of rows within one scenario, that of the pairs between two, and the share of the
+    first (``mtlkit.metrics.auc_parts``). ``by_scenario`` has no such entries: there all pairs are
+    within. ``scenario_table`` has both in one table, with numbers of rows.
     """
+    scored = score(model, table, group, joint=joint, batch_size=batch_size)
+    if by_scenario:
+        return {name: scored.metrics(number) for name, number in scored.scenarios().items()}
+    return scored.metrics(auc_parts=auc_parts)
+
+
+class Scored(NamedTuple):
+    """A model's predictions for a table's rows, and the columns that its metrics need."""
+
+    schema: Schema
+    predictions: Mapping[str, np.ndarray]
+    columns: Mapping[str, np.ndarray]
+    groups: np.ndarray | None
+
+    def scenarios(self) -> dict[str, int]:
+        """{scenario: its number}; the unknown one comes last, where rows are of it."""
+        names = [*self.schema.scenario_names]
+        if (self.columns["scenario"] == self.schema.unknown_scenario).any():
+            names.append(self.schema.unknown_scenario_name)
+        return {name: number for number, name in enumerate(names)}
+
+    def rows(self, scenario: int | None = None) -> np.ndarray:
+        """Which rows are of a scenario, bool (row,); None: all of them."""
+        place = self.columns["scenario"]
+        return np.ones(len(place), dtype=bool) if scenario is None else place == scenario
+
+    def metrics(self, scenario: int | None = None, *, auc_parts: bool = False) -> Metrics:
+        """The metrics of every task on the rows of a scenario; None: on all of them."""
+        schema, columns, rows = self.schema, self.columns, self.rows(scenario)
+        result: Metrics = {}
+        place = columns["scenario"] if auc_parts else None
+        for i, task in enumerate(schema.tasks):
+            mask = rows & columns["observed"][:, i]
+            label, prediction = columns["labels"][mask, i], self.predictions[task.name][mask]
+            censored = None
+            if task.kind == "censored_count" and "censored" in columns:
+                censored = columns["censored"][mask, i]
+            given = (_at(self.groups, mask), _at(columns.get("weight"), mask), _at(place, mask))
+            result[task.name] = _measured(task, label, prediction, *given, censored)
+        for i, name in enumerate(chained(schema) if "joint known" in columns else ()):
+            mask = rows & columns["joint known"][:, i]
+            label, chance = columns["joint labels"][mask, i], columns["joint chances"][mask, i]
+            given = (_at(self.groups, mask), _at(columns.get("weight"), mask), _at(place, mask))
+            values = _measured(schema.task(name), label, chance, *given)
+            result[name] |= {f"joint_{metric}": value for metric, value in values.items()}
+        return result
+
+
+def score(
+    model: MultiTaskModel,
+    table: Table,
+    group: str | None = None,
+    *,
+    joint: bool = False,
+    batch_size: int = 8192,
+) -> Scored:
+    """What ``evaluate`` measures, its arguments checked; scenarios and metrics are asked of it."""
     require_table(table)
     require_inputs(model.schema, table.schema)
     require_tasks(model.schema, table.schema)
@@ -169,41 +232,7 @@ def evaluate(
             "The table to evaluate on has no label of any task: predict(model, table) scores rows "
             "without labels."
         )
-    everywhere = np.ones(len(columns["scenario"]), dtype=bool)
-    if not by_scenario:
-        return _metrics(model.schema, predictions, columns, groups, everywhere)
-    names = [*model.schema.scenario_names]
-    if (columns["scenario"] == model.schema.unknown_scenario).any():
-        names.append(model.schema.unknown_scenario_name)
-    return {
-        name: _metrics(model.schema, predictions, columns, groups, columns["scenario"] == number)
-        for number, name in enumerate(names)
-    }
-
-
-def _metrics(
-    schema: Schema,
-    predictions: Mapping[str, np.ndarray],
-    columns: Mapping[str, np.ndarray],
-    groups: np.ndarray | None,
-    rows: np.ndarray,
-) -> Metrics:
-    result: Metrics = {}
-    for i, task in enumerate(schema.tasks):
-        mask = rows & columns["observed"][:, i]
-        label, prediction = columns["labels"][mask, i], predictions[task.name][mask]
-        censored = None
-        if task.kind == "censored_count" and "censored" in columns:
-            censored = columns["censored"][mask, i]
-        group, weight = _at(groups, mask), _at(columns.get("weight"), mask)
-        result[task.name] = _measured(task, label, prediction, group, weight, censored)
-    for i, name in enumerate(chained(schema) if "joint known" in columns else ()):
-        mask = rows & columns["joint known"][:, i]
-        label, chance = columns["joint labels"][mask, i], columns["joint chances"][mask, i]
-        group, weight = _at(groups, mask), _at(columns.get("weight"), mask)
-        values = _measured(schema.task(name), label, chance, group, weight)
-        result[name] |= {f"joint_{metric}": value for metric, value in values.items()}
-    return result
+    return Scored(model.schema, predictions, columns, groups)
 
 
 def _at(column: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
@@ -216,14 +245,19 @@ def _measured(
     prediction: np.ndarray,
     group: np.ndarray | None,
     weight: np.ndarray | None,
+    place: np.ndarray | None,
     censored: np.ndarray | None = None,
 ) -> dict[str, float]:
-    from mtlkit.metrics import gauc, task_metrics  # scipy is slow to import: only when needed
+    from mtlkit import metrics  # scipy is slow to import: only when needed
 
-    values = task_metrics(task, label, prediction, censored, weight=weight)
+    values = metrics.task_metrics(task, label, prediction, censored, weight=weight)
     if task.is_binary and group is not None:
-        grouped = gauc(label, prediction, group, weight)
+        grouped = metrics.gauc(label, prediction, group, weight)
         values["gauc"], values["gauc_skipped"] = grouped.value, grouped.skipped_rows
+    if task.is_binary and place is not None:
+        parts = metrics.auc_parts(label, prediction, place, weight)
+        values |= {"auc_within": parts.within, "auc_between": parts.between}
+        values["pairs_within"] = parts.share
     return {name: float(value) for name, value in values.items()}
 
 

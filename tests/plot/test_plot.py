@@ -46,6 +46,25 @@ def comparison():
     )  # fmt: skip
 
 
+def scenario_table(gain=0.0):
+    """One model's numbers by scenario and task; a purchase gains twice as much as a click."""
+    nan = float("nan")
+    cells = {
+        ("all", "click"): (0.755, 1.01, None), ("all", "purchase"): (0.68, 0.9, None),
+        ("all", "dwell"): (None, None, 0.2), ("search", "click"): (0.7, 0.8, None),
+        ("search", "purchase"): (0.61, 1.5, None), ("search", "dwell"): (None, None, -0.1),
+        ("unknown", "click"): (0.81, 1.1, None), ("unknown", "purchase"): (nan, nan, None),
+        ("unknown", "dwell"): (None, None, 0.3),
+    }  # fmt: skip
+    rows = []
+    for (place, task), (auc, pcoc, r2) in cells.items():
+        row = {"scenario": place, "task": task, "rows": 90, "observed": 80}
+        row |= {"positives": 9 if r2 is None else None, "pcoc": pcoc, "r2": r2, "rmse": r2}
+        plus = gain * (2 if task == "purchase" else 1)
+        rows.append(row | {"auc": None if auc is None else auc + plus})
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
 def history(tasks=("click", "dwell")):
     rows = [
         {
@@ -145,6 +164,20 @@ HELPERS = {
     "scenario_task_grid of a comparison": (
         lambda: plot.scenario_task_grid(comparison(), candidate="shared"),
         ["6 better of 6 cells", "click in search better (0.0"],
+    ),
+    "scenario_task_grid of a table": (
+        lambda: plot.scenario_task_grid(scenario_table()),
+        ["AUC by scenario and task.", "all: click 0.755, purchase 0.68; search: click 0.7,",
+         "unknown: click 0.81, purchase undefined"],
+    ),
+    "scenario_task_grid of two tables": (
+        lambda: plot.scenario_task_grid(scenario_table(0.01), minus=scenario_table(),
+                                        title="Shared minus alone"),
+        ["Shared minus alone. all: click 0.01, purchase 0.02;"],
+    ),
+    "scenario_task_grid of two candidates": (
+        lambda: plot.scenario_task_grid(comparison(), candidate="mmoe", minus="shared"),
+        ["Grid of mmoe against shared", "6 worse of 6 cells"],
     ),
     "guess_against_truth": (
         lambda: plot.guess_against_truth(40, 12.3, "saved", unit="%"),
@@ -535,6 +568,16 @@ AXES = {"title": "T", "xlabel": "x", "ylabel": "y"}
         (lambda: plot.distribution([0.0], title="", label="", log_x=True), "above 0"),
         (lambda: plot.gate_heatmap([[1.0]], ["a", "b"]), "matrix has shape"),
         (lambda: plot.scenario_task_grid(comparison(), candidate="x"), "shared and mmoe, not 'x'"),
+        (lambda: plot.scenario_task_grid(comparison(), minus="x"), "mmoe, not 'x'"),
+        (lambda: plot.scenario_task_grid(comparison(), candidate="mmoe", minus="mmoe"),
+         "single-task and shared, not 'mmoe'"),
+        (lambda: plot.scenario_task_grid(scenario_table(), metric="gauc"),
+         "no 'gauc': metric must be one of pcoc, r2, rmse and auc"),
+        (lambda: plot.scenario_task_grid(scenario_table().drop("task")), "no column 'task'"),
+        (lambda: plot.scenario_task_grid(pl.concat([scenario_table()] * 2)), "two rows of one"),
+        (lambda: plot.scenario_task_grid(scenario_table(), minus="alone"), "not a str"),
+        (lambda: plot.scenario_task_grid(scenario_table(), minus=scenario_table().with_columns(
+            positives=pl.col("positives") + 1)), "differ in their numbers of positives"),
         (lambda: plot.picture_grid(np.zeros((2, 5)), title=""), "images must be"),
         (lambda: plot.picture_grid(IMAGES, ["a"], title=""), "1 titles for 9 images"),
         (lambda: plot.guess_against_truth({"x": 1}, {"a": 1}, "n"), "names 'x'"),
@@ -605,3 +648,68 @@ def test_the_map_shows_what_is_built_and_what_is_to_come():
     assert "to come" not in plot.course_map(ready=[f"{n:02d}" for n in range(19)]).alt
     axes = plot.course_map("00", ["00", "01"]).figure.axes[0]
     assert len(axes.collections) == 17 and "dashed: to come" in [t.get_text() for t in axes.texts]
+
+
+def cells_of(picture):
+    """{(scenario, task): text} of a grid, and its image."""
+    axes = picture.figure.axes[0]
+    places = [t.get_text() for t in axes.get_yticklabels()]
+    tasks = [t.get_text() for t in axes.get_xticklabels()]
+    texts = {tuple(map(round, t.get_position())): t.get_text() for t in axes.texts}
+    return {(places[y], tasks[x]): text for (x, y), text in texts.items()}, axes.images[0]
+
+
+def test_a_table_by_scenario_shows_one_metric_of_the_tasks_that_have_it():
+    found, _ = cells_of(plot.scenario_task_grid(scenario_table()))
+    assert found == {
+        ("all", "click"): "0.755", ("all", "purchase"): "0.680", ("search", "click"): "0.700",
+        ("search", "purchase"): "0.610", ("unknown", "click"): "0.810",
+        ("unknown", "purchase"): "–",
+    }  # fmt: skip
+    found, _ = cells_of(plot.scenario_task_grid(scenario_table(), metric="r2"))
+    assert found == {("all", "dwell"): "0.200", ("search", "dwell"): "−0.100",
+                     ("unknown", "dwell"): "0.300"}  # fmt: skip
+
+
+def test_two_models_differ_around_0_and_calibration_is_coloured_around_1():
+    found, image = cells_of(plot.scenario_task_grid(scenario_table(0.01), minus=scenario_table()))
+    assert found["search", "click"] == "+0.0100" and found["search", "purchase"] == "+0.0200"
+    assert found["unknown", "purchase"] == "–"
+    assert image.norm.vcenter == 0 and image.norm.vmax == pytest.approx(0.02)
+    backwards, _ = cells_of(plot.scenario_task_grid(scenario_table(), minus=scenario_table(0.01)))
+    assert backwards["search", "click"] == "−0.0100"
+    _, image = cells_of(plot.scenario_task_grid(scenario_table(), metric="pcoc"))
+    assert (image.norm.vmin, image.norm.vcenter, image.norm.vmax) == (0.5, 1, 1.5)
+
+
+def test_better_is_blue_also_where_lower_is_better():
+    def colours(metric, **more):
+        return cells_of(plot.scenario_task_grid(scenario_table(), metric=metric, **more))[1].cmap
+
+    assert (colours("auc").name, colours("rmse").name) == ("Blues", "Blues_r")
+    assert colours("auc", minus=scenario_table(0.1)).name == "RdBu"
+    assert colours("rmse", minus=scenario_table(0.1)).name == "RdBu_r"
+
+
+def test_an_undefined_cell_is_a_dark_dash_on_white():
+    axes = plot.scenario_task_grid(scenario_table()).figure.axes[0]
+    (dash,) = [text for text in axes.texts if text.get_text() == "–"]
+    assert dash.get_color() == RULES["text.color"]
+
+
+def test_all_rows_stand_above_a_line_and_nothing_defined_is_no_crash():
+    assert len(plot.scenario_task_grid(scenario_table()).figure.axes[0].lines) == 1
+    empty = {"search": {"click": float("nan")}, "ads": {"click": float("nan")}}
+    picture = plot.scenario_task_grid(empty)
+    assert picture.figure.axes[0].lines == [] and "click undefined" in picture.alt
+    assert picture.png
+
+
+def test_a_comparisons_grid_takes_any_two_candidates_and_any_metric():
+    both = comparison()
+    gap = both.difference("mmoe", "shared", task="click", scenario="feed")
+    found, _ = cells_of(plot.scenario_task_grid(both, candidate="mmoe", minus="shared"))
+    text = next(v for (place, task), v in found.items() if place == "feed" and "click" in task)
+    assert text == f"−{abs(gap.headline.mean):.4f} ▼"
+    only, _ = cells_of(plot.scenario_task_grid(both, candidate="shared", metric="auc"))
+    assert {task.split("\n")[0] for _, task in only} == {"click"}
