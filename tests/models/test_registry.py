@@ -15,7 +15,15 @@ from mtlkit.data.batch import free_rows
 from mtlkit.layers import use_route
 from mtlkit.losses import masked_mean
 from mtlkit.models import (
-    ADAPTING, LINKS, SHARING, Adapting, Constant, Link, MultiTaskModel, Replicas, Trees,
+    ADAPTING,
+    LINKS,
+    SHARING,
+    Adapting,
+    Constant,
+    Link,
+    MultiTaskModel,
+    Replicas,
+    Trees,
 )  # fmt: skip
 from mtlkit.train import seeded
 from tests import tiny

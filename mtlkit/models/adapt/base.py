@@ -35,6 +35,7 @@ class Adapting(Around):
     def __init__(self, schema: Schema, network: Network = SharedBottom, **sizes: Any) -> None:
         super().__init__(schema)
         self.network = network(schema, **sizes)
+        self.batch_statistics = self.batch_statistics or self.network.batch_statistics
         self.here = Here(schema.num_scenarios + 1)
 
     def represent(self, x: Tensor, batch: Batch) -> tuple[Tensor, ...]:

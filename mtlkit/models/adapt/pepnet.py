@@ -20,9 +20,9 @@ from mtlkit.schema import Schema
 class PEPNet(PPNet):
     """Parameter and embedding personalised network (Chang et al. 2023, KDD, section 3).
 
-    ``EPNet`` scales the inputs by the scenario; ``PPNet`` scales the hidden layers of the towers,
-    and its gates read the inputs as EPNet leaves them: those of ``prior`` learn from them, the
-    whole is detached. Parameters as in ``PPNet``.
+    ``EPNet`` scales the inputs by the scenario; ``PPNet`` scales the hidden layers of the towers.
+    Its gates read the embeddings of ``prior`` as they are, which learn from it, and all inputs as
+    EPNet leaves them, detached. Parameters as in ``PPNet``.
     """
 
     def __init__(
@@ -42,4 +42,5 @@ class PEPNet(PPNet):
     def represent(self, x: Tensor, batch: Batch) -> tuple[Tensor, ...]:
         with self.here.rows_of(batch.scenario):
             factors = self.input_gate(torch.cat([self.vectors(), x.detach()], dim=1))
-        return super().represent(x * factors, batch)
+        *inside, _, scaled = super().represent(x * factors, batch)
+        return *inside, x.index_select(1, self.columns), scaled

@@ -60,12 +60,11 @@ class PPNet(Adapting):
     columns: Tensor
 
     def represent(self, x: Tensor, batch: Batch) -> tuple[Tensor, ...]:
-        return *super().represent(x, batch), x
+        return *super().represent(x, batch), x.index_select(1, self.columns), x
 
     def decode(self, shared: tuple[Tensor, ...], batch: Batch) -> dict[str, Tensor]:
-        *inside, x = shared
+        *inside, prior, x = shared
         with self.here.rows_of(batch.scenario):
-            prior = x.index_select(1, self.columns)
             self.known.rows = torch.cat([self.vectors(), prior, x.detach()], dim=1)
             try:
                 return self.network.decode(tuple(inside), batch)

@@ -39,6 +39,7 @@ class Link(Around):
         super().__init__(schema)
         chosen = network if network is not None else partial(SharedBottom, **self.default_sizes)
         self.network = chosen(self.inner_schema())
+        self.batch_statistics = self.batch_statistics or self.network.batch_statistics
 
     def inner_schema(self) -> Schema:
         """The schema that the network is made for: the tasks and the helpers, one head each."""

@@ -69,7 +69,7 @@ class Row:
         return shared + h @ layer.A[self.s] @ layer.B[self.s] + layer.bias[self.s]
 
     def GatedLinear(self, layer, h: Tensor) -> Tensor:
-        prior = self.scaled[self.model.columns]
+        prior = self.x[self.model.columns]
         known = torch.cat([self.vector(), prior, self.read(self.scaled)])
         return self.Linear(layer.linear, h) * self.gate(layer.gate, known)
 
