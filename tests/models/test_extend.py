@@ -73,7 +73,9 @@ def sets_of_scenarios(model):
                 found[f"{name}.table"] = Sets(11 + 6, 1, unknown=True)
         elif isinstance(module, OfScenarios) and not isinstance(module, ClusterLinear):
             own = [*module.stacked, *(key for key, _ in module.named_buffers(recurse=False))]
-            found |= {f"{name}.{key}": Sets(0, 1, False, isinstance(module, LabelGate)) for key in own}
+            found |= {
+                f"{name}.{key}": Sets(0, 1, False, isinstance(module, LabelGate)) for key in own
+            }
     return found
 
 
