@@ -394,8 +394,8 @@ never_parted(trained["fixed start"].expert_outputs(days.validation.batch(torch.a
 
 # %% [markdown] tags=["solution"]
 # Equal experts behind equal gates get equal gradients, so each step leaves them equal: the four are one
-# expert, at the price of four. In hers all units of a first layer stay equal as well, and two of three
-# runs learn nothing. The copies score like a random start, so no AUC warns: look at the experts. For
+# expert, at the price of four. At 0.1 all units of a first layer stay equal, too, and two of three
+# runs learn nothing. The copies score like a random start; their AUC warns nobody: look at the experts. For
 # repeated runs a seed suffices.
 
 # %% [markdown] tags=["practice"]
@@ -447,7 +447,7 @@ there = census.table("paper").filter(**where).select("candidate", pl.col("auc").
 report.show(loads.drop("shop"), here.join(there, on="candidate", how="left", maintain_order="left"))
 
 # %% [markdown]
-# No gain of experts is seen: MMoE's difference to the shared bottom is unclear at all six points, and
+# No gain of MMoE is seen: its difference to the shared bottom is unclear at all twelve marks, and
 # for purchase nobody clearly beats it. Twice the training, the time that PLE's steps take, does not
 # help it. Nor does a second level pay: PLE is nowhere clearly better than CGC. The load-balancing loss
 # neither costs nor gains AUC that one can see. Separate networks are clearly worse than MMoE for
@@ -464,8 +464,8 @@ report.show(loads.drop("shop"), here.join(there, on="candidate", how="left", mai
 #
 # - MMoE mixes experts for each row and task; a shared bottom gives all tasks the same numbers.
 # - In the paper's experiment most of the gain comes from mixing by row, for equal tasks too.
-# - On the shop, at equal size, no gain of experts is seen.
-# - Look at what experts do: copies and dead units raise no error, and copies cost no AUC.
+# - On the shop, at equal size, no gain of MMoE is seen.
+# - Look at what experts do: copies and dead units raise no error; AUC may hide copies.
 
 # %% tags=["quiz"]
 quiz("7.exit")
