@@ -115,6 +115,16 @@ def test_for_purchase_nobody_clearly_beats_the_shared_bottom_and_two_are_clearly
     assert worse == ["separate", "cross-stitch"]
 
 
+def test_for_click_omoe_alone_clearly_beats_the_shared_bottom(stored):
+    found = {
+        name: stored.difference(candidate=name, reference="shared", task="click", **MIDDLE)
+        for name in stored.candidates
+        if name != "shared"
+    }
+    assert [name for name, one in found.items() if one.verdict == "better"] == ["OMoE"]
+    assert f"{found['OMoE'].headline.mean:.3f}" == "0.004" and found[LONGER].verdict == "worse"
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_twice_the_training_does_not_help_the_shared_bottom(stored, task):
     found = stored.difference(candidate=LONGER, reference="shared", task=task, **MIDDLE)

@@ -1,6 +1,7 @@
 """The contest of notebook 07 is a fair one: equal sizes, equal trials, the same on every shop."""
 
 from itertools import product
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -93,6 +94,30 @@ def test_everyone_has_six_trials_and_the_best_of_them_was_chosen(found, train):
         for row in own.iter_rows(named=True):
             best = list(trials[row["candidate"]]).index(row["chosen"])
             assert row[numbers[best]] == max(row[name] for name in numbers)
+
+
+def test_the_shared_bottom_of_equal_time_trains_twice_as_long_as_all_others(monkeypatch, train):
+    searched, measured, size = {}, {}, sizes("07", "smoke", of_contest=True)
+
+    def tune(part, split, *, fit_options, **_):
+        searched.update(dict.fromkeys(part, fit_options["epochs"]))
+        chosen = {name: next(iter(trials)) for name, trials in part.items()}
+        return SimpleNamespace(chosen=chosen, frame=lambda: pl.DataFrame({"candidate": [*part]}))
+
+    def compare(factories, split, *, fit_options, **_):
+        names = {name.partition(":")[0] for name in factories}
+        measured.update(dict.fromkeys(names, fit_options["epochs"]))
+        runs = {"task": "click", "metric": "auc", "seed": 0, "value": 0.5}
+        return SimpleNamespace(runs=pl.DataFrame([{"candidate": key, **runs} for key in factories]))
+
+    monkeypatch.setattr(contest, "tune", tune)
+    monkeypatch.setattr(contest, "compare", compare)
+    for name in ("cost", "balance", "untrained"):
+        monkeypatch.setattr(contest, name, lambda *_: pl.DataFrame())
+    monkeypatch.setattr(contest, "looked_at", lambda *_: {})
+    contest.contest(0, size, None)
+    wanted = {name: (1 + (name == contest.LONGER)) * size.epochs for name in NAMES}
+    assert searched == measured == wanted
 
 
 def test_all_that_share_try_the_same_rates_and_weights(train):
