@@ -45,7 +45,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     replicas.add_argument("--steps", type=int, default=200, help="steps to take medians over")
     replicas.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
-    for command in (training, balance, optimizers, comparing, imports, market, replicas):
+    scenarios = what.add_parser("scenarios", help="layers of single scenarios, by their number")
+    scenarios.add_argument(
+        "--numbers", type=int, nargs="+", default=[3, 10, 30, 100, 300, 1000], help="of scenarios"
+    )
+    scenarios.add_argument("--batch", type=int, default=2048, help="rows of a batch")
+    scenarios.add_argument("--steps", type=int, default=9, help="steps to take medians over")
+    scenarios.add_argument(
+        "--memory", type=float, default=4000.0, help="megabytes that a naive form may need"
+    )
+    parsers = (training, balance, optimizers, comparing, imports, market, replicas, scenarios)
+    for command in parsers:
         command.add_argument("--json", action="store_true", help="print JSON instead of a table")
         command.add_argument("--quick", action="store_true", help="smaller, for a first look")
     options = parser.parse_args(argv)
@@ -83,6 +93,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         steps = 3 if quick else options.steps
         result = measure_replicas(options.count, options.batch, steps, options.device)
+    elif options.what == "scenarios":
+        from mtlkit.bench.scenarios import measure_scenarios
+
+        steps, memory = (2, 200.0) if quick else (options.steps, options.memory)
+        result = measure_scenarios(options.numbers, steps, options.batch, memory)
     elif options.what == "import":
         result = measure_import(2 if quick else options.rounds)
     else:

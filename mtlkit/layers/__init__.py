@@ -9,6 +9,8 @@ from mtlkit.layers.levels import ExpertLevel, ExpertReader
 from mtlkit.layers.lookup import Lookup
 from mtlkit.layers.mlp import MLP
 from mtlkit.layers.repeats import Repeats, sum_repeated
+from mtlkit.layers.routing import Route, use_route
+from mtlkit.layers.scenario import ScenarioLinear, ScenarioMLP
 from mtlkit.layers.sequence import MeanPooling, SumPooling
 from mtlkit.layers.table import EmbeddingTable
 from mtlkit.layers.towers import Towers, head_logits
@@ -25,12 +27,16 @@ __all__ = [
     "Lookup",
     "MeanPooling",
     "Repeats",
+    "Route",
+    "ScenarioLinear",
+    "ScenarioMLP",
     "SumPooling",
     "Towers",
     "field_inputs",
     "head_logits",
     "mix",
     "sum_repeated",
+    "use_route",
 ]
 
 # The vector mathematics that PyTorch uses on Intel processors (square roots, exponentials) sets

@@ -198,6 +198,8 @@ class MultiTaskModel(nn.Module):
             for module in self.scenario_modules(name)
             for p in module.parameters()
         }
+        for module in self.modules():  # parameters that hold all scenarios' values in one
+            of_scenarios |= {id(getattr(module, name)) for name in getattr(module, "stacked", ())}
         shared = {id(p) for p in self.shared_parameters()}
         count = {"embedding": 0, "shared": 0, "scenarios": 0, "tasks": 0, "total": 0}
         for p in self.parameters():

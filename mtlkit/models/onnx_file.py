@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mtlkit.files import require_writable, why, write_bytes
+from mtlkit.layers.routing import use_route
 from mtlkit.models.base import MultiTaskModel
 from mtlkit.models.export import export_served, first_line, input_names, quiet, refused
 from mtlkit.models.wrap import unwrapped
@@ -93,7 +94,8 @@ def _require_fit(model: MultiTaskModel) -> None:
 
 def _converted(model: MultiTaskModel) -> bytes:
     """The content of the file."""
-    program = export_served(model)
+    with use_route("gathered"):  # ONNX knows no operator of mtlkit's own
+        program = export_served(model)
     with quiet():
         try:
             found: Any = torch.onnx.export(

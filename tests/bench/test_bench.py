@@ -8,7 +8,15 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mtlkit.bench import balancing, commands, comparing, optimizers, replicas, training
+from mtlkit.bench import (
+    balancing,
+    commands,
+    comparing,
+    optimizers,
+    replicas,
+    scenarios,
+    training,
+)
 from mtlkit.bench.training import BATCH, PlainMMoE, make_data, measure_training
 from mtlkit.models import MMoE
 from tests import tiny
@@ -142,7 +150,8 @@ def test_command_line_lists_the_benchmarks():
         [sys.executable, "-m", "mtlkit.bench", "--help"],
         cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=True, timeout=120,
     )  # fmt: skip
-    for name in ["training", "balance", "optimizers", "compare", "import", "market", "replicas"]:
+    names = ["training", "balance", "optimizers", "compare", "import", "market", "replicas"]
+    for name in [*names, "scenarios"]:
         assert name in done.stdout
 
 
@@ -195,6 +204,42 @@ def test_the_plain_network_is_the_one_that_is_stacked():
     outputs, logits = plain(batch), model(batch)
     torch.testing.assert_close(torch.stack(list(logits.values()), 1), outputs)
     torch.testing.assert_close(model.losses(logits, batch), plain.losses(outputs, batch))
+
+
+def test_layers_of_scenarios_are_compared_by_form_and_number(capsys):
+    arguments = ["scenarios", "--numbers", "2", "5", "--batch", "64", "--steps", "1"]
+    assert commands.main([*arguments, "--json", "--memory", "20"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["rows"], result["layers"]) == (64, "256 x 128 x 64")
+    for kind, own in (("STAR", 257 * 128 + 129 * 64), ("adapters of rank 8", 8 * (384 + 192))):
+        few, _ = rows = [result[kind][f"{n} scenarios"] for n in (2, 5)]
+        for row in rows:
+            one = row["segments"]
+            assert row["parameters a scenario"] == own
+            ratio = one["milliseconds"] / few["segments"]["milliseconds"]
+            assert one["times 2 scenarios"] == pytest.approx(ratio) and ratio > 0
+            naive = row["all, then masked"]
+            ratio = naive["milliseconds"] / one["milliseconds"]
+            assert naive["times segments"] == pytest.approx(ratio) and ratio > 0
+            assert all(kept > 0 for kept in row["kept, megabytes"].values())
+    # 64 rows times 41,152 numbers, in three copies of four bytes
+    star = result["STAR"]["2 scenarios"]
+    assert star["gathered a row"] == "left out: about 32 megabytes, more than 20"
+    assert "gathered a row" not in star["kept, megabytes"]
+    assert result["adapters of rank 8"]["2 scenarios"]["gathered a row"]["milliseconds"] > 0
+
+
+def test_the_three_forms_compute_the_same():
+    scenario = torch.tensor([3, 0, 3, 2, 0, 0])
+    for model in (scenarios.Star(4, 5, (4, 3)), scenarios.LowRank(4, 5, (4, 3), 2)):
+        model.double()
+        x = torch.randn(6, 5, dtype=torch.float64, requires_grad=True)
+        found = []
+        for form in scenarios.FORMS.values():
+            y = form(model, x, scenario, 4)
+            found.append([y, *torch.autograd.grad(y.square().sum(), [x, *model.parameters()])])
+        torch.testing.assert_close(found[1], found[0])
+        torch.testing.assert_close(found[2], found[0])
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from mtlkit.models import (
     flops_per_row,
     width_for,
 )  # fmt: skip
+from mtlkit.models.adapt.apg import GeneratedLinear
 from mtlkit.schema import Dense, Schema, Task
 from tests.models import registry
 
@@ -76,6 +77,13 @@ def test_the_count_is_that_on_paper_for_any_number_of_rows(case, rows):
     assert flops_per_row(kind(SCHEMA, **SIZES, **options), batch_of(rows)) == operations
 
 
+def cores_of_tasks(model):
+    """The networks in the layers of single tasks that make weights, once a scenario."""
+    layers = [m for t in model.schema.task_names for own in model.task_modules(t)
+              for m in own.modules() if isinstance(m, GeneratedLinear)]  # fmt: skip
+    return [layer.core for layer in layers]
+
+
 @pytest.mark.parametrize("name", registry.EVERY)
 def test_every_model_is_counted_and_left_as_it_was(name):
     model, batch = registry.make(name), registry.table(name).batch(torch.arange(17))
@@ -83,7 +91,11 @@ def test_every_model_is_counted_and_left_as_it_was(name):
     model.train()
     found = flops_per_row(model, batch)
     inside = model.parameter_count()
-    assert found > inside["tasks"] > 0  # each number of a tower is used once a row at least
+    scenarios = model.schema.num_scenarios  # a row uses the numbers of one
+    used = inside["tasks"] + inside["scenarios"] // scenarios
+    for core in cores_of_tasks(model):  # APG's: used once a scenario, the unknown one included
+        used -= sum(p.numel() for p in core.parameters()) * (1 - (scenarios + 1) / 17)
+    assert found > used > 0  # each number of a tower is used once a row at least
     assert model.training and not any(p.grad is not None for p in model.parameters())
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     model.eval()

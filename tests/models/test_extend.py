@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 from functools import partial
+from itertools import cycle
+from typing import NamedTuple
 
 import polars as pl
 import pytest
@@ -11,18 +13,23 @@ from torch import nn
 from mtlkit import Encoder, Table, Task, evaluate, fit, predict
 from mtlkit.data import Join
 from mtlkit.data.agreement import require_inputs
-from mtlkit.layers import FieldEmbedding, Lookup
+from mtlkit.layers import EmbeddingTable, FieldEmbedding, Lookup
+from mtlkit.layers.adapted import OfScenarios
 from mtlkit.models import ADAPTING, LINKS, SHARING, Constant, SharedBottom, Trees
 from mtlkit.models import wrap as wrap_module
+from mtlkit.models.adapt.adaptdhm import ClusterLinear
+from mtlkit.models.adapt.hmoe import LabelGate
+from mtlkit.models.adapt.one_each import ScenarioEmbedding
 from mtlkit.schema import Categorical, Scenario, SchemaError
 from mtlkit.train import seeded
 from tests import tiny
 from tests.models import registry
 
 NEW = "ads"
-NETWORKS = [name for name in (*SHARING, *ADAPTING) if name != "article"]
 CASES = [(name, name) for name in (*SHARING, *ADAPTING)]
-CASES += [(link, network) for link in LINKS for network in NETWORKS]
+CASES += [(link, network) for link in LINKS for network in SHARING if network != "article"]
+# a link keeps nothing for a scenario, so each scenario model meets two of them
+CASES += [*zip(cycle(LINKS), ADAPTING), *zip(cycle([*LINKS][::-1]), ADAPTING)]
 
 
 def schema_of(name):
@@ -31,14 +38,45 @@ def schema_of(name):
 
 
 def make(name, network):
-    """A model of the registries with weights as if it had been trained."""
+    """A model of the registries with weights and statistics as if it had been trained."""
     with seeded(5):
         model = registry.make(name, network)
         if name == "article":
             model = SHARING[name](schema_of(name), hidden=8)
         for p in model.parameters():
             nn.init.normal_(p, std=0.3)  # the unknown scenario's row too
+        model(tiny.all_rows(tiny.table(model.schema, 60, seed=3)))
     return model.eval()
+
+
+READ_OTHERS = {"hinet", "m3oe"}  # a row reads other scenarios' experts, and trains them
+DISCOVER = {"adaptdhm"}  # its sets are those of clusters
+
+
+class Sets(NamedTuple):
+    """Where a tensor holds something for each scenario, and how many rows each has."""
+
+    start: int
+    rows: int
+    unknown: bool  # whether a last set is that of the unknown scenario
+    pairs: bool = False  # whether it holds something for each pair of scenarios, first and last
+
+
+def sets_of_scenarios(model):
+    """{parameter or buffer: its ``Sets``}: all that one scenario more makes larger."""
+    found = {}
+    for name, module in model.named_modules():
+        if isinstance(module, ScenarioEmbedding):
+            found[f"{name}.table"] = Sets(0, module.rows, unknown=True)
+        elif isinstance(module, EmbeddingTable):
+            if module.layout.with_scenario:  # users and items come before the scenarios
+                found[f"{name}.table"] = Sets(11 + 6, 1, unknown=True)
+        elif isinstance(module, OfScenarios) and not isinstance(module, ClusterLinear):
+            own = [*module.stacked, *(key for key, _ in module.named_buffers(recurse=False))]
+            found |= {
+                f"{name}.{key}": Sets(0, 1, False, isinstance(module, LabelGate)) for key in own
+            }
+    return found
 
 
 def scores(model, table):
@@ -65,8 +103,14 @@ def test_predictions_of_known_unknown_and_new_scenarios_stay(name, network):
     before = scores(model, table)
     grown = model.extend(scenario=NEW)
     assert type(grown) is type(model) and grown.schema == larger.schema
+    known = table.scenario != model.schema.unknown_scenario
+    stacked = any(isinstance(module, OfScenarios) for module in model.modules())
     for task, values in scores(grown, larger).items():
-        assert torch.equal(values, before[task]), task
+        assert torch.equal(values[known], before[task][known]), task
+        if stacked:  # products of other numbers of rows, and a mean over one set more
+            torch.testing.assert_close(values, before[task], rtol=1e-5, atol=1e-6)
+        else:
+            assert torch.equal(values, before[task]), task
     # the model itself is what it was, and shares nothing with its successor
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
     assert model.schema == table.schema
@@ -77,37 +121,68 @@ def test_predictions_of_known_unknown_and_new_scenarios_stay(name, network):
 
 
 @pytest.mark.parametrize(("name", "network"), CASES)
-def test_a_model_grows_by_one_row_a_table_and_by_nothing_else(name, network):
+def test_a_model_grows_by_one_set_a_table_and_by_nothing_else(name, network):
     model = make(name, network)
     grown = model.extend(scenario=NEW)
-    old, new = dict(model.named_parameters()), dict(grown.named_parameters())
+    old = dict([*model.named_parameters(), *model.named_buffers()])
+    new = dict([*grown.named_parameters(), *grown.named_buffers()])
+    sets, more = sets_of_scenarios(model), {"embedding": 0, "scenarios": 0}
     assert list(old) == list(new)
     for key, values in old.items():
-        if not key.endswith("table"):
+        if key not in sets:
             assert torch.equal(values, new[key]), key
             continue
-        start = 11 + 6  # users and items come before the scenarios
-        place = start + model.schema.num_scenarios
-        rest = torch.cat([new[key][:place], new[key][place + 1 :]])
-        assert torch.equal(rest, values)
-        assert torch.equal(new[key][place], values[place])  # as the unknown scenario's row
+        start, rows, unknown, pairs = sets[key]
+        if pairs:
+            known = range(model.schema.num_scenarios)
+            assert torch.equal(new[key][known][..., known], values), key
+            more["scenarios"] += new[key].numel() - values.numel()
+            continue
+        place = start + model.schema.num_scenarios * rows
+        rest = torch.cat([new[key][:place], new[key][place + rows :]])
+        assert torch.equal(rest, values), key
+        if unknown:  # as the unknown scenario's rows
+            assert torch.equal(new[key][place : place + rows], values[place : place + rows])
+        if isinstance(values, nn.Parameter):
+            more["embedding" if unknown else "scenarios"] += rows * values[0].numel()
     count, larger = model.parameter_count(), grown.parameter_count()
-    tables = len(list(model.embeddings()))
-    assert larger["embedding"] - count["embedding"] == tables * registry.SIZES["embedding_dim"]
+    assert {part: larger[part] - count[part] for part in more} == more
     assert larger["shared"] == count["shared"] and larger["tasks"] == count["tasks"]
 
 
+@pytest.mark.parametrize("name", ADAPTING)
+def test_a_new_set_starts_as_what_the_unknown_scenario_reads(name):
+    model = make(name, name)
+    grown = model.extend(scenario=NEW)
+    assert grown.here.sets == model.here.sets + (name not in DISCOVER)
+    for before, after in zip(model.modules(), grown.modules(), strict=True):
+        for key in getattr(before, "stacked", ()):
+            last = getattr(after, key)[-1:]
+            if name not in DISCOVER:
+                assert torch.equal(last, before.every(key)[-1:]), key
+            assert getattr(after, key).requires_grad
+        if isinstance(after, OfScenarios):
+            assert after.here is grown.here is not model.here
+
+
 @pytest.mark.parametrize("name", registry.EVERY)
-def test_rows_of_the_new_scenario_train_its_row_and_no_other_scenarios(name):
+def test_rows_of_the_new_scenario_train_its_sets_and_no_other_scenarios(name):
     grown = make(name, "shared-bottom").extend(scenario=NEW)
     _, table = old_and_new_table(make(name, "shared-bottom").schema)
-    table.scenario[:] = grown.schema.scenario_index(NEW)
+    known = table.scenario[:] = grown.schema.scenario_index(NEW)
     batch = tiny.all_rows(table)
     grown.losses(grown(batch), batch).sum().backward()
-    for embedding in grown.embeddings():
-        rows = embedding.table.grad[17 : 17 + grown.schema.num_scenarios + 1]
-        moved = rows.abs().sum(1) > 0
-        assert moved.tolist() == [False] * (grown.schema.num_scenarios - 1) + [True, False]
+    parameters, trained = dict(grown.named_parameters()), {}
+    for key, (start, rows, unknown, _) in sets_of_scenarios(grown).items():
+        if key in parameters:
+            end = start + (known + 1 + unknown) * rows
+            sets = parameters[key].grad[start:end].reshape(known + 1 + unknown, -1)
+            moved = (sets != 0).any(1).tolist()
+            if name not in READ_OTHERS:
+                assert not any(moved[:known] + moved[known + 1 :]), key
+            module = key.rpartition(".")[0]
+            trained[module] = trained.get(module, False) or moved[known]
+    assert all(trained.values())  # of a product A B that starts at 0, B alone at first
 
 
 @pytest.mark.parametrize("name", registry.EVERY)

@@ -175,6 +175,7 @@ def otherwise(name, value):
         "scale": "mean", "main": "click", "when": "smaller", "weights": {"click": 3.0},
         "schedule": {"click": (2.0, 0.8)}, "inputs": wider, "method": "dr",
         "imputation": "label", "hidden": (9,), "tower": (5,), "relation": (7,),
+        "auxiliary": (9,), "task_hidden": (9,), "prior": ("user",), "rank": 2,
     }  # fmt: skip
     if name in known and not (name == "levels" and isinstance(value, int)):  # of a network
         return known[name]
@@ -226,11 +227,17 @@ def told(model):
     return described(model), {name: p.shape for name, p in model.named_parameters()}
 
 
+OF_ONE = {  # other values where another class has an argument of that name
+    ("article", "hidden"): 5, ("adasparse", "form"): "scaling", ("adasparse", "scale"): 3.0,
+    ("adasparse", "sharpness"): (1.0, 6.0), ("adasparse", "sparsity"): (0.1, 0.25),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(("name", "argument"), OF_MODELS, ids=lambda v: getattr(v, "name", v))
 def test_every_argument_of_every_model_is_told(name, argument):
     usual = registry.ARGUMENTS.get(name, {}).get(argument.name, argument.default)
     usual = registry.SIZES.get(argument.name, usual)
-    value = 5 if (name, argument.name) == ("article", "hidden") else otherwise(argument.name, usual)
+    value = OF_ONE.get((name, argument.name)) or otherwise(argument.name, usual)
     assert told(build(name)) == told(build(name)) != told(build(name, **{argument.name: value}))
 
 

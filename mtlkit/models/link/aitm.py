@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from mtlkit.data.batch import Batch
 from mtlkit.layers.towers import head_logits
-from mtlkit.models.link.base import Network, vectors
+from mtlkit.models.around import Network
+from mtlkit.models.link.base import vectors
 from mtlkit.models.link.joint_heads import JointHeads
 from mtlkit.schema import Schema
 

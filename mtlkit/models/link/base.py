@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar
 
@@ -10,16 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from mtlkit.data.batch import Batch
-from mtlkit.layers.levels import ExpertLevel
 from mtlkit.losses.chain import joint_labels, log_joint
-from mtlkit.models.base import MultiTaskModel
+from mtlkit.models.around import Around, Network
 from mtlkit.models.share.shared_bottom import SharedBottom
 from mtlkit.schema import Schema, Task
 
-Network = Callable[..., MultiTaskModel]
 
-
-class Link(MultiTaskModel):
+class Link(Around):
     """Base of ESMM, ESM2, ESCM2, DBMTL and AITM: they wrap any model that shares.
 
     Parameters
@@ -42,6 +39,7 @@ class Link(MultiTaskModel):
         super().__init__(schema)
         chosen = network if network is not None else partial(SharedBottom, **self.default_sizes)
         self.network = chosen(self.inner_schema())
+        self.batch_statistics = self.batch_statistics or self.network.batch_statistics
 
     def inner_schema(self) -> Schema:
         """The schema that the network is made for: the tasks and the helpers, one head each."""
@@ -52,30 +50,12 @@ class Link(MultiTaskModel):
         """Names of further heads, one logit each, by the task that they serve."""
         return {}
 
-    def embed(self, batch: Batch) -> Tensor:
-        return self.network.embed(batch)
-
-    def represent(self, x: Tensor, batch: Batch) -> tuple[Tensor, ...]:
-        return self.network.represent(x, batch)
-
-    def decode(self, shared: tuple[Tensor, ...], batch: Batch) -> dict[str, Tensor]:
-        return self.network.decode(shared, batch)
-
     def task_modules(self, name: str) -> list[nn.Module]:
         """The network's modules for the task and its helpers, and what the link adds for it."""
         modules = self.network.task_modules(name)
         for helper in self.helpers().get(name, ()):
             modules = modules + self.network.task_modules(helper)
         return modules
-
-    def scenario_modules(self, name: str) -> list[nn.Module]:
-        return self.network.scenario_modules(name)
-
-    def expert_levels(self) -> Sequence[ExpertLevel]:
-        return self.network.expert_levels()
-
-    def expert_outputs(self, batch: Batch) -> Sequence[Tensor]:
-        return self.network.expert_outputs(batch)
 
     @torch.no_grad()
     def predict_joint(self, batch: Batch) -> dict[str, Tensor]:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from mtlkit.data.batch import Batch
 from mtlkit.layers.mlp import MLP
 from mtlkit.layers.towers import head_logits
-from mtlkit.models.link.base import Link, Network, vectors
+from mtlkit.models.around import Network
+from mtlkit.models.link.base import Link, vectors
 from mtlkit.schema import Schema, SchemaError
 
 

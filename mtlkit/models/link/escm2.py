@@ -12,7 +12,8 @@ from mtlkit.data.agreement import require_schema
 from mtlkit.data.batch import Batch
 from mtlkit.losses.chain import chained, joint_labels, joint_row_losses, log_joint, precise
 from mtlkit.losses.propensity import doubly_robust_rows, inverse_propensity_rows
-from mtlkit.models.link.base import EntireSpace, Network, helper
+from mtlkit.models.around import Network
+from mtlkit.models.link.base import EntireSpace, helper
 from mtlkit.schema import Schema
 
 METHODS = ("ipw", "dr")

@@ -11,7 +11,8 @@ from torch import Tensor
 from mtlkit.data.agreement import require_schema
 from mtlkit.data.batch import Batch
 from mtlkit.losses.chain import joint_row_losses, precise
-from mtlkit.models.link.base import EntireSpace, Network
+from mtlkit.models.around import Network
+from mtlkit.models.link.base import EntireSpace
 from mtlkit.schema import Schema, SchemaError
 
 

@@ -18,7 +18,8 @@ from mtlkit.losses.chain import (
     parents_first,
     precise,
 )
-from mtlkit.models.link.base import EntireSpace, Network, helper
+from mtlkit.models.around import Network
+from mtlkit.models.link.base import EntireSpace, helper
 from mtlkit.schema import Schema
 
 NEARLY_ONE = 1e-6  # a conditional probability is at most e^-1e-6, so that its logit is finite
