@@ -15,7 +15,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 FORMS = ("segments", "gathered")
 TENSORS = "(Tensor x, Tensor y, Tensor bounds) -> Tensor"
-_form: ContextVar[str] = ContextVar("mtlkit.route", default="segments")
+_form: ContextVar[str] = ContextVar("route", default="segments")
 
 
 @contextmanager
@@ -225,7 +225,10 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None,
 segment_matmul.register_autograd(_backward, setup_context=_keep)
 
 
-@register_flop_formula([torch.ops.mtlkit.segment_matmul, torch.ops.mtlkit.segment_outer])
+_ops = torch.ops.mtlkit
+
+
+@register_flop_formula([_ops.segment_matmul, _ops.segment_outer])
 def _flops(x: Any, other: Any, bounds: Any, **options: Any) -> int:
     """Two for every number of a row's input and output."""
     return 2 * x[0] * x[1] * other[-1]

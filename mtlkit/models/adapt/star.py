@@ -126,10 +126,11 @@ class STAR(Adapting):
     added. No layer of logits has a ReLU. Where the network has experts, they stay shared, gates
     choose among them, and the towers are stars. Other parameters as in ``Adapting``.
 
+    ``partitioned_norm=False`` leaves the normalisation out. It gives every input variance 1, those
+    of ids with few rows as well, and so undoes what a prior on embedding rows (``fit``) holds back.
+
     An unknown scenario meets the shared layers alone: W_s = 1, b_s = 0, a vector of 0.
     """
-
-    batch_statistics = True
 
     def __init__(
         self,
@@ -137,12 +138,14 @@ class STAR(Adapting):
         network: Network = SharedBottom,
         *,
         auxiliary: Sequence[int] = (16,),
+        partitioned_norm: bool = True,
         **sizes: Any,
     ) -> None:
         super().__init__(schema, network, **sizes)
+        self.batch_statistics = self.network.batch_statistics or partitioned_norm
         width, vector = input_width(self.network), 8
         replace_layers(self.network, partial(StarLinear, here=self.here))
-        self.norm = PartitionedNorm(self.here, width)
+        self.norm = PartitionedNorm(self.here, width) if partitioned_norm else nn.Identity()
         self.vectors = ScenarioVectors(self.here, vector)
         self.auxiliary = Towers(schema, width + vector, auxiliary)
 
