@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlkit.data.batch import Batch
-from mtlkit.layers.sequence import Pooling, poolings
+from mtlkit.layers.sequence import Pooling, lengths, owners, poolings
 from mtlkit.schema import Schema
 
 
@@ -159,3 +159,14 @@ class FieldLayout(nn.Module):
                 )
             columns[column] = columns[column] + vector.to(fields.dtype)
         return torch.stack(columns, dim=1)
+
+
+def scenario_of_ids(layout: FieldLayout, batch: Batch) -> Tensor:
+    """The scenario of the row that reads each of ``layout.ids(batch)``, int64 (n,)."""
+    scenario = batch.scenario
+    of_ids = [scenario.unsqueeze(1).expand(-1, layout.num_fields).flatten()]
+    for name in layout.sequence_names:
+        values, offsets = batch.sequences[name]
+        owner = owners(lengths(offsets, batch.rows), values.shape[0])
+        of_ids.append(scenario.index_select(0, owner))
+    return torch.cat(of_ids)

@@ -15,6 +15,7 @@ from mtlkit.layers import EmbeddingTable
 from mtlkit.layers.adapted import Here, OfScenarios
 from mtlkit.models import ADAPTING, LINKS, SHARING
 from mtlkit.models.adapt.base import Adapting
+from mtlkit.models.adapt.embedding_shift import Shifts
 from mtlkit.models.adapt.one_each import ScenarioEmbedding
 from mtlkit.schema import Dense, Scenario, Schema, Task
 from tests import tiny
@@ -93,7 +94,7 @@ def blocks(model):
     """{name: slices of the embedding table} where every scenario has rows of its own."""
     found = {}
     for name, module in model.named_modules():
-        if isinstance(module, ScenarioEmbedding):
+        if isinstance(module, ScenarioEmbedding | Shifts):
             starts = [s * module.rows for s in range(UNKNOWN + 1)]
             found[f"{name}.table"] = [slice(at, at + module.rows) for at in starts]
         elif isinstance(module, EmbeddingTable) and module.layout.with_scenario:
