@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtlkit.data.batch import Batch
 from mtlkit.layers.embedding import FieldEmbedding
-from mtlkit.layers.layout import scenario_of_ids
+from mtlkit.layers.layout import FieldLayout, id_sizes, id_starts, scenario_of_ids
 from mtlkit.layers.table import EmbeddingTable
 from mtlkit.models.adapt.base import Adapting
 from mtlkit.models.around import Network
@@ -40,45 +41,37 @@ class ShiftedEmbedding(FieldEmbedding):
 
     def __init__(self, schema: Schema, embedding_dim: int = 32, **options: Any) -> None:
         super().__init__(schema, embedding_dim, **options)
-        self.shifts = Shifts(self, schema.num_scenarios + 1)
-
-    def add_scenario(self, scenario: str) -> None:
-        rows = len(self.table)
-        super().add_scenario(scenario)
-        inserted = None
-        if len(self.table) > rows:  # the scenario is a field: its row stands after the known ones'
-            inserted = int(self.layout.offsets[-1]) + self.schema.scenario_index(scenario)
-        self.shifts.grow(inserted)
+        self.shifts = Shifts(schema, embedding_dim)
 
     def forward(self, batch: Batch) -> Tensor:
-        rows = self.lookup(self.ids(batch)) + self.shifts.lookup(self.shifts.ids(batch))
-        return self.assemble(rows, batch)
+        rows, shifts = self.lookup(self.ids(batch)), self.shifts(batch)
+        if self.layout.with_scenario:  # the scenario's own row, each row's last, has none
+            fields = batch.rows * self.shifts.layout.num_fields
+            own = shifts[:fields].view(batch.rows, -1, self.embedding_dim)
+            shifts = torch.cat([F.pad(own, (0, 0, 0, 1)).flatten(0, 1), shifts[fields:]])
+        return self.assemble(rows + shifts, batch)
 
 
 class Shifts(EmbeddingTable):
-    """The shifts of all rows of an embedding in every scenario, block after block; the unknown
-    scenario's is the last."""
+    """The shifts of all ids in every scenario: batch -> (id, width), ordered as ``ids``.
 
-    def __init__(self, embedding: FieldEmbedding, sets: int) -> None:
-        rows = len(embedding.table)
-        super().__init__(sets * rows, embedding.embedding_dim)
+    The tables of the scenarios stand one after the other, the unknown one's last; all start at 0.
+    """
+
+    def __init__(self, schema: Schema, embedding_dim: int) -> None:
+        sizes = id_sizes(schema, scenario_field=False)
+        rows = sum(sizes.values())
+        super().__init__((schema.num_scenarios + 1) * rows, embedding_dim)
         nn.init.zeros_(self.table)
-        self.rows, self.sets = rows, sets
-        self.of = (embedding.layout,)  # a tuple: it belongs to the embedding, not to this module
+        self.rows = rows
+        self.layout = FieldLayout(schema, embedding_dim, id_starts(sizes))
 
     def ids(self, batch: Batch) -> Tensor:
-        (layout,) = self.of
-        return layout.ids(batch) + self.rows * scenario_of_ids(layout, batch)
+        return self.layout.ids(batch) + self.rows * scenario_of_ids(self.layout, batch)
 
-    def grow(self, inserted: int | None) -> None:
-        """A block more, equal to the last; and in each a row more at ``inserted``, equal to 0."""
-        blocks = self.table.detach().view(self.sets, self.rows, -1)
-        blocks = torch.cat([blocks, blocks[-1:]])
-        if inserted is not None:
-            new = torch.zeros_like(blocks[:, :1])
-            blocks = torch.cat([blocks[:, :inserted], new, blocks[:, inserted:]], dim=1)
-        self.sets, self.rows = blocks.shape[:2]
-        self.table = nn.Parameter(blocks.flatten(0, 1), self.table.requires_grad)
+    def assemble(self, rows: Tensor, batch: Batch) -> Tensor:
+        return rows
 
     def add_scenario(self, scenario: str) -> None:
-        """Nothing: its embedding lets it grow."""
+        table = torch.cat([self.table.detach(), self.table.detach()[-self.rows :]])
+        self.table = nn.Parameter(table, self.table.requires_grad)
