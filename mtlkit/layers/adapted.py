@@ -38,18 +38,20 @@ class Here:
 
     def ids(self) -> Tensor:
         """The scenario of every row, (batch,), in the order of the batch."""
-        route = self.known()
-        return route.restore(route.ids)
+        return self.known().scenario
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         """x_r W[s_r] + b[s_r]: (batch, in) -> (batch, out), rows in the order of the batch."""
         route = self.known()
         return route.restore(route.linear(route.sort(x), weight, bias))
 
+    def sums(self, values: Tensor) -> Tensor:
+        """The sum over the rows of every set: (batch, width) -> (set, width)."""
+        return values.new_zeros(self.sets, values.shape[1]).index_add(0, self.ids(), values)
+
     def of_rows(self, values: Tensor) -> Tensor:
         """What each row reads of (set, ...): (batch, ...), in the order of the batch."""
-        route = self.known()
-        return route.restore(route.of_rows(values))
+        return self.known().of_batch(values)
 
 
 class OfScenarios(nn.Module):

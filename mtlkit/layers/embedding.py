@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlkit.data.batch import Batch
-from mtlkit.layers.layout import FieldLayout, has_scenario_field, id_sizes, id_starts
+from mtlkit.layers.layout import FieldLayout, fields_read, has_scenario_field, id_sizes, id_starts
 from mtlkit.layers.sequence import Pooling
 from mtlkit.layers.table import EmbeddingTable
 from mtlkit.schema import Schema, SchemaError
@@ -27,10 +27,10 @@ class FieldEmbedding(EmbeddingTable):
 
     Every id of every field has one row in a single table; a field's ids start at its offset. One
     table means one lookup a batch instead of one a field. Where the schema has several scenarios,
-    the scenario is one more id field, unless ``scenario_field=False`` or a categorical field called
-    "scenario" is there already. The unknown scenario's row is the last of that field; it starts at
-    0, so that an unknown scenario adds nothing until training has rows of it. Dense columns pass
-    through unchanged.
+    the scenario is one more id field, unless a categorical field called "scenario" is there
+    already. The unknown scenario's row is the last of that field; it starts at 0, so that an
+    unknown scenario adds nothing until training has rows of it. With ``scenario_field=False``
+    neither is read, nor has it rows. Dense columns pass through unchanged.
 
     batch -> (batch, width), in the order categorical, scenario, sequences, dense.
 
@@ -62,11 +62,17 @@ class FieldEmbedding(EmbeddingTable):
         if not (schema.categorical or schema.dense or schema.sequences):
             raise SchemaError("The schema has no input: a model needs at least one field to read.")
         with_scenario = scenario_field and has_scenario_field(schema)
+        read = fields_read(schema, scenario_field)
+        shared = {s.shares for s in schema.sequences}
+        left_out = set(schema.categorical_names).difference(read, shared)
         sizes = id_sizes(schema, with_scenario)
+        sizes = {name: size for name, size in sizes.items() if name not in left_out}
         super().__init__(sum(sizes.values()), embedding_dim)
         self.schema, self.scenario_field = schema, scenario_field
         starts = id_starts(sizes)
-        self.layout = FieldLayout(schema, embedding_dim, starts, pooling=pooling, encoders=encoders)
+        self.layout = FieldLayout(
+            schema, embedding_dim, starts, pooling=pooling, encoders=encoders, read=read
+        )
         self.width = self.layout.width
         if with_scenario:
             with torch.no_grad():

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from mtlkit.data.batch import Batch
-from mtlkit.layers.sequence import Pooling, poolings
+from mtlkit.layers.sequence import Pooling, lengths, owners, poolings
 from mtlkit.schema import Schema
 
 
@@ -29,6 +29,11 @@ def id_sizes(schema: Schema, scenario_field: bool) -> dict[str, int]:
     return sizes | {s.name: s.size for s in schema.sequences if s.size is not None}
 
 
+def fields_read(schema: Schema, scenario_field: bool) -> list[str]:
+    """The categorical fields that rows read: without the scenario's, where it is not to be read."""
+    return [name for name in schema.categorical_names if scenario_field or name != "scenario"]
+
+
 def id_starts(sizes: Mapping[str, int]) -> dict[str, int]:
     """{name: its first row}, one after the other in a single table."""
     return dict(zip(sizes, itertools.accumulate(sizes.values(), initial=0), strict=False))
@@ -38,11 +43,13 @@ class FieldLayout(nn.Module):
     """A schema's columns over one table: ``ids`` to look up, and the vector made of their rows.
 
     ``starts`` {field, "" for the scenario, sequence with ids of its own: its first row}; without
-    "" the scenario is not read. ``pooling`` and ``encoders`` as in ``FieldEmbedding``. The vector's
-    order is categorical, scenario, sequences, dense; ``width`` is its length.
+    "" there is no such field. ``read`` are the categorical fields that rows read (None: all);
+    ``pooling`` and ``encoders`` as in ``FieldEmbedding``. The vector's order is categorical,
+    scenario, sequences, dense; ``width`` is its length.
     """
 
     offsets: Tensor
+    columns: Tensor
 
     def __init__(
         self,
@@ -52,13 +59,18 @@ class FieldLayout(nn.Module):
         *,
         pooling: Pooling | Mapping[str, Pooling] = "mean",
         encoders: Mapping[str, nn.Module] | None = None,
+        read: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         self.embedding_dim = embedding_dim
         self.with_scenario = "" in starts
         self.sequence_names = tuple(s.name for s in schema.sequences)
         self.poolings = poolings(pooling, self.sequence_names)
-        names = list(schema.categorical_names)
+        every = list(schema.categorical_names)
+        names = every if read is None else list(read)
+        columns = torch.tensor([every.index(name) for name in names], dtype=torch.int64)
+        self.register_buffer("columns", columns, persistent=False)  # (field,) of the table's
+        self.reads_all = names == every
         self.fields = names + [""] * self.with_scenario
         self.num_fields = len(self.fields)  # ids that every row has exactly once
         self.sequence_sources = tuple(s.shares or s.name for s in schema.sequences)
@@ -72,8 +84,8 @@ class FieldLayout(nn.Module):
         unknown = sorted(set(encoders) - set(names))
         if unknown:
             raise ValueError(
-                f"encoders names {unknown[0]!r}, which is no categorical field; the schema has "
-                f"{', '.join(names) or 'none'}."
+                f"encoders names {unknown[0]!r}, which is no categorical field that is read; "
+                f"read are {', '.join(names) or 'none'}."
             )
         sizes = {field.name: field.size for field in schema.categorical}
         for name, encoder in encoders.items():
@@ -95,9 +107,14 @@ class FieldLayout(nn.Module):
             [starts[name] for name in self.fields], dtype=torch.int64, device=self.offsets.device
         )
 
+    def read(self, batch: Batch) -> Tensor:
+        """Ids of the categorical fields that are read, (batch, field)."""
+        every = batch.categorical
+        return every if self.reads_all else every.index_select(1, self.columns)
+
     def ids(self, batch: Batch) -> Tensor:
         """Rows of the table that the batch reads, (n,): fields row by row, then each sequence."""
-        fields = batch.categorical
+        fields = self.read(batch)
         if self.with_scenario:
             fields = torch.cat([fields, batch.scenario.unsqueeze(1)], dim=1)
         parts = [(fields + self.offsets).flatten()]  # (batch * field,)
@@ -132,9 +149,9 @@ class FieldLayout(nn.Module):
 
     def _add_encoded(self, fields: Tensor, batch: Batch) -> Tensor:
         """Add each encoder's vector to its field: (batch, field, dim)."""
-        columns = list(fields.unbind(1))
+        columns, read = list(fields.unbind(1)), self.read(batch)
         for encoder, column in zip(self.encoders, self.encoded_columns, strict=True):
-            vector = encoder(batch.categorical[:, column])
+            vector = encoder(read[:, column])
             if vector.shape[1] != self.embedding_dim:  # 1 would be broadcast without a word
                 raise ValueError(
                     f"An encoder gives {vector.shape[1]} numbers an id; the embedding has "
@@ -142,3 +159,14 @@ class FieldLayout(nn.Module):
                 )
             columns[column] = columns[column] + vector.to(fields.dtype)
         return torch.stack(columns, dim=1)
+
+
+def scenario_of_ids(layout: FieldLayout, batch: Batch) -> Tensor:
+    """The scenario of the row that reads each of ``layout.ids(batch)``, int64 (n,)."""
+    scenario = batch.scenario
+    of_ids = [scenario.unsqueeze(1).expand(-1, layout.num_fields).flatten()]
+    for name in layout.sequence_names:
+        values, offsets = batch.sequences[name]
+        owner = owners(lengths(offsets, batch.rows), values.shape[0])
+        of_ids.append(scenario.index_select(0, owner))
+    return torch.cat(of_ids)

@@ -34,30 +34,45 @@ def flops_per_row(model: MultiTaskModel, batch: Batch) -> float:
     return counter.get_total_flops() / rows
 
 
-def width_for(make: Callable[[int], MultiTaskModel], parameters: int) -> int:
+def width_for(
+    make: Callable[[int], MultiTaskModel],
+    parameters: float | None = None,
+    *,
+    flops: float | None = None,
+    batch: Batch | None = None,
+) -> int:
     """The width at which ``make(width)`` comes nearest to so many parameters, embeddings apart.
 
     For contests of equal size, gates and all: ``width_for(lambda w: MMoE(schema, hidden=(w,)),
-    14_000)``. The number must grow with the width, or the search is refused with ``ValueError``.
+    14_000)``. With ``flops`` and a ``batch`` the operations of a row are made equal instead, where
+    parameters say little: those of a hundred scenarios are many, and each row meets one
+    scenario's. The number must grow with the width, or the search is refused with ``ValueError``.
     """
+    if (parameters is None) == (flops is None) or (flops is None) != (batch is None):
+        raise ValueError("width_for needs parameters, or else flops and a batch.")
+    goal, unit = (parameters, "parameters") if flops is None else (flops, "operations a row")
+    assert goal is not None
 
-    def size(width: int) -> int:
+    def size(width: int) -> float:
+        if batch is not None:
+            with torch.random.fork_rng(devices=[]):
+                return flops_per_row(make(width), batch)
         with torch.device("meta"):  # nothing is drawn and nothing filled
             count = make(width).parameter_count()
         return count["total"] - count["embedding"]
 
     low, high = 1, 2
-    while size(high) < parameters:
+    while size(high) < goal:
         if size(high) <= size(low):
             raise ValueError(
-                f"make(width) has {size(low)} parameters at width {low} and {size(high)} at "
+                f"make(width) has {size(low):g} {unit} at width {low} and {size(high):g} at "
                 f"{high}: it must use the width."
             )
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if size(middle) < parameters else (low, middle)
-    return min((low, high), key=lambda width: abs(size(width) - parameters))
+        low, high = (middle, high) if size(middle) < goal else (low, middle)
+    return min((low, high), key=lambda width: abs(size(width) - goal))
 
 
 def _of_output(*shapes: Any, out_shape: Any = None, **options: Any) -> int:

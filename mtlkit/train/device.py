@@ -93,16 +93,18 @@ def choose_precision(
 
     bf16 means autocast: products of matrices in bfloat16, weights, losses and updates in float32.
     It pays on a device that is fast at it, and where the products outweigh the conversions: from
-    about 64 million multiplications for one batch on (parameters outside the tables x rows). Below
-    that a step of bf16 takes up to 1.5 times as long. Raises ``ValueError`` for an unknown
-    precision.
+    about 64 million multiplications for one batch on (parameters outside the tables, of one
+    scenario where they are of several, x rows). Below that a step of bf16 takes up to 1.5 times as
+    long. Raises ``ValueError`` for an unknown precision.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is one of {', '.join(PRECISIONS)}, not {precision!r}.")
     if precision != "auto":
         return precision
     count = model.parameter_count()
-    large = (count["total"] - count["embedding"]) * batch_size >= 64e6
+    of_a_row = count["shared"] + count["tasks"]
+    of_a_row += count["scenarios"] // max(model.schema.num_scenarios, 1)
+    large = of_a_row * batch_size >= 64e6
     return "bf16" if large and has_fast_bfloat16(device) else "fp32"
 
 

@@ -259,18 +259,20 @@ def test_torch_func_gives_gradients_of_single_rows_from_gathered_weights():
         torch.testing.assert_close([found[name][r] for name in weights], list(right))
 
 
-def test_autocast_computes_in_bf16_and_keeps_float64(form):
+def test_under_autocast_a_cpu_computes_in_float32_and_keeps_float64(form):
     network, scenario = Routed(), ids([3, 0, 3, 1])
     x = torch.randn(4, 6)
     exact = network(x, scenario)
     with torch.autocast("cpu", torch.bfloat16):
         y = network(x, scenario)
+        half = network(x.to(torch.bfloat16), scenario)  # what a plain layer before it gives
         assert network.double()(x.double(), scenario).dtype == torch.float64
-    assert y.dtype == torch.bfloat16
-    torch.testing.assert_close(y.float(), exact, rtol=0.05, atol=0.05)
+    assert y.dtype == half.dtype == torch.float32
+    torch.testing.assert_close(y, exact)
+    torch.testing.assert_close(half, exact, rtol=0.05, atol=0.05)
     network.float()
     with torch.autocast("cpu", torch.bfloat16):
-        network(x, scenario).float().sum().backward()
+        network(x.to(torch.bfloat16), scenario).sum().backward()
     assert all(p.grad.dtype == torch.float32 for p in network.parameters())
 
 

@@ -18,6 +18,7 @@ from mtlkit.layers.adapted import OfScenarios
 from mtlkit.models import ADAPTING, LINKS, SHARING, Constant, SharedBottom, Trees
 from mtlkit.models import wrap as wrap_module
 from mtlkit.models.adapt.adaptdhm import ClusterLinear
+from mtlkit.models.adapt.embedding_shift import Shifts
 from mtlkit.models.adapt.hmoe import LabelGate
 from mtlkit.models.adapt.one_each import ScenarioEmbedding
 from mtlkit.schema import Categorical, Scenario, SchemaError
@@ -66,7 +67,7 @@ def sets_of_scenarios(model):
     """{parameter or buffer: its ``Sets``}: all that one scenario more makes larger."""
     found = {}
     for name, module in model.named_modules():
-        if isinstance(module, ScenarioEmbedding):
+        if isinstance(module, ScenarioEmbedding | Shifts):
             found[f"{name}.table"] = Sets(0, module.rows, unknown=True)
         elif isinstance(module, EmbeddingTable):
             if module.layout.with_scenario:  # users and items come before the scenarios

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mtlkit.models import MMoE
+from mtlkit.models import MMoE, ScenarioTowers
 from mtlkit.train import device, fit
 from tests import tiny
 
@@ -49,6 +49,16 @@ def test_auto_follows_the_measurement_where_products_outweigh_conversions(proces
         processor(bfloat16=True, gain=gain)
         assert device.choose_precision("auto", CPU, large, 2048) == expected
         assert device.choose_precision("auto", CPU, small, 2048) == "fp32"
+
+
+def test_auto_counts_the_products_of_one_scenario(processor):
+    processor(tiles=True)
+    one, many = (tiny.schema(scenarios=number) for number in (2, 40))
+    for schema in (one, many):  # 40 scenarios have twenty times the weights of 2, a row has not
+        model = ScenarioTowers(schema, hidden=(16,), tower=(32, 32))
+        assert device.choose_precision("auto", CPU, model, 2048) == "fp32"
+    large = ScenarioTowers(one, hidden=(512, 512))
+    assert device.choose_precision("auto", CPU, large, 2048) == "bf16"
 
 
 def test_another_process_s_answer_is_not_measured_again(processor):

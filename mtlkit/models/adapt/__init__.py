@@ -8,6 +8,7 @@ from mtlkit.models.adapt.adaptdhm import AdaptDHM
 from mtlkit.models.adapt.adasparse import AdaSparse
 from mtlkit.models.adapt.apg import APG
 from mtlkit.models.adapt.base import Adapting
+from mtlkit.models.adapt.embedding_shift import EmbeddingShift, ShiftedEmbedding
 from mtlkit.models.adapt.epnet import EPNet
 from mtlkit.models.adapt.hamur import HAMUR
 from mtlkit.models.adapt.hinet import HiNet
@@ -45,10 +46,11 @@ ADAPTING: dict[str, type[MultiTaskModel]] = {
     "adasparse": AdaSparse,
     "m2m": M2M,
     "adaptdhm": AdaptDHM,
+    "embedding-shift": EmbeddingShift,
 }
 
 __all__ = [
-    "ADAPTING", "APG", "HAMUR", "M2M", "STAR", "AdaSparse", "AdaptDHM", "Adapting", "EPNet", "HMoE",
-    "HiNet", "M3oE", "MLoRA", "OneEach", "OneForAll", "PEPNet", "PPNet", "SARNet",
-    "ScenarioFeature", "ScenarioTowers",
+    "ADAPTING", "APG", "HAMUR", "M2M", "STAR", "AdaSparse", "AdaptDHM", "Adapting", "EPNet",
+    "EmbeddingShift", "HMoE", "HiNet", "M3oE", "MLoRA", "OneEach", "OneForAll", "PEPNet", "PPNet",
+    "SARNet", "ScenarioFeature", "ScenarioTowers", "ShiftedEmbedding",
 ]  # fmt: skip

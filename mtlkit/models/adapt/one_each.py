@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mtlkit.data.batch import Batch
 from mtlkit.layers.adapted import OwnLinear, replace_layers
 from mtlkit.layers.embedding import FieldEmbedding
-from mtlkit.layers.sequence import lengths, owners
+from mtlkit.layers.layout import scenario_of_ids
 from mtlkit.models.adapt.base import Adapting
 from mtlkit.models.around import Network
 from mtlkit.models.share.shared_bottom import SharedBottom
@@ -56,13 +56,7 @@ class ScenarioEmbedding(FieldEmbedding):
         nn.init.normal_(self.table.data[: -self.rows], std=0.01)
 
     def ids(self, batch: Batch) -> Tensor:
-        scenario = batch.scenario
-        of_row = [scenario.unsqueeze(1).expand(-1, self.layout.num_fields).flatten()]
-        for name in self.layout.sequence_names:
-            values, offsets = batch.sequences[name]
-            owner = owners(lengths(offsets, batch.rows), values.shape[0])
-            of_row.append(scenario.index_select(0, owner))
-        return super().ids(batch) + self.rows * torch.cat(of_row)
+        return super().ids(batch) + self.rows * scenario_of_ids(self.layout, batch)
 
     def add_scenario(self, scenario: str) -> None:
         self.schema = self.schema.extend(scenario=scenario)

@@ -90,34 +90,31 @@ class PartitionedNorm(OfScenarios):
         return torch.cat([mean, middle]), torch.cat([variance, spread])
 
     def forward(self, x: Tensor) -> Tensor:
-        mean, variance = (self.here.of_rows(part) for part in self.running())  # (batch, width)
+        mean, variance = self.running()  # (scenario + 1, width) each
         if self.training:
             precise = x.to(torch.promote_types(x.dtype, torch.float32))
             mean, variance = self.of_batch(precise, mean, variance)
-        own_scale, own_shift = (self.here.of_rows(self.every(name)) for name in self.stacked)
-        normal = (x - mean) * (variance + self.eps).rsqrt()
-        return normal * (self.scale * own_scale) + self.shift + own_shift
+        own_scale, own_shift = (self.every(name) for name in self.stacked)
+        factor = (variance + self.eps).rsqrt() * (self.scale * own_scale)
+        rest = self.shift + own_shift - mean * factor
+        return x * self.here.of_rows(factor) + self.here.of_rows(rest)
 
     def of_batch(self, x: Tensor, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-        """The statistics of each row's scenario in the batch; the running ones take notice."""
-        ids, sets = self.here.ids(), self.here.sets
-        rows = x.new_zeros(sets, 1).index_add(0, ids, torch.ones_like(x[:, :1]))
-        sums = x.new_zeros(sets, x.shape[1]).index_add(0, ids, x)
-        own_mean = sums / rows.clamp(min=1)
-        centred = x - own_mean.index_select(0, ids)
-        squares = x.new_zeros(sets, x.shape[1]).index_add(0, ids, centred**2)
-        own_variance = squares / rows.clamp(min=1)
+        """The statistics of the scenarios in the batch; the running ones take notice.
+
+        (scenario + 1, width) each; where a scenario has one row only they stay the running ones.
+        """
+        rows = self.here.sums(torch.ones_like(x[:, :1]))  # (scenario + 1, 1)
+        own_mean = self.here.sums(x) / rows.clamp(min=1)
+        apart = x - self.here.of_rows(own_mean)
+        own_variance = self.here.sums(apart * apart) / rows.clamp(min=1)
+        several = rows > 1
         with torch.no_grad():
-            several = rows[:-1] > 1  # (scenario, 1)
-            rate = (1 / (self.batches + 1)).clamp(min=self.momentum) * several
+            rate = (1 / (self.batches + 1)).clamp(min=self.momentum) * several[:-1]
             self.mean += rate * (own_mean[:-1] - self.mean)
             self.variance += rate * (own_variance[:-1] - self.variance)
-            self.batches += several
-        alone = self.here.of_rows(rows) < 2  # (batch, 1)
-        return (
-            torch.where(alone, mean, own_mean.index_select(0, ids)),
-            torch.where(alone, variance, own_variance.index_select(0, ids)),
-        )
+            self.batches += several[:-1]
+        return torch.where(several, own_mean, mean), torch.where(several, own_variance, variance)
 
 
 class STAR(Adapting):
@@ -129,10 +126,11 @@ class STAR(Adapting):
     added. No layer of logits has a ReLU. Where the network has experts, they stay shared, gates
     choose among them, and the towers are stars. Other parameters as in ``Adapting``.
 
+    ``partitioned_norm=False`` leaves the normalisation out. It gives every input variance 1, those
+    of ids with few rows as well, and so undoes what a prior on embedding rows (``fit``) holds back.
+
     An unknown scenario meets the shared layers alone: W_s = 1, b_s = 0, a vector of 0.
     """
-
-    batch_statistics = True
 
     def __init__(
         self,
@@ -140,12 +138,14 @@ class STAR(Adapting):
         network: Network = SharedBottom,
         *,
         auxiliary: Sequence[int] = (16,),
+        partitioned_norm: bool = True,
         **sizes: Any,
     ) -> None:
         super().__init__(schema, network, **sizes)
+        self.batch_statistics = self.network.batch_statistics or partitioned_norm
         width, vector = input_width(self.network), 8
         replace_layers(self.network, partial(StarLinear, here=self.here))
-        self.norm = PartitionedNorm(self.here, width)
+        self.norm = PartitionedNorm(self.here, width) if partitioned_norm else nn.Identity()
         self.vectors = ScenarioVectors(self.here, vector)
         self.auxiliary = Towers(schema, width + vector, auxiliary)
 

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from mtlkit import evaluate
+from mtlkit import Market, evaluate
 from mtlkit.layers import EmbeddingTable
 from mtlkit.layers.adapted import Here, OfScenarios
 from mtlkit.models import ADAPTING, LINKS, SHARING
 from mtlkit.models.adapt.base import Adapting
+from mtlkit.models.adapt.embedding_shift import Shifts
 from mtlkit.models.adapt.one_each import ScenarioEmbedding
 from mtlkit.schema import Dense, Scenario, Schema, Task
 from tests import tiny
@@ -93,7 +94,7 @@ def blocks(model):
     """{name: slices of the embedding table} where every scenario has rows of its own."""
     found = {}
     for name, module in model.named_modules():
-        if isinstance(module, ScenarioEmbedding):
+        if isinstance(module, ScenarioEmbedding | Shifts):
             starts = [s * module.rows for s in range(UNKNOWN + 1)]
             found[f"{name}.table"] = [slice(at, at + module.rows) for at in starts]
         elif isinstance(module, EmbeddingTable) and module.layout.with_scenario:
@@ -102,6 +103,20 @@ def blocks(model):
 
 
 # Rows and their scenarios
+
+
+@pytest.mark.parametrize("name", ["one-for-all", "adaptdhm"])
+def test_what_is_told_no_scenario_reads_none_not_even_as_a_field(name):
+    table = Market("tiny").impressions(64).select_tasks("click")
+    assert "scenario" in table.schema.categorical_names
+    torch.manual_seed(0)
+    model = ADAPTING[name](table.schema, **SIZES).eval()
+    batch = tiny.all_rows(table)
+    before = of_every_row(model(batch))
+    place = table.schema.categorical_names.index("scenario")
+    batch.scenario = (batch.scenario + 1) % table.schema.num_scenarios
+    batch.categorical[:, place] = batch.categorical[:, place] % table.schema.num_scenarios + 1
+    assert torch.equal(of_every_row(model(batch)), before)
 
 
 @EVERY
