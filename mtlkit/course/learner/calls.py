@@ -157,10 +157,16 @@ def _numbers(found: Any, *, truth: bool) -> np.ndarray:
     return array if truth else array.astype(float)
 
 
+def _has_gradient(found: Any) -> bool:
+    if isinstance(found, list | tuple):
+        return any(map(_has_gradient, found))
+    return bool(getattr(found, "requires_grad", False))
+
+
 def _tensor(found: Any, *, truth: bool) -> Any:
     import torch
 
-    if isinstance(found, list | tuple) and any(getattr(part, "requires_grad", 0) for part in found):
+    if _has_gradient(found) and not torch.is_tensor(found):
         parts = [_tensor(part, truth=truth) for part in found]
         if len({part.shape for part in parts}) == 1:
             return torch.stack(parts)
