@@ -90,7 +90,7 @@ def test_the_penalty_alone_brings_the_share_of_pruned_units_into_its_bounds():
     for _ in range(120):
         optimizer.zero_grad()
         logits = model(batch)
-        paid = sum(logits[f"{name} sparsity"].sum() for name in NAMES)
+        paid = sum(logits[f"{name} extra loss"].sum() for name in NAMES)
         paid.backward()
         optimizer.step()
     assert paid < 0.01
@@ -127,6 +127,8 @@ def test_what_is_at_the_threshold_or_below_is_0_and_the_rest_stays():
     expected = 2 / (1 + torch.exp(-2 * v))
     assert pruning.weights(v)[1] == 0
     torch.testing.assert_close(pruning.weights(v)[2:], expected[2:])
+    pruning.threshold = 1.0  # exactly what a score of 0 has
+    assert pruning.weights(torch.zeros(1)) == 0 and pruning.weights(torch.full((1,), 1e-3)) > 1
     pruning.form = "scaling"
     assert (pruning.weights(v * 10) > 0).all()
 
