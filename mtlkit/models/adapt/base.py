@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mtlkit.data.batch import Batch
 from mtlkit.layers.adapted import Here
+from mtlkit.layers.layout import FieldLayout
 from mtlkit.models.around import Around, Network
 from mtlkit.models.base import MultiTaskModel
 from mtlkit.models.share.shared_bottom import SharedBottom
@@ -49,6 +50,15 @@ class Adapting(Around):
     def add_scenario(self, scenario: str) -> None:
         super().add_scenario(scenario)
         self.here.sets = self.schema.num_scenarios + 1
+
+
+def reads_scenario(network: MultiTaskModel) -> bool | None:
+    """Whether the scenario is among a network's inputs; None for inputs of a kind of your own."""
+    layouts = [m for m in network.modules() if isinstance(m, FieldLayout)]
+    if not layouts:
+        return None if hasattr(network, "embedding") else False
+    named = "scenario" in network.schema.categorical_names
+    return named or any(layout.with_scenario for layout in layouts)
 
 
 def input_width(network: MultiTaskModel) -> int:
