@@ -65,6 +65,8 @@ def input_width(network: MultiTaskModel) -> int:
     """How many numbers ``embed`` gives a row; ``ValueError`` for a network that does not say."""
     if isinstance(network, SingleTask):
         return sum(input_width(one) for one in network.networks)
+    if isinstance(network, Around):
+        return input_width(network.network)
     if not hasattr(network, "embedding"):
         raise ValueError(
             f"{type(network).__name__} does not say how wide its inputs are: pick a network with "
