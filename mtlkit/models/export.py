@@ -68,9 +68,9 @@ def export_served(model: MultiTaskModel) -> torch.export.ExportedProgram:
     saw, ``schema.unknown_scenario`` for an unknown scenario. The model's mode stays as it was.
 
     The program of a scenario model (``ADAPTING``) holds the operator "mtlkit::segment_matmul", so
-    ``import mtlkit.layers`` comes before ``torch.export.load``; without it the error there names an
-    operator that does not exist. Exported inside ``with use_route("gathered")`` it needs PyTorch
-    alone, and copies the weights of its scenario for every row.
+    ``import mtlkit.layers`` where it is loaded, before ``torch.export.load``. Exported inside
+    ``with use_route("gathered")`` it holds operators of PyTorch alone, and copies the weights of
+    its scenario for every row.
 
     Raises ``SchemaError`` for trees, for a model of a ``Join``, whose rows have no columns in
     common, and for a network that is more than tensors computed from tensors.

@@ -1,8 +1,6 @@
 """Models as served: plain tensors in, what predict gives out, at any number of rows."""
 
 import logging
-import subprocess
-import sys
 import warnings
 
 import pytest
@@ -10,8 +8,7 @@ import torch
 from torch import nn
 
 from mtlkit.data import Join
-from mtlkit.layers import use_route
-from mtlkit.models import ScenarioTowers, SharedBottom, Trees, wrap
+from mtlkit.models import SharedBottom, Trees, wrap
 from mtlkit.models.export import (
     Served,
     export_served,
@@ -166,29 +163,3 @@ def test_what_the_model_warns_of_is_heard_and_the_exporter_is_not(caplog):
     assert [str(w.message) for w in heard] == ["torchless", here]
     assert [r.message for r in caplog.records] == ["a fault", "mine"]
     assert log.level == logging.INFO and logging.getLogger("torch.onnx").level < logging.ERROR
-
-
-LOAD = """
-import sys, torch
-for path in sys.argv[1:]:
-    try:
-        torch.export.load(path)
-        print("loaded")
-    except Exception as error:
-        print("refused", "segment_matmul" in str(error))
-assert "mtlkit" not in sys.modules
-import mtlkit.layers
-torch.export.load(sys.argv[1])
-"""
-
-
-def test_a_scenario_model_s_program_needs_mtlkit_s_layers_unless_it_is_gathered(tmp_path):
-    model = ScenarioTowers(registry.schema(few=True), **SMALL)
-    paths = [tmp_path / "segments.pt2", tmp_path / "gathered.pt2"]
-    torch.export.save(export_served(model), paths[0])
-    with use_route("gathered"):
-        torch.export.save(export_served(model), paths[1])
-    done = subprocess.run(
-        [sys.executable, "-c", LOAD, *map(str, paths)], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split("\n")[:2] == ["refused True", "loaded"]

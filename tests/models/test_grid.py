@@ -75,6 +75,11 @@ def combinations():
         met |= wanted(network, link, rule, shared)
         used[network] += 1
         yield network, link, rule, shared
+    for case in itertools.product(NETWORKS, [ALONE, *LINKS], rules()):
+        network, link, (rule, shared) = case
+        if may_meet(network, rule) and wanted(network, link, rule, shared) - met:
+            met |= wanted(network, link, rule, shared)
+            yield network, link, rule, shared
 
 
 CASES = list(combinations())
