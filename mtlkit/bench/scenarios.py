@@ -21,7 +21,7 @@ BATCH = 2048
 
 class Star(nn.Module):
     """relu(x (W_s * W) + b_s + b), layer by layer: own weights times shared ones (STAR, Sheng et
-    al. 2021, CIKM, equations 6 and 7)."""
+    al. 2021, CIKM)."""
 
     def __init__(self, scenarios: int, inputs: int, hidden: Sequence[int]) -> None:
         super().__init__()

@@ -10,7 +10,6 @@ from mtlkit.layers.lookup import Lookup
 from mtlkit.layers.mlp import MLP
 from mtlkit.layers.repeats import Repeats, sum_repeated
 from mtlkit.layers.routing import Route, use_route
-from mtlkit.layers.scenario import ScenarioLinear, ScenarioMLP
 from mtlkit.layers.sequence import MeanPooling, SumPooling
 from mtlkit.layers.table import EmbeddingTable
 from mtlkit.layers.towers import Towers, head_logits
@@ -28,8 +27,6 @@ __all__ = [
     "MeanPooling",
     "Repeats",
     "Route",
-    "ScenarioLinear",
-    "ScenarioMLP",
     "SumPooling",
     "Towers",
     "field_inputs",

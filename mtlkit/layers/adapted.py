@@ -14,8 +14,11 @@ from mtlkit.layers.routing import Route
 
 
 class Here:
-    """Whose rows a network computes at the moment: what the layers inside it that depend on the
-    scenario read. ``sets`` is the number of known scenarios and one more, the unknown one."""
+    """Which scenarios the rows have that a network computes at the moment.
+
+    The layers inside it that depend on the scenario read it here. ``sets`` is the number of known
+    scenarios and one more for the unknown one.
+    """
 
     def __init__(self, sets: int) -> None:
         self.sets = sets
@@ -137,7 +140,8 @@ def linear_layers(network: nn.Module, inside: type[nn.Module] = nn.Module) -> li
 def replace_layers(
     network: nn.Module, make: Callable[[nn.Linear], nn.Module], inside: type[nn.Module] = nn.Module
 ) -> int:
-    """Put ``make(layer)`` in the place of every linear layer of an ``MLP``; how many there were."""
+    """Put ``make(layer)`` in the place of every linear layer of an ``MLP`` in modules of a kind;
+    return how many there were."""
     places = linear_layers(network, inside)
     for mlp, number in places:
         mlp[number] = make(mlp[number])

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 class GateNU(nn.Sequential):
     """2 sigmoid(W' relu(W x + b) + b'): (batch, inputs) -> (batch, outputs), between 0 and 2.
 
-    The gate neural unit of Chang et al. 2023 (PEPNet, KDD), equation 3, with gamma = 2. W' starts
+    The gate neural unit of Chang et al. 2023 (PEPNet, KDD), with gamma = 2. W' starts
     near 0 and b' at 0, so that all factors are 1 at first, or nearly.
     """
 

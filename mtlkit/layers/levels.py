@@ -14,7 +14,8 @@ SHARED = "shared"  # the owner of what serves more than one task
 class ExpertReader:
     """A gate and the numbers of the experts that it weighs, in the order of its weights.
 
-    ``name``: the task that reads the mixture, "all tasks", or "shared". ``gate``: a module that
+    ``name``: the task that reads the mixture, "all tasks", "shared", or "scenario" for a gate over
+    the experts that each scenario has of its own. ``gate``: a module that
     ``forward`` calls once a batch and that returns weights (batch, expert), or a tensor (expert,)
     where the weights are the same for every row.
     """
@@ -26,7 +27,9 @@ class ExpertReader:
 
 @dataclass(frozen=True)
 class ExpertLevel:
-    """A level of experts: ``owners``, one an expert (a task or "shared"), and its ``readers``.
+    """A level of experts: ``owners``, one an expert, and its ``readers``.
+
+    An owner is a task, "shared", or "scenario" for an expert of which each scenario has its own.
 
     Experts are numbered from 0 in the order of ``owners``, which is that of ``expert_outputs``.
     Raises ``ValueError`` for a level without experts or readers, two readers of the same name, and

@@ -21,8 +21,8 @@ OWN = "scenario"  # whose an expert is that belongs to each row's own scenario
 class Scenarios(nn.Module):
     """Keeps ``here`` right when a model with layers of single scenarios grows.
 
-    With ``schema`` a model that was made for one scenario does not: ``SchemaError``. It has no
-    layers that read other scenarios.
+    With ``schema`` a model that was made for one scenario cannot grow: it was made without the
+    layers that read other scenarios, and ``add_scenario`` raises ``SchemaError``.
     """
 
     def __init__(self, here: Here, schema: Schema | None = None) -> None:
@@ -38,7 +38,7 @@ class Scenarios(nn.Module):
 
 
 def own_layers(network: nn.Module, here: Here) -> Any:
-    """The network, with each of its linear layers (those of ``MLP``) each scenario's own."""
+    """Make every linear layer of the network's ``MLP`` each scenario's own; return the network."""
     replace_layers(network, partial(OwnLinear, here=here))
     return network
 

@@ -39,7 +39,7 @@ def use_route(form: str) -> Iterator[None]:
 
 
 class Route:
-    """Which row reads which weights; made once a forward pass, whatever the number of layers.
+    """Which row reads which weights; made once for any number of layers that read the same rows.
 
     ``scenario`` (batch,) holds the number of each row's weights, 0 .. sets - 1. Between ``sort``
     and ``restore`` rows stand in the route's order, and ``linear`` takes them so::

@@ -85,7 +85,7 @@ class MultiTaskModel(nn.Module):
         Where the batch has weights, their weighted mean. A task without such a row (that weighs
         anything) gives 0 and no gradient, never NaN.
         """
-        if type(self).row_losses is MultiTaskModel.row_losses:
+        if type(self).row_losses is MultiTaskModel.row_losses and not self.has_extra(logits):
             return task_losses(self.schema, logits, batch)  # the same, tasks of a kind together
         return masked_mean(self.row_losses(logits, batch), self.loss_rows(batch), batch.weight)
 
@@ -93,9 +93,28 @@ class MultiTaskModel(nn.Module):
         """Every row's loss of every task, (batch, task); see ``mtlkit.losses.row_losses``.
 
         Through ``torch.func`` they give the gradient of each row: a row's loss depends on no other
-        row, as long as the model has no statistics of the batch.
+        row, as long as the model has no statistics of the batch. A subclass with losses of its own
+        ends with ``with_extra``, or what a network inside pays is lost.
         """
-        return row_losses(self.schema, logits, batch)
+        return self.with_extra(row_losses(self.schema, logits, batch), logits, batch)
+
+    def with_extra(self, rows: Tensor, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        """Row losses, (batch, task), and what ``forward`` gives for them beside the logits.
+
+        A network whose rows pay something more, such as a penalty, gives it as the output
+        ``extra_name(task)``, (batch,), for some tasks or for all. It counts in ``loss_rows``, so
+        it is a mean over the same rows as the task's loss, wherever the network stands inside
+        another model.
+        """
+        if not self.has_extra(logits):
+            return rows
+        nothing = rows.new_zeros(rows.shape[0])
+        extra = [logits.get(extra_name(name), nothing) for name in self.schema.task_names]
+        return rows + torch.where(self.loss_rows(batch), torch.stack(extra, dim=1), 0.0)
+
+    def has_extra(self, logits: Mapping[str, Tensor]) -> bool:
+        """Whether outputs hold an extra loss of a task."""
+        return any(extra_name(name) in logits for name in self.schema.task_names)
 
     def loss_rows(self, batch: Batch) -> Tensor:
         """The rows that each task's loss is the mean over, bool (batch, task)."""
@@ -212,6 +231,11 @@ class MultiTaskModel(nn.Module):
             count[part] += p.numel()
             count["total"] += p.numel()
         return count
+
+
+def extra_name(task: str) -> str:
+    """The output under which ``forward`` gives what rows pay in addition to a task's loss."""
+    return f"{task} extra loss"
 
 
 def no_experts(module: nn.Module, method: str) -> NoReturn:

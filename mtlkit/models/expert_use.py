@@ -26,10 +26,12 @@ def gate_map(
     Columns: "level" (from 1), "reader" (a task; "all tasks" of ``OMoE``; "shared" for the gate of a
     shared part, "shared 1", "shared 2", ... where a level of ``AdaTT`` has several), "scenario"
     (with ``by``; "unknown" where rows have no known one, none without rows), "expert" (from 0,
-    within its level), "owner" (a task or "shared"), "weight" (mean over the rows, each counted
-    once). Weights of a reader sum to 1, except in ``CrossStitch``: there a level is a layer, and
-    the weights are its learned numbers, which may be negative. Of ``AdaTT`` they are the gate's,
-    without the residual that adds the reader's own experts once more.
+    within its level), "owner" (a task, "shared", or "scenario" for an expert of which each scenario
+    has one of its own, and every row meets that of its scenario), "weight" (mean over the rows,
+    each counted once). The reader "scenario" is a gate of each scenario's own in the same sense
+    (``HiNet``). Weights of a reader sum to 1, except in ``CrossStitch``: there a level is a layer,
+    and the weights are its learned numbers, which may be negative. Of ``AdaTT`` they are the
+    gate's, without the residual that adds the reader's own experts once more.
 
     A link shows the network inside. A model of your own defines ``expert_levels()``. The model
     is as it was afterwards. Raises ``ValueError`` for a model without experts, another ``by``, a

@@ -66,6 +66,12 @@ def export_served(model: MultiTaskModel) -> torch.export.ExportedProgram:
 
     Ids mean what they meant in training: those of the model's encoder, 0 for a value that it never
     saw, ``schema.unknown_scenario`` for an unknown scenario. The model's mode stays as it was.
+
+    The program of a scenario model (``ADAPTING``) holds the operator "mtlkit::segment_matmul", so
+    ``import mtlkit.layers`` where it is loaded, before ``torch.export.load``. Exported inside
+    ``with use_route("gathered")`` it holds operators of PyTorch alone, and copies the weights of
+    its scenario for every row.
+
     Raises ``SchemaError`` for trees, for a model of a ``Join``, whose rows have no columns in
     common, and for a network that is more than tensors computed from tensors.
     """

@@ -2,8 +2,8 @@
 
 import copy
 import pickle
+from itertools import pairwise
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,18 +11,10 @@ from torch.export import Dim, export
 from torch.library import opcheck
 from torch.utils.flop_counter import FlopCounterMode
 
-from mtlkit.layers import (
-    MLP,
-    FieldEmbedding,
-    Route,
-    ScenarioLinear,
-    ScenarioMLP,
-    Towers,
-    use_route,
-)
+from mtlkit.layers import MLP, Route, use_route
 from mtlkit.layers.routing import segment_matmul, segment_outer
-from mtlkit.models import MultiTaskModel, onnx_file
-from mtlkit.models.export import export_served, input_names, served_inputs
+from mtlkit.models import ScenarioTowers, onnx_file
+from mtlkit.models.export import export_served, served_inputs
 from tests import tiny
 from tests.models import registry
 
@@ -51,6 +43,22 @@ def ids(rows):
     return torch.tensor(rows, dtype=torch.int64)
 
 
+class Layers(nn.Module):
+    """Linear layers of each set, on rows in the route's order, with a ReLU between two."""
+
+    def __init__(self, sets, *sizes):
+        super().__init__()
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for inputs, outputs in pairwise(sizes):
+            self.weights.append(torch.randn(sets, inputs, outputs))
+            self.biases.append(torch.randn(sets, outputs))
+
+    def forward(self, x, route):
+        for number, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            x = route.linear(x.relu() if number else x, weight, bias)
+        return x
+
+
 def through(layer, x, scenario, sets=SETS):
     """Rows in the batch's order -> the layer's outputs, in the batch's order."""
     route = Route(scenario, sets)
@@ -67,13 +75,13 @@ def slow(x, scenario, weight, bias):
 def test_a_layer_equals_a_loop_over_rows_in_outputs_and_all_gradients(form, batch):
     scenario = ids(BATCHES[batch])
     x = torch.randn(len(scenario), 5, dtype=torch.float64, requires_grad=True)
-    layer = ScenarioLinear(SETS, 5, 3).double()
-    nn.init.normal_(layer.bias)
+    layer = Layers(SETS, 5, 3).double()
+    weight, bias = layer.parameters()
     y = through(layer, x, scenario)
-    expected = slow(x, scenario, layer.weight, layer.bias)
+    expected = slow(x, scenario, weight, bias)
     assert y.shape == (len(scenario), 3)
     torch.testing.assert_close(y, expected)
-    inputs, weights = [x, layer.weight, layer.bias], torch.randn_like(y)
+    inputs, weights = [x, weight, bias], torch.randn_like(y)
     found = torch.autograd.grad((y * weights).sum(), inputs)  # none of them is None
     right = torch.autograd.grad(
         (expected * weights).sum(), inputs, allow_unused=True, materialize_grads=True
@@ -103,9 +111,10 @@ def test_a_low_rank_layer_is_two_calls(form):
 
 def test_a_scenario_is_a_number_not_a_text(form):
     # as texts "10" and "11" stand before "2"
-    layer = ScenarioLinear(SETS, 1, 1)
+    layer = Layers(SETS, 1, 1)
     with torch.no_grad():
-        layer.weight.copy_(torch.arange(SETS).reshape(SETS, 1, 1))
+        layer.weights[0].copy_(torch.arange(SETS).reshape(SETS, 1, 1))
+        layer.biases[0].zero_()
     scenario = torch.randperm(SETS)
     assert through(layer, torch.ones(SETS, 1), scenario).squeeze(1).tolist() == scenario.tolist()
 
@@ -113,7 +122,7 @@ def test_a_scenario_is_a_number_not_a_text(form):
 def test_permuting_rows_permutes_outputs(form):
     scenario = torch.randint(0, SETS, (40,))
     x, order = torch.randn(40, 8), torch.randperm(40)
-    layer = ScenarioMLP(SETS, 8, (4,), outputs=2)
+    layer = Layers(SETS, 8, 4, 2)
     y = through(layer, x, scenario)
     torch.testing.assert_close(through(layer, x[order], scenario[order]), y[order])
     route = Route(scenario, SETS)
@@ -135,54 +144,25 @@ def test_every_row_is_multiplied_once_and_absent_scenarios_never(monkeypatch):
         torch, "mm", lambda a, b, **out: products.append(a.shape) or plain(a, b, **out)
     )
     scenario = ids(BATCHES["many rows"])
-    through(ScenarioLinear(SETS, 5, 3), torch.randn(11, 5), scenario)
+    through(Layers(SETS, 5, 3), torch.randn(11, 5), scenario)
     assert sum(rows for rows, _ in products) == 11
     assert len(products) == len(set(BATCHES["many rows"]))
 
 
-def test_a_scenario_s_slice_equals_an_mlp_with_its_weights(form):
-    layer, scenario = ScenarioMLP(4, 6, (5, 3), outputs=2), torch.randint(0, 4, (20,))
-    for bias in (m.bias for m in layer.modules() if isinstance(m, ScenarioLinear)):
-        nn.init.normal_(bias)
+def test_a_set_s_layers_equal_an_mlp_with_its_weights(form):
+    layer, scenario = Layers(4, 6, 5, 3, 2), torch.randint(0, 4, (20,))
     x = torch.randn(20, 6)
     y = through(layer, x, scenario, 4)
-    assert layer.width == 2
     for s in range(4):
         own = MLP(6, (5, 3), outputs=2)
         linears = [m for m in own if isinstance(m, nn.Linear)]
-        for linear, stacked in zip(linears, [*layer.hidden, layer.output], strict=True):
-            linear.weight.data, linear.bias.data = stacked.weight[s].data.T, stacked.bias[s].data
+        for linear, weight, bias in zip(linears, layer.weights, layer.biases, strict=True):
+            linear.weight.data, linear.bias.data = weight[s].data.T, bias[s].data
         torch.testing.assert_close(y[scenario == s], own(x[scenario == s]))
 
 
-def test_without_an_output_layer_the_last_is_a_relu_and_dropout_drops(form):
-    layer = ScenarioMLP(2, 6, (50,), dropout=0.5)
-    x, scenario = torch.randn(100, 6), torch.randint(0, 2, (100,))
-    assert layer.width == 50
-    dropped = through(layer, x, scenario, 2)
-    kept = through(layer.eval(), x, scenario, 2)
-    assert (kept >= 0).all() and 0.4 < (kept > 0).float().mean() < 0.6
-    fell = ((dropped == 0) & (kept > 0)).sum() / (kept > 0).sum()
-    assert 0.45 < fell < 0.55
-    torch.testing.assert_close(dropped[dropped > 0], 2 * kept[dropped > 0])
-    nothing = ScenarioMLP(2, 6, ())
-    assert nothing.width == 6 and torch.equal(through(nothing, x, scenario, 2), x)
-
-
-def test_layers_start_as_those_of_an_mlp():
-    stacked, own = ScenarioMLP(300, 30, (20,), outputs=10), MLP(30, (20,), outputs=10)
-    pairs = [(stacked.hidden[0], own[0]), (stacked.output, own[2])]
-    for ours, plain in pairs:
-        found, right = ours.weight.detach(), plain.weight.detach()
-        assert found.shape == (300, *right.T.shape)
-        assert found.abs().max().item() == pytest.approx(right.abs().max().item(), rel=0.02)
-        assert found.std().item() == pytest.approx(right.std().item(), rel=0.1)
-        assert not ours.bias.any()
-    assert ScenarioLinear(3, 2, 2, bias=False).bias is None
-
-
 def test_segments_and_gathered_weights_give_the_same():
-    layer, scenario = ScenarioMLP(SETS, 6, (5, 4), outputs=3).double(), torch.randint(0, 9, (30,))
+    layer, scenario = Layers(SETS, 6, 5, 4, 3).double(), torch.randint(0, 9, (30,))
     x = torch.randn(30, 6, dtype=torch.float64, requires_grad=True)
     found = []
     for form in FORMS:
@@ -201,7 +181,7 @@ class Routed(nn.Module):
     def __init__(self, sets=4):
         super().__init__()
         self.sets = sets
-        self.layer = ScenarioMLP(sets, 6, (5,), outputs=2)
+        self.layer = Layers(sets, 6, 5, 2)
 
     def forward(self, x, scenario):
         return through(self.layer, x, scenario, self.sets)
@@ -305,11 +285,7 @@ def test_bad_arguments_are_refused_in_a_sentence(form):
         Route(torch.zeros(3, 1, dtype=torch.int64), 4)
     for sets in (3, 6):
         with pytest.raises(ValueError, match=f"weight has 4 sets, the route {sets}"):
-            through(ScenarioLinear(4, 2, 2), torch.zeros(1, 2), ids([0]), sets)
-    with pytest.raises(ValueError, match="scenarios must be 1 or more, not 0"):
-        ScenarioLinear(0, 2, 2)
-    with pytest.raises(ValueError, match="nonlinearity must be 'linear' or 'relu', not 'tanh'"):
-        ScenarioLinear(2, 2, 2, nonlinearity="tanh")
+            through(Layers(4, 2, 2), torch.zeros(1, 2), ids([0]), sets)
 
 
 def test_the_form_of_routes_comes_back_after_a_block():
@@ -327,69 +303,6 @@ def test_the_form_of_routes_comes_back_after_a_block():
     assert Route(scenario, 1).form == "segments"
 
 
-# In a model
-
-
-class PerScenario(MultiTaskModel):
-    """A network of each scenario's own; rows of the unknown scenario read the mean of all."""
-
-    def __init__(self, schema):
-        super().__init__(schema)
-        self.embedding = FieldEmbedding(schema, 2)
-        self.own = ScenarioMLP(schema.num_scenarios, self.embedding.width, (5,), outputs=3)
-        self.towers = Towers(schema, 3)
-
-    def represent(self, x, batch):
-        return (through(self.own, x, batch.scenario, self.schema.num_scenarios + 1),)
-
-
-def model_and_batch(rows=17):
-    return PerScenario(registry.schema()), tiny.all_rows(registry.table(rows=rows))
-
-
-def test_rows_of_the_unknown_scenario_read_the_mean_of_all_weights(form):
-    layer, x = ScenarioLinear(3, 4, 2).double(), torch.randn(5, 4, dtype=torch.float64)
-    nn.init.normal_(layer.bias)
-    y = through(layer, x, ids([3, 0, 3, 2, 1]), 4)
-    mean = x @ layer.weight.mean(0) + layer.bias.mean(0)
-    torch.testing.assert_close(y[[0, 2]], mean[[0, 2]])
-    torch.testing.assert_close(y[1], x[1] @ layer.weight[0] + layer.bias[0])
-
-
-def test_one_scenario_more_starts_as_the_unknown_one_and_moves_no_prediction(form):
-    model, batch = model_and_batch()
-    grown, known = model.extend(scenario="new"), model.schema.num_scenarios
-    assert [len(p) for p in grown.own.parameters()] == [known + 1] * 4
-    assert [len(p) for p in model.own.parameters()] == [known] * 4
-    before, unknown = model(batch), batch.scenario == known
-    assert unknown.any() and not unknown.all()
-    moved = copy.deepcopy(batch)
-    moved.scenario = torch.where(unknown, known + 1, batch.scenario)
-    new = copy.deepcopy(batch)
-    new.scenario = torch.where(unknown, known, batch.scenario)
-    for other in (moved, new):  # rows of the unknown scenario as before, and those of the new one
-        torch.testing.assert_close(grown(other), before, rtol=1e-5, atol=1e-5)
-
-
-def test_one_scenario_more_may_start_as_given():
-    layer = ScenarioLinear(3, 2, 2)
-    layer.weight.requires_grad_(False)
-    old = layer.weight.clone()
-    layer.add_scenario("new", weight=torch.ones(2, 2))
-    assert torch.equal(layer.weight, torch.cat([old, torch.ones(1, 2, 2)]))
-    assert not layer.weight.requires_grad and layer.bias.requires_grad
-    assert isinstance(layer.weight, nn.Parameter) and layer.bias.shape == (4, 2)
-    bare = ScenarioLinear(3, 2, 2, bias=False)
-    bare.add_scenario("new")
-    assert bare.bias is None and len(bare.weight) == 4
-    with pytest.raises(
-        ValueError, match=r"weight must be of shape \(2, 2\), not of shape \(2, 3\)"
-    ):
-        layer.add_scenario("more", weight=torch.ones(2, 3))
-    with pytest.raises(ValueError, match="bias must be None, the layer has none, not of shape"):
-        bare.add_scenario("more", bias=torch.ones(2))
-
-
 def test_operations_are_counted_as_those_of_one_network(form):
     network, scenario = Routed(), torch.randint(0, 4, (11,))
     x = torch.randn(11, 6, requires_grad=True)
@@ -400,7 +313,7 @@ def test_operations_are_counted_as_those_of_one_network(form):
 
 
 def test_a_program_for_onnx_has_no_operator_of_mtlkit_s_own(monkeypatch):
-    model, _ = model_and_batch()
+    model = ScenarioTowers(registry.schema(), **registry.SIZES)
     programs = []
 
     def keep(model):
@@ -418,18 +331,3 @@ def test_a_program_for_onnx_has_no_operator_of_mtlkit_s_own(monkeypatch):
     found = programs[0].module()(*columns)
     right = model.predict(tiny.all_rows(table)).values()
     torch.testing.assert_close(found, tuple(right), rtol=1e-5, atol=1e-5)
-
-
-def test_a_file_of_onnx_gives_what_predict_gives(tmp_path):
-    pytest.importorskip("onnxscript", reason="pip install 'mtlkit[export]'")
-    runtime = pytest.importorskip("onnxruntime", reason="pip install 'mtlkit[export]'")
-    model, _ = model_and_batch()
-    path = onnx_file.export_onnx(model, tmp_path / "model.onnx")
-    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    assert [value.name for value in session.get_inputs()] == list(input_names(model.schema))
-    for rows in (1, 17):
-        table = registry.table(rows=rows)
-        found = session.run(list(model.schema.task_names), served_inputs(model.schema, table))
-        right = model.predict(tiny.all_rows(table))
-        for task, values in zip(model.schema.task_names, found, strict=True):
-            np.testing.assert_allclose(values, right[task].numpy(), rtol=1e-4, atol=1e-5)

@@ -1,9 +1,10 @@
-"""Any sharing model with any link, any balancer and any scenario model: every two names meet.
+"""Any sharing model with any link, any balancer and any scenario model.
 
 Names come from the registries, so a new one is in here without anybody remembering. Not the full
-product: each balancer (those that read gradients: at the parameters and at the representation)
-meets each link, and the sharing models go round, so that every two names of different registries
-meet at least once. The table has every kind of task, missing labels, an unknown scenario, empty
+product: every network meets every link, and every balancer (those that read gradients: at the
+parameters and at the representation) meets every link. A balancer sees a network only through what
+it is given, losses or gradients of one of four kinds, so every network meets each kind of balancer
+and not each balancer. The table has every kind of task, missing labels, an unknown scenario, empty
 sequences, censored counts, and a last batch of one row.
 """
 
@@ -43,31 +44,63 @@ def rules():
             yield name, "representation"
 
 
+def sees(rule, shared):
+    """What a balancer is given of a network."""
+    kind = BALANCERS[rule]
+    if not reads_gradients(rule):
+        return "losses"
+    heads = ", weighs heads" if kind.weighs_heads else ""
+    return ("Gramian" if kind.needs_gramian else "gradients") + f" of {shared}{heads}"
+
+
+def may_meet(network, rule):
+    return not (reads_gradients(rule) and network in SHARES_NOTHING)
+
+
+def wanted(network, link, rule, shared):
+    """The pairs that a case meets, beside that of its rule and its link."""
+    return {(network, link), (network, sees(rule, shared))}
+
+
 def combinations():
-    """(network, link, balancer, shared) such that every two names meet that may."""
-    links = [ALONE, *LINKS]
-    for j, (rule, shared) in enumerate(rules()):
-        fitting = NETWORKS
-        if reads_gradients(rule):
-            fitting = [name for name in NETWORKS if name not in SHARES_NOTHING]
-        for i in range(max(len(links), len(fitting))):
-            yield fitting[(i + j) % len(fitting)], links[i % len(links)], rule, shared
+    """(network, link, balancer, shared): every rule with every link, and networks by turns, the one
+    that meets most of what is missing; of equals the one that was used least."""
+    met, used = set(), dict.fromkeys(NETWORKS, 0)
+    for (rule, shared), link in itertools.product(rules(), [ALONE, *LINKS]):
+        gains = {
+            name: (len(wanted(name, link, rule, shared) - met), -used[name])
+            for name in NETWORKS if may_meet(name, rule)
+        }  # fmt: skip
+        network = max(gains, key=gains.__getitem__)
+        met |= wanted(network, link, rule, shared)
+        used[network] += 1
+        yield network, link, rule, shared
+    for case in itertools.product(NETWORKS, [ALONE, *LINKS], rules()):
+        network, link, (rule, shared) = case
+        if may_meet(network, rule) and wanted(network, link, rule, shared) - met:
+            met |= wanted(network, link, rule, shared)
+            yield network, link, rule, shared
 
 
 CASES = list(combinations())
 
 
-def test_every_two_names_of_different_registries_meet():
-    met = set()
-    for network, link, rule, shared in CASES:
-        met |= set(itertools.combinations((network, link, (rule, shared)), 2))
-    for network, link in itertools.product(NETWORKS, [ALONE, *LINKS]):
-        assert (network, link) in met
-    for network, (rule, shared) in itertools.product(NETWORKS, rules()):
-        if not (reads_gradients(rule) and network in SHARES_NOTHING):
-            assert (network, (rule, shared)) in met, (network, rule)
-    for link, rule in itertools.product([ALONE, *LINKS], rules()):
-        assert (link, rule) in met
+def test_every_network_meets_every_link_and_every_kind_of_balancer():
+    met = set().union(*(wanted(*case) for case in CASES))
+    kinds = {sees(*rule): rule[0] for rule in rules()}
+    assert len(kinds) >= 4
+    for network in NETWORKS:
+        for link in [ALONE, *LINKS]:
+            assert (network, link) in met
+        for kind, rule in kinds.items():
+            assert (network, kind) in met or not may_meet(network, rule), (network, kind)
+
+
+def test_every_balancer_meets_every_link_and_several_networks():
+    met = {(link, rule, shared) for _, link, rule, shared in CASES}
+    assert met == {(link, *rule) for link in [ALONE, *LINKS] for rule in rules()}
+    for rule in rules():
+        assert len({case[0] for case in CASES if case[2:] == rule}) >= 4, rule
 
 
 @pytest.mark.parametrize(("network", "link", "rule", "shared"), CASES)

@@ -28,7 +28,7 @@ class ClusterLinear(StarLinear):
 
 
 class AdaptDHM(Adapting):
-    """Adaptive distribution hierarchical model (Li et al. 2022, arXiv 2211.12105, section 3).
+    """Adaptive distribution hierarchical model (Li et al. 2022, arXiv 2211.12105).
 
     No scenario id is read. A row falls into the cluster whose centroid is most similar to its
     inputs x (the cosine), and every linear layer of bottom and towers has the weight W_c * W and
@@ -36,8 +36,13 @@ class AdaptDHM(Adapting):
     training the centroid then moves, once the row's outputs are computed: it becomes ``momentum``
     times itself plus 1 - ``momentum`` times the mean of the x / |x| of its rows in the batch. A
     cluster without rows stays where it is, as all do at evaluation. Centroids take no gradient, and
-    none goes through the choice of the cluster. They start at random directions, so that clusters
-    may be left without rows.
+    none goes through the choice of the cluster.
+
+    They start at random directions, which may be far from all rows. So the cluster that has been
+    without rows the longest, for more than ``patience`` training batches, moves to the row of the
+    batch that is least similar to the centroid it fell to, as k-means often relocates an empty
+    cluster. One moves a batch; the layers of a cluster stay as they are. ``patience=None`` leaves
+    empty clusters where they are. This rule is ours.
 
     Since centroids move with every batch, other batches give another run: ``batch_statistics`` is
     set, though a row's outputs depend on no other row of its own batch. Cosine and momentum on
@@ -45,11 +50,13 @@ class AdaptDHM(Adapting):
     ``inputs`` is ``FieldEmbedding`` without the scenario's field. Rows of an unknown scenario are
     rows like all others. Where the network has experts, they stay shared.
 
-    Raises ``ValueError`` for fewer clusters than 1 and a momentum outside 0 to 1.
+    Raises ``ValueError`` for fewer clusters than 1, a momentum outside 0 to 1 and a patience below
+    1.
     """
 
     batch_statistics = True
     centroids: Tensor
+    idle: Tensor  # training batches since a cluster had rows, (cluster, 1)
 
     def __init__(
         self,
@@ -58,19 +65,23 @@ class AdaptDHM(Adapting):
         *,
         clusters: int = 3,
         momentum: float = 0.99,
+        patience: int | None = 100,
         **sizes: Any,
     ) -> None:
         if clusters < 1:
             raise ValueError(f"clusters must be 1 or more, not {clusters}.")
         if not 0 <= momentum <= 1:
             raise ValueError(f"momentum must be from 0 to 1, not {momentum!r}.")
+        if patience is not None and patience < 1:
+            raise ValueError(f"patience must be 1 or more, or None, not {patience}.")
         sizes = {"inputs": partial(FieldEmbedding, scenario_field=False), **sizes}
         super().__init__(schema, network, **sizes)
         self.here = Here(clusters + 1)  # the last is that of no row
-        self.momentum = momentum
+        self.momentum, self.patience = momentum, patience
         replace_layers(self.network, partial(ClusterLinear, here=self.here))
         width = input_width(self.network)
         self.register_buffer("centroids", F.normalize(torch.randn(clusters, width)))
+        self.register_buffer("idle", torch.zeros(clusters, 1, dtype=torch.int64))
 
     def cluster(self, x: Tensor) -> Tensor:
         """The cluster of every row from its inputs (batch, width): int64 (batch,)."""
@@ -79,14 +90,22 @@ class AdaptDHM(Adapting):
 
     @torch.no_grad()
     def move(self, x: Tensor, cluster: Tensor) -> None:
-        """Move the centroids towards the rows that fell to them."""
+        """Move the centroids towards the rows that fell to them, and an empty one to a far row."""
         centroids = self.centroids
         one = torch.ones_like(x[:, :1], dtype=centroids.dtype)
         rows = torch.zeros_like(centroids[:, :1]).index_add(0, cluster, one)
         directions = F.normalize(x).to(centroids.dtype)
         sums = torch.zeros_like(centroids).index_add(0, cluster, directions)
         moved = self.momentum * centroids + (1 - self.momentum) * sums / rows.clamp(min=1)
-        self.centroids = torch.where(rows > 0, moved, centroids)
+        moved = torch.where(rows > 0, moved, centroids)
+        self.idle = torch.where(rows > 0, 0, self.idle + 1)
+        if self.patience is not None and len(x):
+            similar = (directions * F.normalize(centroids).index_select(0, cluster)).sum(1)
+            far = directions.index_select(0, similar.argmin().unsqueeze(0))  # (1, width)
+            longest = torch.arange(len(centroids), device=x.device) == self.idle.argmax()
+            due = longest.unsqueeze(1) & (self.idle > self.patience)  # (cluster, 1)
+            moved, self.idle = torch.where(due, far, moved), torch.where(due, 0, self.idle)
+        self.centroids = moved
 
     def represent(self, x: Tensor, batch: Batch) -> tuple[Tensor, ...]:
         with self.here.rows_of(self.cluster(x)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,7 @@ from mtlkit.data.batch import Batch
 from mtlkit.layers.adapted import ScenarioVectors, linear_layers
 from mtlkit.models.adapt.base import Adapting
 from mtlkit.models.around import Network
+from mtlkit.models.base import extra_name
 from mtlkit.models.share.shared_bottom import SharedBottom
 from mtlkit.schema import Schema
 
@@ -60,7 +61,7 @@ class Pruner(nn.Module):
 
 
 class AdaSparse(Adapting):
-    """Adaptively sparse structures (Yang et al. 2022, CIKM, section 3).
+    """Adaptively sparse structures (Yang et al. 2022, CIKM).
 
     A ``Pruner`` after the ReLU of every hidden layer of bottom and towers multiplies the units h by
     weights pi of scores v = W [v_s; h] + b, with the scenario's vector v_s. ``form``:
@@ -81,9 +82,10 @@ class AdaSparse(Adapting):
     as far as the row has their labels: so it is a mean over rows as the losses are, with their
     weights, in any batch. The paper's penalty grows with the steps; here it is constant.
 
-    ``forward`` then gives it under the names "<task> sparsity". A link around AdaSparse has losses
-    of its own, without the penalty. Where the network has experts, they are not pruned. Other
-    parameters as in ``Adapting``. The vector of an unknown scenario is 0: its pruners read the row.
+    ``forward`` then gives it as the tasks' extra losses (``MultiTaskModel.with_extra``), which a
+    link or another model around AdaSparse adds to its own losses. Where the network has experts,
+    they are not pruned. Other parameters as in ``Adapting``. The vector of an unknown scenario is
+    0: its pruners read the row.
 
     Raises ``ValueError`` for an unknown form, numbers out of range, and where no layer is hidden.
     """
@@ -176,16 +178,10 @@ class AdaSparse(Adapting):
         with self.block(batch):
             logits = self.network.decode(tuple(inside), batch)
             paid = before + self.penalties(batch)
-        more = zip(self.schema.task_names, paid.unbind(1), strict=True)
-        return {**logits, **{f"{name} sparsity": own for name, own in more}}
-
-    def row_losses(self, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        rows = super().row_losses(logits, batch)
-        names = [f"{name} sparsity" for name in self.schema.task_names]
-        if names[0] not in logits:
-            return rows
-        paid = torch.stack([logits[name] for name in names], dim=1)  # (batch, task)
-        return rows + torch.where(self.loss_rows(batch), paid, 0.0)
+        for task, own in zip(self.schema.task_names, paid.unbind(1), strict=True):
+            name = extra_name(task)
+            logits[name] = logits[name] + own if name in logits else own
+        return logits
 
 
 def check(

@@ -43,7 +43,7 @@ class GeneratedLinear(nn.Module):
 
 
 class APG(Conditioned):
-    """Adaptive parameter generation (Yan et al. 2022, NeurIPS, sections 3.2 and 3.3).
+    """Adaptive parameter generation (Yan et al. 2022, NeurIPS).
 
     Every linear layer of bottom and towers has the weight U S(z) V (``GeneratedLinear``, which
     stands in the order of x V S U): U and V of rank ``rank``, or of the layer's width where that is

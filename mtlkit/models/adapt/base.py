@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mtlkit.data.batch import Batch
 from mtlkit.layers.adapted import Here
+from mtlkit.layers.layout import FieldLayout
 from mtlkit.models.around import Around, Network
 from mtlkit.models.base import MultiTaskModel
 from mtlkit.models.share.shared_bottom import SharedBottom
@@ -51,10 +52,20 @@ class Adapting(Around):
         self.here.sets = self.schema.num_scenarios + 1
 
 
+def reads_scenario(network: MultiTaskModel) -> bool | None:
+    """Whether the scenario is among a network's inputs; None for inputs of a kind of your own."""
+    layouts = [m for m in network.modules() if isinstance(m, FieldLayout)]
+    if not layouts:
+        return None if hasattr(network, "embedding") else False
+    return any(layout.with_scenario or "scenario" in layout.fields for layout in layouts)
+
+
 def input_width(network: MultiTaskModel) -> int:
     """How many numbers ``embed`` gives a row; ``ValueError`` for a network that does not say."""
     if isinstance(network, SingleTask):
         return sum(input_width(one) for one in network.networks)
+    if isinstance(network, Around):
+        return input_width(network.network)
     if not hasattr(network, "embedding"):
         raise ValueError(
             f"{type(network).__name__} does not say how wide its inputs are: pick a network with "

@@ -17,7 +17,7 @@ from mtlkit.schema import Schema
 
 
 class EPNet(Adapting):
-    """Embedding personalised network (Chang et al. 2023, PEPNet, KDD, section 3.2).
+    """Embedding personalised network (Chang et al. 2023, PEPNet, KDD).
 
     The network reads x * gate(v_s, x): v_s is the scenario's vector, the gate a ``GateNU`` of
     ``gate`` hidden units with a factor for each number of x. The gate reads x detached, so that

@@ -50,7 +50,7 @@ class Adapter(nn.Module):
 
 
 class HAMUR(Conditioned):
-    """Hyper adapter for multi-domain recommendation (Li et al. 2023, CIKM, section 3).
+    """Hyper adapter for multi-domain recommendation (Li et al. 2023, CIKM).
 
     An ``Adapter`` follows the ReLU of every hidden layer of bottom and towers. Its weights are
     low-rank products U I V, where one hyper-network that all scenarios and all adapters share makes

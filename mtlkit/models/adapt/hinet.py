@@ -20,7 +20,7 @@ from mtlkit.schema import Schema
 
 
 class HiNet(MultiTaskModel):
-    """Hierarchical information extraction (Zhou et al. 2023, ICDE, arXiv 2303.06095, section III).
+    """Hierarchical information extraction (Zhou et al. 2023, ICDE, arXiv 2303.06095).
 
     First scenarios. A mixture is experts and a gate on x over them, as one expert of ``MMoE``'s
     tasks (the paper's sub-expert integration); G is that of all scenarios, S_s that of scenario s

@@ -89,7 +89,7 @@ class MetaTower(nn.Module):
 
 
 class M2M(MultiTaskModel):
-    """Multi-scenario multi-task meta learning (Zhang et al. 2022, WSDM, section 3).
+    """Multi-scenario multi-task meta learning (Zhang et al. 2022, WSDM).
 
     Experts E_i(x) that all scenarios share; for each task a ``MetaAttention`` over them and a
     ``MetaTower``, whose weights and biases are generated from the scenario's vector of ``vector``

@@ -44,7 +44,7 @@ class LowRankLinear(OfScenarios):
 
 
 class MLoRA(Adapting):
-    """Multi-domain low-rank adaptation (Yang et al. 2024, RecSys, section 3).
+    """Multi-domain low-rank adaptation (Yang et al. 2024, RecSys).
 
     Every linear layer of bottom and towers gets a ``LowRankLinear``: x W + b + x A_s B_s + b_s. At
     first it computes what the network without adapters does, to the last digit; with ``rank`` at

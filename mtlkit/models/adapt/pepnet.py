@@ -18,7 +18,7 @@ from mtlkit.schema import Schema
 
 
 class PEPNet(PPNet):
-    """Parameter and embedding personalised network (Chang et al. 2023, KDD, section 3).
+    """Parameter and embedding personalised network (Chang et al. 2023, KDD).
 
     ``EPNet`` scales the inputs by the scenario; ``PPNet`` scales the hidden layers of the towers.
     Its gates read the embeddings of ``prior`` as they are, which learn from it, and all inputs as

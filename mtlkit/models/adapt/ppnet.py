@@ -20,7 +20,7 @@ from mtlkit.schema import Schema
 
 
 class PPNet(Adapting):
-    """Parameter personalised network (Chang et al. 2023, PEPNet, KDD, section 3.3).
+    """Parameter personalised network (Chang et al. 2023, PEPNet, KDD).
 
     Every hidden layer of every task's tower is scaled by a ``GateNU`` of its own, which reads the
     scenario's vector, the embeddings of the fields in ``prior`` (the user's and the product's, for

@@ -118,13 +118,14 @@ class PartitionedNorm(OfScenarios):
 
 
 class STAR(Adapting):
-    """Star topology (Sheng et al. 2021, CIKM, section 3): shared weights times a scenario's own.
+    """Star topology (Sheng et al. 2021, CIKM): shared weights times a scenario's own.
 
     Every linear layer of bottom and towers has the weight W_s * W and the bias b_s + b
-    (``StarLinear``); inputs go through a ``PartitionedNorm``; an auxiliary network of layers
-    ``auxiliary`` reads the scenario's vector and the inputs, one for each task, and its logit is
-    added. No layer of logits has a ReLU. Where the network has experts, they stay shared, gates
-    choose among them, and the towers are stars. Other parameters as in ``Adapting``.
+    (``StarLinear``); inputs go through a ``PartitionedNorm``; an auxiliary network of hidden layers
+    ``auxiliary``, one for each task, reads the scenario's vector of 8 numbers and the normed
+    inputs, and its logits are added. No layer of logits has a ReLU. Where the network has experts,
+    they stay shared, gates choose among them, and the towers are stars. Other parameters as in
+    ``Adapting``.
 
     ``partitioned_norm=False`` leaves the normalisation out. It gives every input variance 1, those
     of ids with few rows as well, and so undoes what a prior on embedding rows (``fit``) holds back.
@@ -159,7 +160,7 @@ class STAR(Adapting):
         with self.here.rows_of(batch.scenario):
             logits = self.network.decode(tuple(inside), batch)
             more = self.auxiliary(torch.cat([self.vectors(), x], dim=1))
-        return {name: own + more[name] for name, own in logits.items()}
+        return logits | {name: logits[name] + own for name, own in more.items()}
 
     def task_modules(self, name: str) -> list[nn.Module]:
         return [*super().task_modules(name), self.auxiliary.of(name)]

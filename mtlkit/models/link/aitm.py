@@ -72,19 +72,18 @@ class AITM(JointHeads):
         return vectors(self.schema, self.width)
 
     def decode(self, shared: tuple[Tensor, ...], batch: Batch) -> dict[str, Tensor]:
-        own = self.network.decode(shared, batch)
+        own, extra = self.inside(shared, batch)
         z: dict[str, Tensor] = {}
         for name in self._order:
             parent = self.schema.task(name).given
             z[name] = own[name].relu()  # (batch, k)
             if parent is not None:
                 z[name] = self.transfers[self._place[name]](z[parent], z[name])
-        return self.conditional(
-            {
-                task.name: head_logits(task, head(z[task.name]))
-                for task, head in zip(self.schema.tasks, self.heads, strict=True)
-            }
-        )
+        raw = {
+            task.name: head_logits(task, head(z[task.name]))
+            for task, head in zip(self.schema.tasks, self.heads, strict=True)
+        }
+        return self.conditional(raw) | extra
 
     def task_modules(self, name: str) -> list[nn.Module]:
         modules = [*super().task_modules(name), self.heads[self.schema.task_index(name)]]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mtlkit.data.batch import Batch
 from mtlkit.losses.chain import joint_labels, log_joint
 from mtlkit.models.around import Around, Network
+from mtlkit.models.base import extra_name
 from mtlkit.models.share.shared_bottom import SharedBottom
 from mtlkit.schema import Schema, Task
 
@@ -30,7 +31,8 @@ class Link(Around):
 
     ``forward`` gives conditional logits, as ``given`` says, and may give helper outputs under
     further names that ``losses`` reads. ``predict`` gives conditional probabilities and
-    ``predict_joint`` those of the task with all its ancestors.
+    ``predict_joint`` those of the task with all its ancestors. A subclass that makes outputs of its
+    own asks ``inside`` for those of the network, and hands its extra losses on.
     """
 
     default_sizes: ClassVar[dict[str, Any]] = {"hidden": (), "tower": (128, 64, 32)}
@@ -49,6 +51,24 @@ class Link(Around):
     def helpers(self) -> dict[str, tuple[str, ...]]:
         """Names of further heads, one logit each, by the task that they serve."""
         return {}
+
+    def decode(self, shared: tuple[Tensor, ...], batch: Batch) -> dict[str, Tensor]:
+        logits, extra = self.inside(shared, batch)
+        return logits | extra
+
+    def inside(
+        self, shared: tuple[Tensor, ...], batch: Batch
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The network's logits, and its extra losses (``with_extra``), those of a helper with the
+        task that it serves."""
+        logits, helpers = dict(self.network.decode(shared, batch)), self.helpers()
+        extra = {}
+        for task in self.schema.task_names:
+            names = [extra_name(name) for name in (task, *helpers.get(task, ()))]
+            paid = [logits.pop(name) for name in names if name in logits]
+            if paid:
+                extra[extra_name(task)] = torch.stack(paid).sum(0)  # (batch,)
+        return logits, extra
 
     def task_modules(self, name: str) -> list[nn.Module]:
         """The network's modules for the task and its helpers, and what the link adds for it."""

@@ -63,7 +63,7 @@ class DBMTL(Link):
         return vectors(self.schema, self.width)
 
     def decode(self, shared: tuple[Tensor, ...], batch: Batch) -> dict[str, Tensor]:
-        own = self.network.decode(shared, batch)
+        own, extra = self.inside(shared, batch)
         related: dict[str, Tensor] = {}
         logits = {name: torch.empty(0) for name in self.schema.task_names}
         for name in self._order:
@@ -71,7 +71,7 @@ class DBMTL(Link):
             read = [own[name].relu(), *(related[parent] for parent in self.parents[name])]
             related[name] = self.relations[i](torch.cat(read, dim=1))  # (batch, relation[-1])
             logits[name] = head_logits(self.schema.tasks[i], self.heads[i](related[name]))
-        return logits
+        return logits | extra
 
     def task_modules(self, name: str) -> list[nn.Module]:
         i = self.schema.task_index(name)

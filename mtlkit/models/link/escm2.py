@@ -104,7 +104,7 @@ class ESCM2(EntireSpace):
             counterfactual = self._conversion(name, logits, batch.labels[:, i], seen, propensity)
             whole = self.cvr_weight * counterfactual + self.joint_weight * rows[i]
             rows[i] = torch.where(known[:, i], whole, 0.0)
-        return torch.stack(rows, dim=1)  # (batch, task)
+        return self.with_extra(torch.stack(rows, dim=1), logits, batch)  # (batch, task)
 
     def _conversion(
         self,

@@ -58,16 +58,16 @@ class ESM2(EntireSpace):
         return {name: (without,) for name, (_, without) in self.with_and_without.items()}
 
     def decode(self, shared: tuple[Tensor, ...], batch: Batch) -> dict[str, Tensor]:
-        logits = self.network.decode(shared, batch)
+        logits, extra = self.inside(shared, batch)
         raw = dict(logits)
         for name, (yes, no) in self.with_and_without.items():
             actions = [raw[action] for action in self.via[name]]
             logits[name] = through(actions, raw[name], raw[no])
             logits[yes] = raw[name]
-        return logits
+        return logits | extra
 
     def row_losses(self, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        return joint_row_losses(self.schema, logits, batch)
+        return self.with_extra(joint_row_losses(self.schema, logits, batch), logits, batch)
 
 
 def through(actions: Sequence[Tensor], given_action: Tensor, given_none: Tensor) -> Tensor:

@@ -26,4 +26,4 @@ class ESMM(EntireSpace):
     """
 
     def row_losses(self, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        return joint_row_losses(self.schema, logits, batch)
+        return self.with_extra(joint_row_losses(self.schema, logits, batch), logits, batch)

@@ -58,7 +58,8 @@ class JointHeads(EntireSpace):
         self._order, self._chained = parents_first(schema), chained(schema)
 
     def decode(self, shared: tuple[Tensor, ...], batch: Batch) -> dict[str, Tensor]:
-        return self.conditional(self.network.decode(shared, batch))
+        raw, extra = self.inside(shared, batch)
+        return self.conditional(raw) | extra
 
     def conditional(self, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The heads' logits as conditional ones, and the joint ones under names of their own."""
@@ -78,12 +79,13 @@ class JointHeads(EntireSpace):
         log_p, log_q = self._joint(logits, 1), self._joint(logits, -1)
         rows = entire_space_row_losses(self.schema, log_p, log_q, logits, batch)
         if not self.calibrator or not self._chained:
-            return rows
+            return self.with_extra(rows, logits, batch)
         known = joint_labels(self.schema, batch.labels, batch.observed)[1]
         extra = dict.fromkeys(self.schema.task_names, rows.new_zeros(rows.shape[0]))
         extra |= order_excess(self.schema, log_p)
         penalty = torch.stack(list(extra.values()), dim=1)  # (batch, task)
-        return rows + self.calibrator * torch.where(known, penalty, 0.0)
+        rows = rows + self.calibrator * torch.where(known, penalty, 0.0)
+        return self.with_extra(rows, logits, batch)
 
     @torch.no_grad()
     def predict_joint(self, batch: Batch) -> dict[str, Tensor]:

@@ -128,12 +128,89 @@ def test_two_kinds_of_rows_are_told_apart():
     assert len(found[kind == 0].unique()) == len(found[kind == 1].unique()) == 1
 
 
+def with_empty(**options):
+    """A model whose third cluster is nobody's, its rows and their inputs."""
+    batch = batch_of()
+    model = spread(make("adaptdhm", momentum=0.9, **options), batch)
+    x = model.embed(batch).detach()
+    model.centroids[2] = -x.sum(0) * 100
+    assert set(model.cluster(x).tolist()) == {0, 1}
+    return model, batch, x
+
+
+def test_a_cluster_that_stays_without_rows_moves_to_the_row_that_is_least_like_its_own():
+    model, batch, x = with_empty(patience=3)
+    nobody = model.centroids[2].clone()
+    for step in range(1, 4):
+        model(batch)
+        assert torch.equal(model.centroids[2], nobody)
+        assert model.idle.flatten().tolist() == [0, 0, step]
+    cosines = []
+    for row in x:
+        own = model.centroids[nearest(model, row)]
+        cosines.append(float((own @ row) / (own.norm() * row.norm())))
+    far = cosines.index(min(cosines))
+    model.eval()(batch)
+    assert int(model.idle[2]) == 3 and torch.equal(model.centroids[2], nobody)
+    before = model.centroids.clone()
+    found, still = model.train()(batch), model.eval()(batch)
+    torch.testing.assert_close(model.centroids[2], x[far] / x[far].norm())
+    assert not torch.equal(model.centroids[:2], before[:2]) and int(model.idle[2]) == 0
+    model.centroids = before
+    for task, logits in model(batch).items():  # the outputs were computed before it moved
+        assert torch.equal(found[task], logits)
+    assert nearest(type("", (), {"centroids": before}), x[far]) != 2
+    assert any(not torch.equal(found[task], still[task]) for task in found)
+
+
+def test_a_cluster_that_was_found_again_has_rows_and_trains():
+    model, batch, x = with_empty(patience=1)
+    for _ in range(2):
+        model(batch)
+    mine = model.cluster(x) == 2
+    assert mine.any()
+    model(batch)["click"][mine].sum().backward()
+    layer = model.network.towers[0][-1]
+    assert layer.weight.grad[2].abs().sum() > 0 and int(model.idle[2]) == 0
+
+
+def test_one_empty_cluster_moves_a_batch_that_which_waited_longest():
+    model, batch, x = with_empty(patience=2)
+    model.centroids[1] = model.centroids[2] * 1.5
+    assert set(model.cluster(x).tolist()) == {0}
+    model.idle[:] = torch.tensor([[0], [5], [6]])
+    before = model.centroids.clone()
+    model(batch)
+    assert model.idle.flatten().tolist() == [0, 6, 0]
+    assert torch.equal(model.centroids[1], before[1])
+    assert not torch.equal(model.centroids[2], before[2])
+
+
+def test_without_patience_an_empty_cluster_stays_where_it_is():
+    model, batch, _ = with_empty(patience=None)
+    nobody = model.centroids[2].clone()
+    for _ in range(5):
+        model(batch)
+    assert torch.equal(model.centroids[2], nobody) and int(model.idle[2]) == 5
+
+
+def test_patience_says_nothing_as_long_as_it_lasts():
+    ends = []
+    for patience in (None, 4):
+        model, batch, _ = with_empty(patience=patience)
+        for _ in range(4):
+            model(batch)
+        ends.append(model.centroids)
+    assert torch.equal(*ends)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"clusters": 0}, "clusters must be 1 or more, not 0"),
         ({"momentum": 1.5}, r"momentum must be from 0 to 1, not 1\.5"),
         ({"momentum": -0.1}, "momentum must be from 0 to 1"),
+        ({"patience": 0}, "patience must be 1 or more, or None, not 0"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(options, words):

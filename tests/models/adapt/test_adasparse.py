@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mtlkit.losses import masked_mean
+from mtlkit.losses import masked_mean, row_losses
 from mtlkit.models import AdaSparse, SharedBottom, SingleTask
 from mtlkit.models.adapt.adasparse import Pruner
 from mtlkit.train import fit
@@ -59,7 +59,7 @@ def test_the_penalty_of_every_row_and_task_is_that_of_its_layers(form):
     model.step = 400
     logits = model(batch)
     found = model.row_losses(logits, batch)
-    plain = SharedBottom.row_losses(model, logits, batch)
+    plain = row_losses(model.schema, logits, batch)
     x = model.embed(batch)
     expected = torch.zeros_like(found)
     for row in range(batch.rows if form != "scaling" else 0):
@@ -79,9 +79,7 @@ def test_the_penalty_of_every_row_and_task_is_that_of_its_layers(form):
     model.eval()
     logits = model(batch)
     assert set(logits) == set(NAMES)
-    assert torch.equal(
-        model.row_losses(logits, batch), SharedBottom.row_losses(model, logits, batch)
-    )
+    assert torch.equal(model.row_losses(logits, batch), row_losses(model.schema, logits, batch))
 
 
 def test_the_penalty_alone_brings_the_share_of_pruned_units_into_its_bounds():
@@ -90,7 +88,7 @@ def test_the_penalty_alone_brings_the_share_of_pruned_units_into_its_bounds():
     for _ in range(120):
         optimizer.zero_grad()
         logits = model(batch)
-        paid = sum(logits[f"{name} sparsity"].sum() for name in NAMES)
+        paid = sum(logits[f"{name} extra loss"].sum() for name in NAMES)
         paid.backward()
         optimizer.step()
     assert paid < 0.01
@@ -127,6 +125,8 @@ def test_what_is_at_the_threshold_or_below_is_0_and_the_rest_stays():
     expected = 2 / (1 + torch.exp(-2 * v))
     assert pruning.weights(v)[1] == 0
     torch.testing.assert_close(pruning.weights(v)[2:], expected[2:])
+    pruning.threshold = 1.0  # exactly what a score of 0 has
+    assert pruning.weights(torch.zeros(1)) == 0 and pruning.weights(torch.full((1,), 1e-3)) > 1
     pruning.form = "scaling"
     assert (pruning.weights(v * 10) > 0).all()
 

@@ -3,6 +3,7 @@ so a new one is met by itself; models with a reference in ``slow.py`` are also c
 
 import copy
 import pickle
+from dataclasses import replace
 from functools import partial
 from itertools import cycle
 
@@ -11,13 +12,13 @@ import torch
 from torch import nn
 
 from mtlkit import Market, evaluate
-from mtlkit.layers import EmbeddingTable
+from mtlkit.layers import EmbeddingTable, FieldEmbedding
 from mtlkit.layers.adapted import Here, OfScenarios
 from mtlkit.models import ADAPTING, LINKS, SHARING
 from mtlkit.models.adapt.base import Adapting
 from mtlkit.models.adapt.embedding_shift import Shifts
 from mtlkit.models.adapt.one_each import ScenarioEmbedding
-from mtlkit.schema import Dense, Scenario, Schema, Task
+from mtlkit.schema import Categorical, Dense, Scenario, Schema, Task
 from tests import tiny
 from tests.models import registry
 from tests.models.adapt import slow
@@ -324,6 +325,55 @@ def test_one_for_all_does_not_read_the_scenario(mode):
     assert torch.equal(scores(model, other, mode), scores(model, batch, mode))
 
 
+def test_one_for_all_does_not_read_the_scenario_whatever_network_is_inside():
+    batch, other = batch_of(), batch_of()
+    other.scenario = (batch.scenario + 1) % (UNKNOWN + 1)
+    for inside in INSIDE:
+        model = trained("one-for-all", network=SHARING[inside])
+        assert torch.equal(scores(model, other), scores(model, batch)), inside
+
+
+class OwnInputs(nn.Module):
+    """Inputs of a kind of one's own: the scenario as a number."""
+
+    def __init__(self, schema, embedding_dim):
+        super().__init__()
+        self.width = 1
+
+    def forward(self, batch):
+        return batch.scenario.unsqueeze(1).to(batch.dense.dtype)
+
+
+def test_a_network_that_belies_the_name_of_the_model_is_refused():
+    blind = partial(FieldEmbedding, scenario_field=False)
+    with pytest.raises(ValueError, match=r"SharedBottom does not read the scenario.*OneForAll"):
+        fresh("scenario-feature", inputs=blind)
+    with pytest.raises(ValueError, match="SingleTask does not read the scenario"):
+        fresh("scenario-feature", network=SHARING["single-task"], inputs=blind)
+    pictures = Schema((Task("a"),), dense=(Dense("x", 5),), scenarios=SCHEMA.scenarios)
+    article = SHARING["article"]
+    with pytest.raises(ValueError, match="ArticleNetwork does not read the scenario"):
+        ADAPTING["scenario-feature"](pictures, article)
+    assert not ADAPTING["one-for-all"](pictures, partial(reads_no_inputs, article)).here.route
+    with pytest.raises(ValueError, match=r"SharedBottom reads the scenario.*ScenarioFeature"):
+        fresh("one-for-all", inputs=FieldEmbedding)
+    named = replace(SCHEMA, categorical=(*SCHEMA.categorical, Categorical("scenario", 13)))
+    with pytest.raises(ValueError, match="SharedBottom does not read the scenario"):
+        fresh("scenario-feature", named, inputs=blind)
+    fresh("one-for-all", named)
+    fresh("scenario-feature", named)
+    fresh("scenario-feature", inputs=OwnInputs)
+    for name in ("one-for-all", "scenario-feature"):  # nothing to read, or to leave out
+        fresh(name, one_scenario(), inputs=blind)
+        fresh(name, one_scenario())
+
+
+def reads_no_inputs(network, schema, **sizes):
+    """A network that takes no ``inputs``."""
+    sizes.pop("inputs")
+    return network(schema, **sizes)
+
+
 def test_the_plain_network_that_reads_the_scenario_is_the_scenario_feature():
     model, network, batch = fresh("scenario-feature"), plain(), batch_of()
     assert torch.equal(of_every_row(model(batch)), of_every_row(network(batch)))
@@ -361,6 +411,37 @@ def test_at_its_start_a_model_is_its_network(name, schema):
         torch.testing.assert_close(found, expected, **NEAR)
     else:
         assert torch.equal(found, expected)
+
+
+CHANGED = {  # which layers of a plain network a model changes, by what stands there
+    "one-for-all": {},
+    "scenario-feature": {},
+    "epnet": {},
+    "one-each": {"OwnLinear": ["bottom.0", "bottom.2", "towers.0", "towers.2"]},
+    "scenario-towers": {"OwnLinear": ["towers.0", "towers.2"]},
+    "star": {"StarLinear": ["bottom.0", "bottom.2", "towers.0", "towers.2"]},
+    "ppnet": {"GatedLinear": ["towers.0"]},
+    "pepnet": {"GatedLinear": ["towers.0"]},
+    "mlora": {"LowRankLinear": ["bottom.0", "bottom.2", "towers.0", "towers.2"]},
+    "apg": {"GeneratedLinear": ["bottom.0", "bottom.2", "towers.0", "towers.2"]},
+    "adaptdhm": {"ClusterLinear": ["bottom.0", "bottom.2", "towers.0", "towers.2"]},
+    "hamur": {"Adapter": ["bottom.1", "bottom.3", "towers.1"]},
+    "adasparse": {"Pruner": ["bottom.1", "bottom.3", "towers.1"]},
+}
+
+
+@pytest.mark.parametrize("name", AROUND)
+def test_a_model_changes_the_layers_that_it_says_and_no_other(name):
+    """The sizes of ``twelve``: two layers in the bottom, one hidden layer in every tower."""
+    network = fresh(name).network
+    found = {}
+    for tower in network.towers:
+        for place, mlp in (("bottom", network.bottom), ("towers", tower)):
+            for number, layer in enumerate(mlp):
+                parts = layer if type(layer) is nn.Sequential else [layer]
+                for kind in {type(part).__name__ for part in parts} - {"Linear", "ReLU"}:
+                    found.setdefault(kind, set()).add(f"{place}.{number}")
+    assert {kind: sorted(places) for kind, places in found.items()} == CHANGED[name]
 
 
 def test_a_tower_of_one_scenario_and_task_moves_nothing_else():
