@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -168,7 +169,7 @@ def epnet_gate(answer, seed):
         require_close(
             found, x * factors, "The scaled rows are wrong: should be {wanted}, yours {found}."
         )
-        slopes = (None, None)
+        slopes: Any = (None, None)
         if found.requires_grad:
             slopes = torch.autograd.grad(found.sum(), (x, v), allow_unused=True)
         wanted = factors, _slope_of(v, x.detach(), gate)
@@ -225,6 +226,9 @@ def normalised(x, s, mean, variance, scale, own_scale, shift, own_shift, eps):
     return normal * scale * own_scale[s] + shift + own_shift[s]
 
 
+_right: Any = normalised
+
+
 def normalised_stub(x, s, mean, variance, scale, own_scale, shift, own_shift, eps):
     return ...
 
@@ -258,7 +262,7 @@ def of_its_rows_in_the_batch(x, s, mean, variance, *rest):
 
 def first_row_for_all(x, s, *rest):
     """Takes the first row's scenario for all rows."""
-    return normalised(x, s[:1], *rest)
+    return _right(x, s[:1], *rest)
 
 
 def first_rows_statistics(x, s, mean, variance, *rest):
@@ -278,53 +282,53 @@ def mixed(x, s, mean, variance, *rest):
 
 def no_eps(*given):
     """Forgets eps."""
-    return normalised(*given[:-1], 0.0)
+    return _right(*given[:-1], 0.0)
 
 
 def eps_behind_the_root(x, s, mean, variance, *rest):
     """Adds eps to the standard deviation in place of the variance."""
     root = variance.sqrt() + rest[-1]
-    return normalised(x, s, mean, root**2, *rest[:-1], 0.0)
+    return _right(x, s, mean, root**2, *rest[:-1], 0.0)
 
 
 def no_root(x, s, mean, variance, *rest):
     """Divides by the variance and takes no root."""
-    return normalised(x, s, mean, (variance + rest[-1]) ** 2, *rest[:-1], 0.0)
+    return _right(x, s, mean, (variance + rest[-1]) ** 2, *rest[:-1], 0.0)
 
 
 def not_centred(x, s, mean, *rest):
     """Does not subtract the mean."""
-    return normalised(x, s, torch.zeros_like(mean), *rest)
+    return _right(x, s, torch.zeros_like(mean), *rest)
 
 
 def no_own_scale(x, s, mean, variance, scale, own_scale, *rest):
     """Leaves out the scenario's own scale."""
-    return normalised(x, s, mean, variance, scale, torch.ones_like(own_scale), *rest)
+    return _right(x, s, mean, variance, scale, torch.ones_like(own_scale), *rest)
 
 
 def own_scale_added(x, s, mean, variance, scale, own_scale, *rest):
     """Adds the two scales in place of multiplying them."""
-    return normalised(x, s, mean, variance, torch.ones_like(scale), scale + own_scale, *rest)
+    return _right(x, s, mean, variance, torch.ones_like(scale), scale + own_scale, *rest)
 
 
 def no_shared_scale(x, s, mean, variance, scale, *rest):
     """Leaves out the shared scale."""
-    return normalised(x, s, mean, variance, torch.ones_like(scale), *rest)
+    return _right(x, s, mean, variance, torch.ones_like(scale), *rest)
 
 
 def no_own_shift(*given):
     """Leaves out the scenario's own shift."""
-    return normalised(*given[:-2], torch.zeros_like(given[-2]), given[-1])
+    return _right(*given[:-2], torch.zeros_like(given[-2]), given[-1])
 
 
 def no_shared_shift(*given):
     """Leaves out the shared shift."""
-    return normalised(*given[:-3], torch.zeros_like(given[-3]), *given[-2:])
+    return _right(*given[:-3], torch.zeros_like(given[-3]), *given[-2:])
 
 
 def no_shift(*given):
     """Leaves out both shifts."""
-    return normalised(*given[:-3], *(torch.zeros_like(part) for part in given[-3:-1]), given[-1])
+    return _right(*given[:-3], *(torch.zeros_like(part) for part in given[-3:-1]), given[-1])
 
 
 BATCH = (
@@ -542,7 +546,7 @@ def tower_of_each_row(answer, seed):
         s = torch.arange(ROWS)[torch.randperm(ROWS, generator=luck)] % SCENARIOS
         s[s.tolist().index(5)], s[0] = s[0].clone(), 5
         towers = _normal(luck, SCENARIOS, 4)
-        score = partial(_scores, version, h, s)
+        score: Any = partial(_scores, version, h, s)
         score.__name__ = name
         found = answer(score, towers)
         require_shape(found, (ROWS,), "One tower a row is asked for: {wanted}, not {found}.")
