@@ -1,4 +1,4 @@
-"""A shift of logits around any model: what moves, what stays, and that it is a model like others."""
+"""A shift of logits around any model: what moves, what stays, and that it is a whole model."""
 
 import math
 

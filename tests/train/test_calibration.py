@@ -1,4 +1,4 @@
-"""Calibration: sums that agree, shifts that two ways find alike, and what samplers do to chances."""
+"""Calibration: sums that agree, shifts found in two ways, and what samplers do to chances."""
 
 import math
 
