@@ -22,8 +22,9 @@ class LogitShift(Around):
     """z' = z + b of the row's scenario and the task: ``model`` with its chances moved.
 
     A model like any other, for ``predict``, ``evaluate``, ``export_onnx`` and ``extend``; the one
-    inside is not copied. Within a scenario the order of rows stays, and so does their AUC; between
-    scenarios it changes where their shifts differ. Chained tasks are moved on their conditional
+    inside is not copied. Within a scenario the order of rows stays, and so does their AUC (to the
+    digits of float32, which may join two logits that are very close); between scenarios it changes
+    where their shifts differ. Chained tasks are moved on their conditional
     logit, and ``predict_joint`` is the product of what comes out along the chain.
 
     Parameters

@@ -135,18 +135,18 @@ def test_shifts_add_up_one_around_the_other():
 def test_a_wrapped_module_can_be_shifted_and_a_plain_one_is_refused():
     schema = tiny.schema("click", sequences=False)
 
-    class Zero(torch.nn.Module):
+    class One(torch.nn.Module):
         def __init__(self):
             super().__init__()
-            self.bias = torch.nn.Parameter(torch.zeros(1))
+            self.bias = torch.nn.Parameter(-torch.ones(1))
 
         def forward(self, batch):
             return {"click": self.bias.expand(batch.rows)}
 
-    model = LogitShift(wrap(Zero(), schema), {"click": math.log(3)})
+    model = LogitShift(wrap(One(), schema), {"click": 1 + math.log(3)})
     assert predict(model, tiny.table(schema))["click"] == pytest.approx(0.75)
-    with pytest.raises(SchemaError, match=r"not a Zero: mtlkit.wrap"):
-        LogitShift(Zero(), {})
+    with pytest.raises(SchemaError, match=r"not a One: mtlkit.wrap"):
+        LogitShift(One(), {})
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,12 @@ from tests import tiny
 from tests.models import registry
 
 RUN = {
-    "epochs": 30, "batch_size": 64, "learning_rate": 0.1, "device": "cpu", "progress": False,
+    "epochs": 12, "batch_size": 200, "learning_rate": 0.3, "device": "cpu", "progress": False,
     "row_prior": None,
 }  # fmt: skip
+
+# the first logits are all 0, which look like chances
+pytestmark = pytest.mark.filterwarnings("ignore:All .* outputs of task")
 
 
 class Bias(nn.Module):
@@ -119,8 +122,9 @@ def test_balancing_shifts_a_model_that_cannot_tell_scenarios_apart_and_no_other(
 @pytest.mark.parametrize("weighted", [False, True])
 def test_predictions_of_each_cell_sum_to_its_labels_and_their_order_stays(name, weighted):
     with seeded(1):
-        model = registry.make(name)
+        model = registry.make(name).double()  # float32 joins logits that are very close
     table = registry.table(name, rows=400)
+    table.dense = table.dense.double()
     if weighted:
         table.weight = torch.rand(400, generator=torch.Generator().manual_seed(2))
     found = calibrate(model, table)
@@ -131,7 +135,7 @@ def test_predictions_of_each_cell_sum_to_its_labels_and_their_order_stays(name, 
             assert metrics[task]["auc"] == pytest.approx(before[place][task]["auc"], abs=1e-9)
             assert metrics[task]["log_loss"] <= before[place][task]["log_loss"] + 1e-9
         assert metrics["dwell"] == before[place]["dwell"]
-    assert all(evaluate(found, table)[t]["pcoc"] == pytest.approx(1, abs=1e-5) for t in ("click",))
+    assert evaluate(found, table)["click"]["pcoc"] == pytest.approx(1, abs=1e-5)
     assert found.network is model
 
 
@@ -245,4 +249,6 @@ def test_mode_weights_and_random_numbers_stay_and_more_tasks_in_the_table_do_no_
     found = calibrate(model, table)
     assert model.training and torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
-    assert found.shifts == calibrate(model, alone, batch_size=7).shifts
+    other = calibrate(model, alone, batch_size=7).shifts
+    for task, own in found.shifts.items():
+        assert other[task] == pytest.approx(own, abs=1e-5)

@@ -41,8 +41,9 @@ def weights(model):
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
-@pytest.mark.parametrize("accumulate", [1, 3])
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(
+    ("sampler", "accumulate"), [*((sampler, 1) for sampler in SAMPLERS), (SAMPLERS[1], 3)]
+)
 def test_a_run_resumes_bit_for_bit_within_an_epoch_and_between_two(tmp_path, sampler, accumulate):
     table, validation = table_of(), table_of(60, seed=1)
     options = OPTIONS | {"sampler": sampler, "accumulate": accumulate}
@@ -50,7 +51,7 @@ def test_a_run_resumes_bit_for_bit_within_an_epoch_and_between_two(tmp_path, sam
     history = fit(whole, table, validation, **options)
     of_epoch = -(-sampler.over(table).batch_count(16) // accumulate)
     assert history.steps == 3 * of_epoch
-    for steps in (1, of_epoch - 1, of_epoch, 2 * of_epoch + 1):
+    for steps in (of_epoch - 1, of_epoch, of_epoch + 2):
         file = tmp_path / f"{steps}.pt"
         fit(
             model_for(table), table, validation, max_steps=steps, checkpoint=file,
