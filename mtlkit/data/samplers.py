@@ -314,6 +314,8 @@ def _mixed(random: np.random.Generator, rows: Rows, batch_size: int) -> tuple[Ro
 def _in_memory(table: Any, sampler: Sampler) -> Table:
     """The table, if its rows can be picked one by one; others raise ``SchemaError``."""
     if isinstance(table, Table):
+        if not len(table):
+            raise SchemaError(f"sampler={sampler} has nothing to pick from: the table has no rows.")
         return table
     mend = "Train on a mtlkit.data.Table, or leave sampler out."
     if isinstance(table, ShardedTable):

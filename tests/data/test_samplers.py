@@ -236,6 +236,8 @@ def test_a_join_and_other_tables_are_refused_with_what_to_do(sampler):
     join = Join({"a": table_of([5, 5]), "b": table_of([4, 4])})
     with pytest.raises(SchemaError, match=r"not of a Join. Its shares .* leave sampler out"):
         sampler.over(join)
+    with pytest.raises(SchemaError, match="the table has no rows"):
+        sampler.over(table_of([5, 5]).take([]))
     with pytest.raises(SchemaError, match=r"not of a dict. Train on a mtlkit.data.Table"):
         sampler.over({})
 

@@ -15,6 +15,7 @@ from mtlkit.models import SharedBottom, Trees
 from mtlkit.schema import SchemaError
 from mtlkit.train import evaluate, fit, seeded
 from mtlkit.train.checkpoint import CheckpointError
+from mtlkit.train.row_prior import RowPrior
 from tests import tiny
 
 SAMPLERS = [HomogeneousBatches(), BalancedScenarios(0.3), DownsampledNegatives("click", 0.4)]
@@ -94,7 +95,7 @@ def test_a_checkpoint_of_a_run_with_another_sampler_is_refused(tmp_path, other, 
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda s: type(s).__name__)
-def test_validation_and_evaluation_read_every_row_once(monkeypatch, sampler):
+def test_validation_and_evaluation_read_every_row_once(sampler):
     table, validation = table_of(), table_of(60, seed=1)
     model = model_for(table)
     history = fit(model, table, validation, **OPTIONS | {"sampler": sampler, "epochs": 1})
@@ -105,19 +106,21 @@ def test_validation_and_evaluation_read_every_row_once(monkeypatch, sampler):
 def test_what_is_learned_is_what_the_sampler_gives(sampler):
     # a second way to the same weights: the batches by hand, in a loop of its own
     table = table_of()
-    options = {"optimizer": "sgd", "row_prior": None, "epochs": 2, "sampler": sampler}
+    options = {"optimizer": "sgd", "row_prior": 0.3, "epochs": 2, "sampler": sampler}
     model, own = model_for(table), model_for(table)
     for m in (model, own):
-        m.bottom.train = lambda mode=True: None  # dropout off in both
         for part in m.modules():
             if isinstance(part, torch.nn.Dropout):
-                part.p = 0.0
+                part.p = 0.0  # its draws would be others
     fit(model, table, **OPTIONS | options)
     rule = torch.optim.SGD(own.parameters(), lr=0.01)
+    prior = RowPrior(own.embeddings(), table, 0.3)  # paid by rows of the table as they are
     for epoch in range(2):
         for batch in sampler.over(table).batches(16, seed=4, epoch=epoch):
             rule.zero_grad()
+            prior.forget()
             own.losses(own(batch), batch).sum().backward()
+            prior.pull(len(batch))
             rule.step()
     for name, value in own.state_dict().items():
         torch.testing.assert_close(model.state_dict()[name], value, rtol=1e-5, atol=1e-6)
