@@ -5,12 +5,9 @@ from mtlkit.data.concatenate import concatenate
 from mtlkit.data.encode import Encoder
 from mtlkit.data.join import Join, join_splits
 from mtlkit.data.joined_schema import JoinedSchema
-from mtlkit.data.samplers import (
-    BalancedScenarios,
-    DownsampledNegatives,
-    HomogeneousBatches,
-    Sampler,
-)
+from mtlkit.data.negatives import DownsampledNegatives
+from mtlkit.data.sampler import Sampler
+from mtlkit.data.scenario_samplers import BalancedScenarios, HomogeneousBatches
 from mtlkit.data.shard_writer import ShardWriter, write_shards
 from mtlkit.data.shards import ShardedTable
 from mtlkit.data.splits import Split, check_disjoint, fit_units, split_random, split_time

@@ -14,7 +14,7 @@ from mtlkit.balance.base import Balancer
 from mtlkit.balance.engine.gradient_step import GradientStep
 from mtlkit.balance.fixed import FixedWeights
 from mtlkit.data.agreement import require_inputs, require_table, require_tasks
-from mtlkit.data.samplers import Sampler, require_sampler
+from mtlkit.data.sampler import Sampler, require_sampler
 from mtlkit.data.table import Table
 from mtlkit.models.base import MultiTaskModel
 from mtlkit.models.trees import Trees

@@ -21,7 +21,7 @@ from mtlkit.data import (
     Table,
     write_shards,
 )
-from mtlkit.data.samplers import in_rounds, quotas, scenario_rows
+from mtlkit.data.scenario_samplers import in_rounds, quotas, scenario_rows
 from mtlkit.schema import Dense, Scenario, Schema, SchemaError, Task
 
 SAMPLERS = [HomogeneousBatches(), BalancedScenarios(0.3), DownsampledNegatives("click", 0.4)]
@@ -211,6 +211,12 @@ def test_quotas_sum_to_the_rows_and_are_within_one_of_their_share(counts, power)
     assert sum(found) == sum(counts) and min(found) >= 1
     for got, n in zip(found, counts, strict=True):
         assert abs(got - sum(counts) * n**power / whole) < 1 + 1e-6
+
+
+def test_the_row_that_is_left_over_goes_to_the_share_that_lacks_most():
+    assert quotas([9, 4, 1], 0.5) == [7, 5, 2]  # 14: 7, 4.67, 2.33
+    assert quotas([9, 1, 1], 0.5) == [7, 2, 2]  # 11: 6.6, 2.2, 2.2
+    assert quotas([5, 2, 1], 0) == [3, 3, 2]  # 8: 2.67 each, the first ones first
 
 
 def test_shards_drop_the_same_rows_and_other_samplers_refuse_them(tmp_path):
