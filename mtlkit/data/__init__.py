@@ -1,20 +1,27 @@
-"""Tables, encoders, splits, joins of several tables, shards; real data sets in ``real``."""
+"""Tables, encoders, splits, joins, shards, samplers; real data sets in ``real``."""
 
 from mtlkit.data.batch import Batch
 from mtlkit.data.concatenate import concatenate
 from mtlkit.data.encode import Encoder
 from mtlkit.data.join import Join, join_splits
 from mtlkit.data.joined_schema import JoinedSchema
+from mtlkit.data.negatives import DownsampledNegatives
+from mtlkit.data.sampler import Sampler
+from mtlkit.data.scenario_samplers import BalancedScenarios, HomogeneousBatches
 from mtlkit.data.shard_writer import ShardWriter, write_shards
 from mtlkit.data.shards import ShardedTable
 from mtlkit.data.splits import Split, check_disjoint, fit_units, split_random, split_time
 from mtlkit.data.table import Table
 
 __all__ = [
+    "BalancedScenarios",
     "Batch",
+    "DownsampledNegatives",
     "Encoder",
+    "HomogeneousBatches",
     "Join",
     "JoinedSchema",
+    "Sampler",
     "ShardWriter",
     "ShardedTable",
     "Split",

@@ -1,5 +1,6 @@
 """Training: the loop, its state and checkpoints, devices, optimisers, evaluation."""
 
+from mtlkit.train.calibration import calibrate
 from mtlkit.train.callbacks import Callback, Rate, Stop
 from mtlkit.train.evaluation import evaluate, main_metric, predict, selection_score
 from mtlkit.train.history import History
@@ -15,6 +16,7 @@ __all__ = [
     "Rate",
     "Stop",
     "TensorBoard",
+    "calibrate",
     "evaluate",
     "fit",
     "fit_replicas",

@@ -14,6 +14,7 @@ from mtlkit.balance.base import Balancer
 from mtlkit.balance.engine.gradient_step import GradientStep
 from mtlkit.balance.fixed import FixedWeights
 from mtlkit.data.agreement import require_inputs, require_table, require_tasks
+from mtlkit.data.sampler import Sampler, require_sampler
 from mtlkit.data.table import Table
 from mtlkit.models.base import MultiTaskModel
 from mtlkit.models.trees import Trees
@@ -39,6 +40,7 @@ def fit(
     *,
     epochs: int = 8,
     batch_size: int = 512,
+    sampler: Sampler | None = None,
     learning_rate: float = 4e-3,
     schedule: str = "linear",
     warmup_steps: int = 0,
@@ -65,7 +67,7 @@ def fit(
     """Train ``model`` in place and return the history.
 
     ``Trees`` train themselves: tables and seed concern them; no other option does, the balancer
-    neither, and a checkpoint is refused.
+    neither, and a checkpoint or sampler is refused.
 
     Parameters
     ----------
@@ -74,6 +76,11 @@ def fit(
         weights of its best epoch by ``selection_score`` (``SingleTask``: each network with those of
         its own), otherwise with the last ones; in evaluation mode in both cases. Where a table has
         weights (``Table.weight``), losses are weighted means and so are its metrics.
+    sampler
+        What an epoch reads of ``train``: ``HomogeneousBatches()`` (one scenario a batch),
+        ``BalancedScenarios(power)`` (tail scenarios more often) or ``DownsampledNegatives(task,
+        keep)``; each says what it does to calibration. Validation is never sampled. None: every row
+        once, shuffled. See ``mtlkit.data.Sampler``.
     optimizer, learning_rate, weight_decay
         "adam", "adamw", "lazy_adam" (pays from some 300,000 ids on) or "sgd": see
         ``mtlkit.train.optim``.
@@ -133,6 +140,8 @@ def fit(
     if isinstance(model, Trees):
         if checkpoint is not None:
             raise ValueError("Trees grow in one go and write no checkpoint: leave it out.")
+        if sampler is not None:
+            raise ValueError("Trees read all rows at once and take no sampler: leave it out.")
         return grow(model, train, validation, seed)
     home = choose_device(device)
     if precision == "auto" and resume:
@@ -141,6 +150,7 @@ def fit(
     forward_block = autocast(precision, home)
     model.to(home)
     train, validation = place(train, home), validation and place(validation, home)
+    drawn = train if sampler is None else require_sampler(sampler).over(train)
     balancer = balancer if balancer is not None else FixedWeights.from_schema(model.schema)
     balancer.bind(model.schema)
     reads_gradients = balancer.needs_gramian or balancer.needs_gradients
@@ -151,7 +161,7 @@ def fit(
     again = None if several is None else several.losses
     second_look = SecondLook(model, balancer, forward_block, again)
     budget = Budget(
-        len(train), train.batch_count(batch_size), epochs, batch_size, seed, max_steps, patience,
+        len(train), drawn.batch_count(batch_size), epochs, batch_size, seed, max_steps, patience,
         checkpoint, checkpoint_every, accumulate,
     )  # fmt: skip
     optimizers = Optimizers(
@@ -179,7 +189,7 @@ def fit(
     with seeded(seed), closing(optimizers), run.going(resume=resume, progress=progress):
         while not run.finished:
             model.train()
-            for batch in batches(train):  # 1. batch
+            for batch in batches(drawn):  # 1. batch
                 optimizers.zero_grad()
                 second_look.before_step()
                 if several is not None:  # a list of batches: one after the other

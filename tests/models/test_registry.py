@@ -21,6 +21,7 @@ from mtlkit.models import (
     Adapting,
     Constant,
     Link,
+    LogitShift,
     MultiTaskModel,
     Replicas,
     Trees,
@@ -29,8 +30,9 @@ from mtlkit.train import seeded
 from tests import tiny
 from tests.models import registry
 
-# bases, several networks at once, and the two controls that no gradient trains: floor and trees
-IN_NO_REGISTRY = {MultiTaskModel, Adapting, Link, Constant, Replicas, Trees}
+# bases, several networks at once, a correction of a trained model, and the two controls that no
+# gradient trains: floor and trees
+IN_NO_REGISTRY = {MultiTaskModel, Adapting, Link, Constant, LogitShift, Replicas, Trees}
 
 
 def batch_of(name, rows=17, seed=0, **options):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mtlkit.balance import BALANCERS, Curriculum, EqualWeights, FixedWeights, GradNorm
-from mtlkit.data import Join, ShardedTable, write_shards
+from mtlkit.data import BalancedScenarios, Join, ShardedTable, write_shards
 from mtlkit.data.content import UNSEEN, content_hash
 from mtlkit.layers.joined import field_inputs
 from mtlkit.layers.lookup import Lookup
@@ -58,6 +58,7 @@ CHANGES = {
     "validation": (changed(VALIDATION), "its validation data"),
     "epochs": (3, None),
     "batch_size": (8, "batch_size is 16, here it is 8"),
+    "sampler": (BalancedScenarios(), "sampler is None, here it is {'class': 'BalancedScenarios'"),
     "learning_rate": (1e-3, "learning_rate is 0.004, here it is 0.001"),
     "schedule": ("linear", "schedule is 'constant', here it is 'linear'"),
     "warmup_steps": (2, "warmup_steps is 0, here it is 2"),
