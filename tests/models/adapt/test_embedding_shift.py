@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from mtlkit.models import ADAPTING, SHARING, EmbeddingShift, ShiftedEmbedding
+from mtlkit.layers import ShiftedEmbedding
+from mtlkit.models import ADAPTING, SHARING, EmbeddingShift
 from mtlkit.train.row_prior import RowPrior, reads
 from tests import tiny
 from tests.models.adapt.twelve import (
