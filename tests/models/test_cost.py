@@ -134,11 +134,12 @@ def test_width_for_makes_operations_equal_whatever_the_number_of_scenarios():
     from tests import tiny
 
     def made(width, scenarios, kind=STAR):
-        return kind(tiny.schema(scenarios=scenarios), hidden=(width,), tower=())
+        more = {"auxiliary": ()} if kind is STAR else {}
+        return kind(tiny.schema(scenarios=scenarios), hidden=(width,), tower=(), **more)
 
     found = {}
     for scenarios in (2, 12):
-        batch = tiny.all_rows(tiny.table(tiny.schema(scenarios=scenarios)))
+        batch = tiny.all_rows(tiny.table(tiny.schema(scenarios=scenarios), 2_000))
         goal = flops_per_row(made(40, scenarios, SharedBottom), batch)
         state = torch.random.get_rng_state()
         width = width_for(lambda w, s=scenarios: made(w, s), flops=goal, batch=batch)
