@@ -11,6 +11,7 @@ from mtlkit.layers.mlp import MLP
 from mtlkit.layers.repeats import Repeats, sum_repeated
 from mtlkit.layers.routing import Route, use_route
 from mtlkit.layers.sequence import MeanPooling, SumPooling
+from mtlkit.layers.shifted import ShiftedEmbedding
 from mtlkit.layers.table import EmbeddingTable
 from mtlkit.layers.towers import Towers, head_logits
 
@@ -27,6 +28,7 @@ __all__ = [
     "MeanPooling",
     "Repeats",
     "Route",
+    "ShiftedEmbedding",
     "SumPooling",
     "Towers",
     "field_inputs",

@@ -134,17 +134,19 @@ def test_width_for_makes_operations_equal_whatever_the_number_of_scenarios():
     from tests import tiny
 
     def made(width, scenarios, kind=STAR):
-        return kind(tiny.schema(scenarios=scenarios), hidden=(width,), tower=())
+        more = {"auxiliary": ()} if kind is STAR else {}
+        return kind(tiny.schema(scenarios=scenarios), hidden=(width,), tower=(), **more)
 
-    state, found = torch.random.get_rng_state(), {}
+    found = {}
     for scenarios in (2, 12):
-        batch = tiny.all_rows(tiny.table(tiny.schema(scenarios=scenarios)))
+        batch = tiny.all_rows(tiny.table(tiny.schema(scenarios=scenarios), 2_000))
         goal = flops_per_row(made(40, scenarios, SharedBottom), batch)
+        state = torch.random.get_rng_state()
         width = width_for(lambda w, s=scenarios: made(w, s), flops=goal, batch=batch)
+        assert torch.equal(torch.random.get_rng_state(), state)
         sizes = [flops_per_row(made(w, scenarios), batch) for w in (width - 1, width, width + 1)]
         assert sizes[0] < goal < sizes[2] and 0 < width < 40
         found[scenarios] = width
-    assert torch.equal(torch.random.get_rng_state(), state)
     assert abs(found[12] - found[2]) <= 1  # 12 have six times the parameters
     for wrong in ({}, {"parameters": 9, "flops": 9, "batch": batch}, {"flops": 9}):
         with pytest.raises(ValueError, match="parameters, or else flops and a batch"):

@@ -15,10 +15,10 @@ from mtlkit.data import Join
 from mtlkit.data.agreement import require_inputs
 from mtlkit.layers import EmbeddingTable, FieldEmbedding, Lookup
 from mtlkit.layers.adapted import OfScenarios
+from mtlkit.layers.shifted import Shifts
 from mtlkit.models import ADAPTING, LINKS, SHARING, Constant, SharedBottom, Trees
 from mtlkit.models import wrap as wrap_module
 from mtlkit.models.adapt.adaptdhm import ClusterLinear
-from mtlkit.models.adapt.embedding_shift import Shifts
 from mtlkit.models.adapt.hmoe import LabelGate
 from mtlkit.models.adapt.one_each import ScenarioEmbedding
 from mtlkit.schema import Categorical, Scenario, SchemaError

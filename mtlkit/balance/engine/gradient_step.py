@@ -85,7 +85,7 @@ class GradientStep:
         self.common_tables = {id(p) for p in common if id(p) in tables}
         ours = {id(p) for p in common} | tables
         self.others = [p for p in model.parameters() if p.requires_grad and id(p) not in ours]
-        # whether each loss reads the logits of its own task and nothing else
+        # whether each loss reads the logits of its own task and nothing else, extra losses apart
         own = (kind.losses, kind.row_losses)
         self.separate = own == (MultiTaskModel.losses, MultiTaskModel.row_losses)
         self.in_one_piece = kind.outputs is not MultiTaskModel.outputs
@@ -290,7 +290,7 @@ class GradientStep:
         With it a task's backward pass starts at its own logits, and never walks (with zeros)
         through the heads of all other tasks.
         """
-        if not self.separate:
+        if not self.separate or self.model.has_extra(logits):
             return self.model.losses(logits, batch), None
         leaves = {name: z.detach().requires_grad_() for name, z in logits.items()}
         losses = self.model.losses(leaves, batch)

@@ -26,6 +26,7 @@ from mtlkit import FixedWeights, Market, Split, compare, fit
 from mtlkit.comparison import tune
 from mtlkit.data.splits import split_time
 from mtlkit.data.table import Table
+from mtlkit.layers import ShiftedEmbedding
 from mtlkit.lessons.nb08.places import by_place
 from mtlkit.models import (
     APG,
@@ -47,7 +48,6 @@ from mtlkit.models import (
     SARNet,
     ScenarioFeature,
     ScenarioTowers,
-    ShiftedEmbedding,
     flops_per_row,
     width_for,
 )  # fmt: skip

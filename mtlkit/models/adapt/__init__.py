@@ -8,7 +8,7 @@ from mtlkit.models.adapt.adaptdhm import AdaptDHM
 from mtlkit.models.adapt.adasparse import AdaSparse
 from mtlkit.models.adapt.apg import APG
 from mtlkit.models.adapt.base import Adapting
-from mtlkit.models.adapt.embedding_shift import EmbeddingShift, ShiftedEmbedding
+from mtlkit.models.adapt.embedding_shift import EmbeddingShift
 from mtlkit.models.adapt.epnet import EPNet
 from mtlkit.models.adapt.hamur import HAMUR
 from mtlkit.models.adapt.hinet import HiNet
@@ -52,5 +52,5 @@ ADAPTING: dict[str, type[MultiTaskModel]] = {
 __all__ = [
     "ADAPTING", "APG", "HAMUR", "M2M", "STAR", "AdaSparse", "AdaptDHM", "Adapting", "EPNet",
     "EmbeddingShift", "HMoE", "HiNet", "M3oE", "MLoRA", "OneEach", "OneForAll", "PEPNet", "PPNet",
-    "SARNet", "ScenarioFeature", "ScenarioTowers", "ShiftedEmbedding",
+    "SARNet", "ScenarioFeature", "ScenarioTowers",
 ]  # fmt: skip

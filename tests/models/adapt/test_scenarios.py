@@ -14,9 +14,9 @@ from torch import nn
 from mtlkit import Market, evaluate
 from mtlkit.layers import EmbeddingTable, FieldEmbedding
 from mtlkit.layers.adapted import Here, OfScenarios
+from mtlkit.layers.shifted import Shifts
 from mtlkit.models import ADAPTING, LINKS, SHARING
 from mtlkit.models.adapt.base import Adapting
-from mtlkit.models.adapt.embedding_shift import Shifts
 from mtlkit.models.adapt.one_each import ScenarioEmbedding
 from mtlkit.schema import Categorical, Dense, Scenario, Schema, Task
 from tests import tiny
