@@ -55,11 +55,13 @@ class AcrossShops:
     def short(self, digits: int = 3) -> str:
         """ "+0.012 (0.004 to 0.020), 4/0", for a table: how many shops are better / worse.
 
+        Where every shop has one pair of runs none can be either, and the counts are left out.
         Raises ``ValueError`` where ``sign`` is 0, for then no shop is better or worse.
         """
         if self.sign == 0:
             raise ValueError("short counts shops as better / worse, which needs sign +1 or -1.")
-        return f"{self._interval(digits)}, {self.better_on}/{self.worse_on}"
+        judged = self._count("no interval") < len(self.shops)
+        return self._interval(digits) + (f", {self.counts()}" if judged else "")
 
     def counts(self) -> str:
         """ "4/0": how many shops' own intervals say better / worse."""

@@ -56,7 +56,7 @@ def test_the_short_form_says_mean_interval_and_counts():
     falls = {shop: [-value for value in gaps] for shop, gaps in GAINS.items()}
     assert across_shops(falls).short() == "−0.011 (−0.021 to −0.002), 0/4"
     assert across_shops(falls, sign=-1).short(2) == "−0.01 (−0.02 to 0.00), 4/0"
-    assert across_shops({0: [math.nan]}).short() == "no number, 0/0"
+    assert across_shops({0: [math.nan]}).short() == "no number"
     assert across_shops({0: [0.1, 0.2]}).short() == "+0.150 (one shop: no interval over shops), 0/0"
     with pytest.raises(ValueError, match=r"needs sign \+1 or -1"):
         across_shops(GAINS, sign=0).short()
@@ -133,3 +133,10 @@ def test_no_difference_is_said_with_0_as_plain_0():
 def test_what_cannot_be_put_together_is_refused(differences, options, told):
     with pytest.raises(ValueError, match=told):
         across_shops(differences, **options)
+
+
+def test_a_table_counts_no_shop_where_each_has_one_pair_of_runs():
+    one = across_shops({shop: [0.01 * shop] for shop in (1, 2, 3)})
+    assert one.short() == "+0.020 (−0.005 to 0.045)"
+    some = across_shops({1: [0.01], 2: [0.02, 0.021]})
+    assert some.short().endswith(", 1/0")
