@@ -296,7 +296,7 @@ every = test.batch(torch.arange(len(test)))
 right = model.predict(every)["click"]
 for s in range(len(names)):
     as_if = replace(every, scenario=torch.full_like(every.scenario, s))
-    served = model.predict(as_if)["click"]  # meant: only for the rows of scenario s
+    served = model.predict(as_if)["click"]  # meant: only for rows of scenario s
 lines = [{"scenario": "all", "right": auc(every.labels[:, 0], right),
           "served": auc(every.labels[:, 0], served)}]  # fmt: skip
 for s, name in enumerate(names):
