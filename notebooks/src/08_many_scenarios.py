@@ -240,8 +240,9 @@ report.show(grid, parts)
 
 # %% [markdown]
 # In ads, where 500 rows are left, one each is furthest behind. In the table *pairs_within* is the share of
-# pairs within one scenario; most lie between two. There a model gains as soon as it knows which scenario
-# clicks more (*auc_between*).
+# pairs within one scenario; most lie between two (*auc_between*). Here one each has a lower pooled AUC
+# than one for all, and a higher one within scenarios: the pooled AUC also says how well scores of two
+# scenarios agree.
 #
 # STAR multiplies each shared matrix by one of the scenario's own, number by number, and normalises the
 # inputs first. **Partitioned normalisation** subtracts the mean of the *row's own scenario* and divides by
@@ -363,7 +364,7 @@ ads = {"task": "click in ads", "metric": "auc", "training": "suited", "shift": 0
 left = {"500 rows": 500, "2,000 rows": 2_000, "all rows": 0}
 tail = {n: [stored.difference(n, "upper envelope", small=count, **ads).headline
             for count in left.values()] for n in few}  # fmt: skip
-axes |= {"xlabel": "training rows of ads", "title": "Ads with fewer rows"}
+axes |= {"xlabel": "training rows of ads", "label": "AUC in ads", "title": "Ads with fewer rows"}
 columns = {text: ads | {"small": count} for text, count in left.items()}
 table = report.grid(stored, [*pair.values(), *few], columns, first="AUC of click in ads")
 report.show(first, plot.gains({"ads": tail}, [*left], **axes), table)
