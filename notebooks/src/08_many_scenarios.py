@@ -296,8 +296,8 @@ model, test = models["scenario towers", 0.5].eval(), split[0.5].test
 rows = test.batch(torch.arange(len(test)))
 right = model.predict(rows)["click"]
 for s in range(len(names)):
-    rerouted = replace(rows, scenario=torch.full_like(rows.scenario, s))  # another tower
-    served = model.predict(rerouted)["click"]  # meant: only for rows of scenario s
+    other = replace(rows, scenario=torch.full_like(rows.scenario, s))
+    served = model.predict(other)["click"]  # meant: only for rows of scenario s
 lines = []
 for s, name in [(None, "all"), *enumerate(names)]:
     there = torch.ones(len(test), dtype=torch.bool) if s is None else rows.scenario == s
