@@ -454,9 +454,8 @@ report.show(loads.drop("shop"), here.join(there, on="candidate", how="left", mai
 # load-balancing loss evens *largest* and *smallest* loads; AUC shows no change. For purchase separate
 # networks are clearly worse than MMoE, and not clearly worse than trees.
 #
-# On the paper's Census-Income (who earns over 50,000 dollars?), in thirty splits no network that
-# shares clearly differs from the shared bottom, whereas the paper's MMoE gained 0.006. Trees are
-# clearly best. (All splits are of the same people, so *low* and *high* are wider than usual.)
+# On Census-Income, in thirty splits no network that shares clearly differs from the shared bottom; the
+# paper's MMoE gained 0.006. Trees are clearly best. (*Low* and *high* are widened: splits share people.)
 #
 # **On Monday:** give a shared bottom the parameters that the experts would have. If you try experts,
 # compare at equal size, and look at their gate map.

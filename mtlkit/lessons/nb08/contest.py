@@ -345,7 +345,8 @@ def together(runs, before, tail, middle):
             (tail, "suited", pl.lit(middle).alias("shift"), pl.col("rows").alias("small")),
         )
     ]  # fmt: skip
-    return with_envelope(pl.concat(whole))
+    kept = pl.col("metric").is_in(["auc", "auc_within", "pcoc"])
+    return with_envelope(pl.concat(whole).filter(kept))
 
 
 def contest(shop, size, store):

@@ -3,7 +3,6 @@
 SIZES = {
     "rows": (4_000, 60_000),
     "epochs": (1, 8),
-    "tries": (2, 3),
 }
 
 CONTEST_SIZES = {

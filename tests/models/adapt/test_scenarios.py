@@ -417,6 +417,7 @@ CHANGED = {  # which layers of a plain network a model changes, by what stands t
     "one-for-all": {},
     "scenario-feature": {},
     "epnet": {},
+    "embedding-shift": {},
     "one-each": {"OwnLinear": ["bottom.0", "bottom.2", "towers.0", "towers.2"]},
     "scenario-towers": {"OwnLinear": ["towers.0", "towers.2"]},
     "star": {"StarLinear": ["bottom.0", "bottom.2", "towers.0", "towers.2"]},
