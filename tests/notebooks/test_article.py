@@ -209,7 +209,7 @@ def problems(tmp_path, content, folders=HERE):
         ({"later": ["19"]}, "a: 'later' must be a list of notebooks"),
         ({"later": "09"}, "a: 'later' must be a list of notebooks"),
         ({"section": "four"}, "a: 'section' must be a number of the article"),
-        ({"here": "[[08]]"}, "a: there is no notebook 08 yet; name it in 'later'"),
+        ({"here": "[[18]]"}, "a: there is no notebook 18 yet; name it in 'later'"),
         ({"later": ["03"]}, "a: notebook 03 is there now; say under 'here' what it shows"),
         ({"says": "[[to come 03]]"}, "a: notebook 03 is there now; link it"),
         ({"here": "[[02 traps]]"}, "a: 0 sections of notebook 02 have the tag 'traps'"),
