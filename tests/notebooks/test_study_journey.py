@@ -1,0 +1,74 @@
+"""The stored study of Complete Journey: the same rows in few and in many scenarios."""
+
+import polars as pl
+import pytest
+import torch
+
+from mtlkit.course import study
+from mtlkit.data.splits import check_disjoint
+from mtlkit.lessons.nb08.studies import journey
+
+pytestmark = pytest.mark.notebook
+NUMBER = {"department": 7, "category": 26}
+
+
+@pytest.fixture(scope="module")
+def found():
+    return study("08", "journey")
+
+
+@pytest.fixture(scope="module")
+def score(found):
+    """One row of the scores."""
+
+    def pick(view, candidate, task, metric, scenario="all"):
+        where = {"view": view, "candidate": candidate, "task": task, "metric": metric}
+        return found.table("scores").filter(scenario=scenario, **where).row(0, named=True)
+
+    return pick
+
+
+@pytest.mark.parametrize("view", journey.VIEWS)
+def test_scenarios_hold_all_rows(found, view):
+    own = found.table("scenarios").filter(view=view)
+    assert own.height == NUMBER[view]
+    for part, rows in zip(("train", "validation", "test"), (75_768, 18_942, 21_648), strict=True):
+        assert own[part].sum() == rows
+    assert own.filter(pl.col("head"))["train"].sum() >= own["train"].sum() / 2
+    assert own.filter(pl.col("head"))["train"].min() >= own.filter(~pl.col("head"))["train"].max()
+
+
+def test_both_views_have_the_same_rows_labels_and_inputs():
+    few, many = (journey.whole(view) for view in journey.VIEWS)
+    for one, other in zip(few, many, strict=True):
+        assert torch.equal(one.row_id, other.row_id)
+        for name in ("labels", "observed", "dense", "categorical"):
+            assert torch.equal(getattr(one, name), getattr(other, name))
+        assert torch.equal(one.keys["group"], other.keys["group"])
+    schema = few.train.schema
+    assert [field.name for field in schema.categorical] == ["brand"]
+    assert schema.dense == many.train.schema.dense and schema.tasks == many.train.schema.tasks
+    outcomes = {"units", "sold", "coupon", "discounted", "spike"}
+    assert not outcomes & {field.name for field in schema.dense}
+    check_disjoint(*few)
+
+
+def test_every_finer_scenario_lies_in_one_department():
+    few, many = (journey.whole(view).train for view in journey.VIEWS)
+    departments = few.schema.scenario_names
+    for number, name in enumerate(many.schema.scenario_names):
+        own = few.scenario[many.scenario == number].unique()
+        assert len(own) == 1
+        department = departments[int(own)]
+        assert name.startswith(f"{department}: ") or name == f"rest of {department}"
+
+
+def test_a_category_with_too_few_products_goes_to_the_rest_of_its_department():
+    frame = pl.DataFrame({
+        "product": [*range(journey.PRODUCTS), *range(100, 99 + journey.PRODUCTS)] * 2,
+        "department": "A",
+        "category": (["big"] * journey.PRODUCTS + ["small"] * (journey.PRODUCTS - 1)) * 2,
+    })  # fmt: skip
+    group = journey.grouped(frame)
+    assert set(group.filter(category="big")["group"]) == {"A: big"}
+    assert set(group.filter(category="small")["group"]) == {"rest of A"}
