@@ -1,4 +1,4 @@
-"""Training of models that train themselves: trees."""
+"""Training of models that train themselves: trees, counting rules."""
 
 from __future__ import annotations
 
@@ -6,23 +6,26 @@ import time
 from typing import Any
 
 from mtlkit.data.table import Table
-from mtlkit.models.trees import Trees
 from mtlkit.train.evaluation import evaluate
 from mtlkit.train.history import History
 
 
-def grow(trees: Trees, train: Table, validation: Table | None, seed: int) -> History:
-    """Grow ``trees`` and return a history of one epoch, of as many steps as its largest task."""
+def train_itself(model: Any, train: Table, validation: Table | None, seed: int) -> History:
+    """Let a model with ``train_on`` train itself; the history is one epoch.
+
+    Its steps are those of the largest task where the model counts them (``rounds``), else 1.
+    """
     start = time.perf_counter()
-    trees.train_on(train, validation, seed=seed)
-    metrics = None if validation is None else evaluate(trees, validation)
+    model.train_on(train, validation, seed=seed)
+    metrics = None if validation is None else evaluate(model, validation)
     row: dict[str, Any] = {
         "epoch": 0, "seconds": time.perf_counter() - start, "train": {}, "weights": None,
         "validation": metrics, "score": None,
         "learning_rate": None, "rate": None,
     }  # fmt: skip
-    trees.eval()
+    model.eval()
+    rounds = getattr(model, "rounds", None) or dict.fromkeys(model.schema.task_names, 1)
     return History(
-        rows=[row], best_epoch=0, best_epochs=dict.fromkeys(trees.rounds, 0),
-        steps=max(trees.rounds.values()), passes_per_step=0,
+        rows=[row], best_epoch=0, best_epochs=dict.fromkeys(rounds, 0),
+        steps=max(rounds.values()), passes_per_step=0,
     )  # fmt: skip

@@ -17,7 +17,6 @@ from mtlkit.data.agreement import require_inputs, require_table, require_tasks
 from mtlkit.data.sampler import Sampler, require_sampler
 from mtlkit.data.table import Table
 from mtlkit.models.base import MultiTaskModel
-from mtlkit.models.trees import Trees
 from mtlkit.models.wrap import unwrapped
 from mtlkit.schema import SchemaError
 from mtlkit.train.accumulate import Accumulation
@@ -25,7 +24,7 @@ from mtlkit.train.callbacks import Callback, Callbacks
 from mtlkit.train.checkpoint import FALL
 from mtlkit.train.device import autocast, choose_device, choose_precision, place
 from mtlkit.train.evaluation import evaluate, selection_score
-from mtlkit.train.grow import grow
+from mtlkit.train.grow import train_itself
 from mtlkit.train.history import History
 from mtlkit.train.identity import describe_run
 from mtlkit.train.optim import Optimizers, clip_gradients
@@ -66,8 +65,9 @@ def fit(
 ) -> History:
     """Train ``model`` in place and return the history.
 
-    ``Trees`` train themselves: tables and seed concern them; no other option does, the balancer
-    neither, and a checkpoint or sampler is refused.
+    A model with ``train_on(train, validation, seed=...)``, as ``Trees``, trains itself: tables and
+    seed concern it; no other option does, the balancer neither, and a checkpoint or sampler is
+    refused.
 
     Parameters
     ----------
@@ -137,12 +137,13 @@ def fit(
         clip_norm=clip_norm,
     )  # fmt: skip
     called = Callbacks(callbacks, resume)
-    if isinstance(model, Trees):
+    if hasattr(model, "train_on"):
+        kind = type(model).__name__
         if checkpoint is not None:
-            raise ValueError("Trees grow in one go and write no checkpoint: leave it out.")
+            raise ValueError(f"{kind} learns in one go and writes no checkpoint: leave it out.")
         if sampler is not None:
-            raise ValueError("Trees read all rows at once and take no sampler: leave it out.")
-        return grow(model, train, validation, seed)
+            raise ValueError(f"{kind} reads all rows at once and takes no sampler: leave it out.")
+        return train_itself(model, train, validation, seed)
     home = choose_device(device)
     if precision == "auto" and resume:
         precision = saved_option(checkpoint, "precision") or precision

@@ -61,7 +61,7 @@ def test_options_of_networks_do_not_concern_trees_and_a_checkpoint_is_refused(tm
     )
     assert plain.rounds == same.rounds
     assert (predict(plain, SPLIT.test)["click"] == predict(same, SPLIT.test)["click"]).all()
-    with pytest.raises(ValueError, match="Trees grow in one go and write no checkpoint"):
+    with pytest.raises(ValueError, match="Trees learns in one go and writes no checkpoint"):
         grown(checkpoint=tmp_path / "run.pt")
     assert list(tmp_path.iterdir()) == []
 

@@ -1,0 +1,16 @@
+"""The sizes of notebook 09: (smoke, full)."""
+
+SIZES = {
+    "rows": (4_000, 60_000),
+    "epochs": (1, 6),
+}
+
+CONTEST_SIZES = {
+    "rows": (3_000, 60_000),
+    "test_rows": (6_000, 100_000),
+    "epochs": (1, 10),
+    "batch_size": (256, 512),
+    "seeds": (1, 1),
+    "search_seeds": (1, 1),
+    "rounds": (10, 100),
+}
