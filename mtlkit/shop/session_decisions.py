@@ -23,14 +23,14 @@ from mtlkit.shop.world import World
 BY = ("truth", "hidden")
 BANNER_LIFT = 0.1  # more sales of a category where its banner meets the next view
 # by place of the lead: more sales of the category whose turn it is; a share of those who look
-LEAD_ATTENTION = 0.1 * 0.7 ** np.arange(len(CATEGORIES))
+LEAD_ATTENTION = 0.1 * 0.8 ** np.arange(len(CATEGORIES))
 COUPON_FACE = 6.0  # euro off, on every purchase
 # what a coupon adds to the logit of buying: browse, compare, outfit, gift, bargain
 COUPON_PUSH = np.array([0.4, 0.15, 0.3, 0.0, 1.2])
 CANDIDATES, PLACES = 40, 8
 CLOSE = {"last": 8.0, "before": 4.0, "partner": 8.0}  # odds of a category among the candidates
 PAGE_ATTENTION = 0.8 ** np.arange(PLACES)  # P(a place is looked at)
-PAGE_INTERCEPT = -3.0  # logit of buying what is looked at, where nothing speaks for it
+PAGE_INTERCEPT = -5.0  # logit of buying what is looked at, where nothing speaks for it
 # pushes in logits; price, rating and popularity in standard deviations
 BROWSE_POPULAR, COMPARE_SAME, COMPARE_RATING = 0.8, 1.8, 0.8
 OUTFIT_PARTNER, GIFT_DEAR, BARGAIN_CHEAP = 2.4, 0.9, 1.3
@@ -57,6 +57,8 @@ class SessionDecisions:
             raise ValueError("table: it has no row ids of sessions; take one of Market.sessions")
         row_id = table.row_id.numpy()
         happened, known = log.rows(row_id)
+        if not set(table.schema.task_names) <= {"next_category", "intent", "purchase"}:
+            raise ValueError("table: it is no table of sessions; take one of Market.sessions")
         theirs = np.stack([happened[t.name] for t in table.schema.tasks], axis=1)
         same = np.array_equal(table.keys["user"].numpy(), happened["user"])
         if not same or not np.array_equal(theirs.astype(np.float32), table.labels.numpy()):
@@ -86,7 +88,7 @@ class SessionDecisions:
         """
         return BANNER_LIFT * self._next_chance(by) * self.margin
 
-    def lead_value(self, orders: np.ndarray, by: str = "truth") -> np.ndarray:
+    def lead_value(self, orders: np.ndarray | torch.Tensor, by: str = "truth") -> np.ndarray:
         """Euro (row,) of pages that lead with the categories in `orders` (row, 10), first on top.
 
         Sum over places of LEAD_ATTENTION[place] P(next = c) margin_c. Raises ValueError where a
@@ -114,18 +116,34 @@ class SessionDecisions:
             self.margin[self._next][:, None] - face
         )
 
+    def coupon_score(
+        self, intents: np.ndarray, purchase: np.ndarray, next_category: np.ndarray
+    ) -> np.ndarray:
+        """Euro (row, 2) without and with a coupon, as predictions promise them.
+
+        P(intent) (row, intent), P(purchase) (row,), P(next category) (row, category). From the
+        truth it falls a little short of `coupon_value`, as it takes the three for independent.
+        Raises ValueError for another shape.
+        """
+        rows = len(self._last)
+        intents = _shaped(intents, "intents", (rows, len(INTENTS)))
+        purchase = _shaped(purchase, "purchase", (rows,))
+        margin = _shaped(next_category, "next_category", (rows, len(CATEGORIES))) @ self.margin
+        odds = (purchase / np.maximum(1 - purchase, 1e-9))[:, None] * np.exp(COUPON_PUSH)
+        bought = (intents * odds / (1 + odds)).sum(axis=1)
+        return np.stack([purchase * margin, bought * (margin - COUPON_FACE)], axis=1)
+
     # --- a page of found items ---------------------------------------------------------------
 
     def search_score(self, intents: np.ndarray | None = None, by: str = "truth") -> np.ndarray:
         """Euro (row, 40) of each candidate where it is looked at: P(buy) times margin.
 
-        `intents` (row, intent): P(intent) as a model has it, in place of the posterior.
+        `intents` (row, intent): P(intent) as a model has it, in place of the posterior and of
+        `by`. Raises ValueError for another shape.
         """
         chance = self.posterior
         if intents is not None:
-            chance = np.asarray(intents, dtype=np.float64)
-            if chance.shape != self.posterior.shape:
-                raise ValueError(f"intents: shape {chance.shape}, not {self.posterior.shape}")
+            chance = _shaped(intents, "intents", self.posterior.shape)
         elif _known(by) == "hidden":
             chance = np.eye(len(INTENTS))[self._intent]
         bought = np.einsum("rk,rkj->rj", chance, self.search_chance)
@@ -133,13 +151,11 @@ class SessionDecisions:
 
     def best_pages(self, score: np.ndarray) -> np.ndarray:
         """The 8 items (row, 8) of highest `score` (row, 40), the highest on top."""
-        score = np.asarray(score)
-        if score.shape != self.candidates.shape:
-            raise ValueError(f"score: shape {score.shape}, not {self.candidates.shape}")
+        score = _shaped(score, "score", self.candidates.shape)
         order = np.argsort(-score, axis=1, kind="stable")[:, :PLACES]
         return np.take_along_axis(self.candidates, order, axis=1)
 
-    def search_value(self, pages: np.ndarray, by: str = "truth") -> np.ndarray:
+    def search_value(self, pages: np.ndarray | torch.Tensor, by: str = "truth") -> np.ndarray:
         """Euro (row,) of `pages` (row, 8): items among the row's candidates, the first on top.
 
         Sum over places of PAGE_ATTENTION[place] P(buy | intent, item) margin_item. Raises
@@ -179,7 +195,7 @@ class SessionDecisions:
             return self.next_category
         return np.eye(len(CATEGORIES))[self._next]
 
-    def _pages(self, pages: np.ndarray, name: str, wide: int) -> np.ndarray:
+    def _pages(self, pages: np.ndarray | torch.Tensor, name: str, wide: int) -> np.ndarray:
         if isinstance(pages, torch.Tensor):
             pages = pages.detach().cpu().numpy()
         pages = np.asarray(pages)
@@ -203,6 +219,13 @@ class SessionDecisions:
         return sigmoid(PAGE_INTERCEPT + np.stack(pushes, axis=1))
 
 
+def _shaped(values: np.ndarray, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    values = np.asarray(values, dtype=np.float64)
+    if values.shape != shape:
+        raise ValueError(f"{name}: expected numbers {shape}, got {values.shape}")
+    return values
+
+
 def _known(by: str) -> str:
     if by not in BY:
         raise ValueError(f"by: {by!r} is not one of {BY}")
@@ -216,7 +239,7 @@ def _candidates(
     last: np.ndarray,
     before: np.ndarray,
 ) -> np.ndarray:
-    """Items (row, 40), drawn by odds without replacement (Efraimidis and Spirakis, 2006)."""
+    """Items (row, 40), the first 40 to ring of clocks whose rates are the odds (category)."""
     found = []
     for part in np.array_split(np.arange(len(session)), -(-len(session) // BLOCK)):
         odds = np.ones((len(part), len(CATEGORIES)))

@@ -11,7 +11,7 @@ BLOCK_PAGES = 1024  # visits drawn from one generator
 
 
 class Visits:
-    """Draws visits to one world; users come as often as `activity` (user,), by default their own."""
+    """Draws visits to one world; users come as often as `activity`, by default their own."""
 
     def __init__(self, world: World, activity: np.ndarray | None = None) -> None:
         self.world = world
