@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 import torch
@@ -29,9 +31,10 @@ def _ragged(values: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndar
 def session_schema(world: World) -> Schema:
     """Schema of the sessions; fields shared with the impressions have the same ids."""
     dials = world.dials
-    clock = ()
-    if dials.gap_tells:
-        clock = (Sequence("history_gap", size=GAP_IDS + 1, max_length=LONGEST),)
+    clock: tuple[Sequence, ...] = ()
+    beside: dict[str, Any] = {}  # what else lists of equal length say of themselves
+    if dials.gap_tells:  # here: beside = {"beside": "history"}, where Sequence has it
+        clock = (Sequence("history_gap", size=GAP_IDS + 1, max_length=LONGEST, **beside),)
     sizes = {
         "user": dials.users, "item": dials.items, "category": len(CATEGORIES),
         "age_band": len(AGE_BANDS), "favourite_category": len(CATEGORIES),
@@ -44,7 +47,7 @@ def session_schema(world: World) -> Schema:
         dense=(Dense("length"), Dense("user_visits"), Dense("user_clicks"), Dense("user_buys")),
         sequences=(
             Sequence("history", shares="item", max_length=LONGEST),
-            Sequence("history_category", shares="category", max_length=LONGEST),
+            Sequence("history_category", shares="category", max_length=LONGEST, **beside),
             Sequence("query", size=len(TOKENS) + 1, max_length=4),
             *clock,
         ),
