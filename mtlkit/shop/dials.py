@@ -51,6 +51,10 @@ class Dials:
     )
     wish_rate: float = 0.0  # products put on the wish list a click; 0: the shop has no wish list
 
+    # sessions
+    gap_tells: float = 0.0  # how far the time between events tells the intent; 0: there is no clock
+    new_users: float = 0.0  # share of users whose first session is in the later half of the days
+
     # what distorts the log
     position_bias: float = 0.4  # a click loses position_bias * log(1 + position) logits
     selection_bias: float = 0.5  # unobserved appeal, in logits, that moves click and purchase alike
@@ -66,6 +70,7 @@ class Dials:
             "seasonality": (0, 3), "drift": (0, 1), "click_rate": (1e-4, 0.9),
             "cart_rate": (1e-3, 0.95), "purchase_rate": (1e-4, 0.9), "return_rate": (1e-3, 0.9),
             "label_sparsity": (1, 1000), "buy_now": (0, 1), "wish_rate": (0, 0.9),
+            "gap_tells": (0, 5), "new_users": (0, 0.9),
             "position_bias": (0, 5),
             "selection_bias": (0, 5), "dirt": (0, 0.5),
         }  # fmt: skip

@@ -100,16 +100,40 @@ class Market(World):
 
         Truths, for every row: P(next category), (row, 10); P(intent), (row, 5); P(purchase), all
         given exactly what a model may read.
+
+        With a clock (dial `gap_tells` above 0) there is a sequence history_gap beside the history:
+        1 for the first event, then 2 .. 10 for gaps of at least 0, 0.5, 1, 2, .. 64 minutes before
+        an event. With newcomers (dial `new_users`) a share of the users first comes in the later
+        half of the days, and their fields of the past are those of nobody (no visits, 0, 0); the
+        truth still knows their lasting habits, so for them it is a bound that no model reaches.
+        Raises ValueError for rows below 1 or a negative start.
         """
         _whole("rows", rows, 1)
         _whole("start", start, 0)
         return sessions_table(self.session_log, rows, start)
 
     def sessions_frame(self, rows: int, start: int = 0) -> pl.DataFrame:
-        """The sessions in words."""
+        """The sessions in words; with a clock (dial `gap_tells`), `history_gap` lists minutes."""
         _whole("rows", rows, 1)
         _whole("start", start, 0)
         return sessions_frame(self.session_log, rows, start)
+
+    def session_events(self, rows: int, start: int = 0) -> pl.DataFrame:
+        """The same sessions as a log, one row an event, by session and time.
+
+        Columns: session, user, time (minutes since day 0 began; two sessions of one user may
+        overlap), kind, item, category, words. A session is its history (kind "view"), a "search"
+        with words (no item and no category), then what nobody knew when the labels were asked for:
+        the "view" of the next category, and a "purchase" of that view's item where it was bought.
+        Hence what is to be predicted must be built from the events up to the search. Without a
+        clock (dial `gap_tells` at 0) events are one minute apart and sessions begin on the hour.
+        Raises ValueError for rows below 1 or a negative start.
+        """
+        from mtlkit.shop.session_events import session_events
+
+        _whole("rows", rows, 1)
+        _whole("start", start, 0)
+        return session_events(self.session_log, rows, start)
 
     def products(self) -> Table:
         """One row a product: attributes and picture; see `mtlkit.shop.products`."""

@@ -12,8 +12,10 @@ import numpy as np
 
 from mtlkit.shop.draws import pick, softmax
 from mtlkit.shop.entities import AGE_BANDS, CATEGORIES
+from mtlkit.shop.newcomers import Newcomers
 from mtlkit.shop.probability import rounded, sigmoid
 from mtlkit.shop.season import SUMMER
+from mtlkit.shop.session_gaps import draw_gaps, gap_evidence
 from mtlkit.shop.visits import Visits
 from mtlkit.shop.world import World
 
@@ -44,7 +46,7 @@ class SessionLog:
     """The sessions of one shop; `block(n)` is its n-th block of rows."""
 
     def __init__(self, world: World) -> None:
-        self.world, self.visits = world, Visits(world)
+        self.world, self.visits, self.newcomers = world, Visits(world), Newcomers(world)
         rng = world.rng("session tables")
         users = world.users
         tastes = 0.8 * rng.standard_normal((len(AGE_BANDS), len(CATEGORIES)))[users["age_band"]]
@@ -93,9 +95,27 @@ class SessionLog:
 
     def block(self, number: int) -> dict[str, np.ndarray]:
         """Block `number`: columns (row,), padded lists (row, step) and truths."""
+        columns, beliefs = self.play(number)
+        posterior, after, buys = (beliefs[name] for name in ("posterior", "moves", "buys"))
+        truth = {
+            "true_next_category": np.einsum("rk,rkc->rc", posterior, after),
+            "true_intent": posterior,
+            "true_purchase": rounded((posterior * buys).sum(axis=1).astype(np.float32)),
+        }
+        return columns | {n: np.round(v, 6).astype(np.float32) for n, v in truth.items()}
+
+    def play(self, number: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Block `number`: what happened, and what can be known of it, float64.
+
+        The first are columns (row,) and padded lists (row, step). The second: `posterior`
+        (row, intent) given what a model may read, and given each intent `moves`, P(next category)
+        (row, intent, category), and `buys`, P(purchase) (row, intent).
+        """
         world = self.world
         rng = world.rng("sessions", number)
         visit = self.visits.draw(rng, BLOCK)
+        if world.dials.new_users:
+            visit = self.newcomers.settle(visit, number)
         user = visit["user"]
         rows = np.arange(BLOCK)
         intent = pick(self.prior[user], rng.random(BLOCK))
@@ -117,7 +137,15 @@ class SessionLog:
             seen = live[~is_label]
             likelihood[seen] += np.log(chances[~is_label, :, path[seen, step]])
         words, word_count, word_evidence = self._words(rng, intent, path[rows, length - 1])
-        posterior = self.prior[user] * np.exp(likelihood + word_evidence)
+        evidence = likelihood + word_evidence
+        clock = {}
+        tells = world.dials.gap_tells
+        if tells:  # gaps before the steps of the history, the label and what follows it
+            draws = world.rng("session gaps", number)
+            place, minutes = draw_gaps(draws, intent, LONGEST + 2, tells)
+            evidence = evidence + gap_evidence(place[:, :LONGEST], length, tells)
+            clock = {"gap": place, "minutes": minutes, "clock": draws.random((BLOCK, 2))}
+        posterior = self.prior[user] * np.exp(evidence)
         posterior /= posterior.sum(axis=1, keepdims=True)
         recent = np.stack([path[rows, length - back] for back in (1, 2, 3)])
         focus = (recent[0] == recent[1]).astype(float) + (recent[0] == recent[2])
@@ -134,12 +162,9 @@ class SessionLog:
             "intent": intent,
             "purchase": rng.random(BLOCK) < buys[rows, intent],
         }
-        truth = {
-            "true_next_category": np.einsum("rk,rkc->rc", posterior, after),
-            "true_intent": posterior,
-            "true_purchase": rounded((posterior * buys).sum(axis=1).astype(np.float32)),
-        }
-        return columns | {n: np.round(v, 6).astype(np.float32) for n, v in truth.items()}
+        own = world.rng("session next items", number).random(BLOCK)
+        columns |= clock | {"next_item": self._items(path[rows, length], own)}
+        return columns, {"posterior": posterior, "moves": after, "buys": buys}
 
     def _words(
         self, rng: np.random.Generator, intent: np.ndarray, category: np.ndarray
@@ -168,3 +193,18 @@ class SessionLog:
             first, last = max(0, start - number * BLOCK), min(BLOCK, start + rows - number * BLOCK)
             parts.append({name: value[first:last] for name, value in block.items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def rows(self, row_id: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """What happened and what can be known (see `play`) of rows in any order, (row,)."""
+        row_id = np.asarray(row_id)
+        blocks = row_id // BLOCK
+        found: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] = ({}, {})
+        for number in np.unique(blocks):
+            here = np.flatnonzero(blocks == number)
+            for whole, part in zip(found, self.play(int(number)), strict=True):
+                for name, value in part.items():
+                    shape = (len(row_id), *value.shape[1:])
+                    whole.setdefault(name, np.empty(shape, value.dtype))[here] = value[
+                        row_id[here] - number * BLOCK
+                    ]
+        return found

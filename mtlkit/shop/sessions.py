@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 import torch
@@ -9,6 +11,7 @@ import torch
 from mtlkit.data.table import Table
 from mtlkit.schema import Categorical, Dense, Scenario, Schema, Sequence, Task
 from mtlkit.shop.entities import AGE_BANDS, CATEGORIES, DEVICES, REGIONS
+from mtlkit.shop.session_gaps import GAP_IDS
 from mtlkit.shop.session_process import INTENTS, LONGEST, TOKENS, SessionLog
 from mtlkit.shop.world import World
 
@@ -28,6 +31,10 @@ def _ragged(values: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndar
 def session_schema(world: World) -> Schema:
     """Schema of the sessions; fields shared with the impressions have the same ids."""
     dials = world.dials
+    clock: tuple[Sequence, ...] = ()
+    beside: dict[str, Any] = {}  # what else lists of equal length say of themselves
+    if dials.gap_tells:  # here: beside = {"beside": "history"}, where Sequence has it
+        clock = (Sequence("history_gap", size=GAP_IDS + 1, max_length=LONGEST, **beside),)
     sizes = {
         "user": dials.users, "item": dials.items, "category": len(CATEGORIES),
         "age_band": len(AGE_BANDS), "favourite_category": len(CATEGORIES),
@@ -40,8 +47,9 @@ def session_schema(world: World) -> Schema:
         dense=(Dense("length"), Dense("user_visits"), Dense("user_clicks"), Dense("user_buys")),
         sequences=(
             Sequence("history", shares="item", max_length=LONGEST),
-            Sequence("history_category", shares="category", max_length=LONGEST),
+            Sequence("history_category", shares="category", max_length=LONGEST, **beside),
             Sequence("query", size=len(TOKENS) + 1, max_length=4),
+            *clock,
         ),
         scenarios=tuple(Scenario(name) for name in world.scenarios),
     )
@@ -57,15 +65,18 @@ def sessions_table(log: SessionLog, rows: int, start: int = 0) -> Table:
         users["age_band"][user], users["favourite_category"][user], c["region"], c["device"],
         c["hour"], c["day"] % 7, c["scenario"],
     ]  # fmt: skip
+    known = ~log.newcomers.is_new[user]  # of a newcomer the shop has no past
     dense = [
-        np.log(c["length"]) - 1.7, (np.log1p(users["past_visits"])[user] - 2.7) / 0.8,
-        users["past_level"][user], users["past_buys"][user],
+        np.log(c["length"]) - 1.7, (np.log1p(users["past_visits"][user] * known) - 2.7) / 0.8,
+        users["past_level"][user] * known, users["past_buys"][user] * known,
     ]  # fmt: skip
     sequences = {
         "history": _ragged(c["history"] + 1, c["length"]),
         "history_category": _ragged(c["history_category"] + 1, c["length"]),
         "query": _ragged(c["query"] + 1, c["query_length"]),
     }
+    if world.dials.gap_tells:
+        sequences["history_gap"] = _ragged(c["gap"][:, :LONGEST] + 2, c["length"])
     labels = np.stack([c[task.name] for task in TASKS], axis=1).astype(np.float32)
     keys = {"user": user, "session": c["session"], "time": c["day"] * 24 + c["hour"]}
     return Table(
@@ -88,14 +99,18 @@ def sessions_frame(log: SessionLog, rows: int, start: int = 0) -> pl.DataFrame:
     user = c["user"]
 
     def lists(words: tuple[str, ...] | None, values: np.ndarray, length: np.ndarray) -> pl.Series:
+        kind = pl.Float64 if values.dtype.kind == "f" else pl.Int64
         rows_ = [row[:n].tolist() for row, n in zip(values, length)]
         if words is not None:
             rows_ = [[words[index] for index in row] for row in rows_]
-        return pl.Series(rows_, dtype=pl.List(pl.Int64 if words is None else pl.String))
+        return pl.Series(rows_, dtype=pl.List(kind if words is None else pl.String))
 
     def names(words: list[str] | tuple[str, ...], index: np.ndarray) -> pl.Series:
         return pl.Series(words, dtype=pl.String)[index]
 
+    clock = {}
+    if world.dials.gap_tells:
+        clock = {"history_gap": lists(None, c["minutes"], c["length"])}
     return pl.DataFrame(
         {
             "session": c["session"],
@@ -109,6 +124,7 @@ def sessions_frame(log: SessionLog, rows: int, start: int = 0) -> pl.DataFrame:
             "history": lists(None, c["history"], c["length"]),
             "history_category": lists(CATEGORIES, c["history_category"], c["length"]),
             "query": lists(TOKENS, c["query"], c["query_length"]),
+            **clock,
             "next_category": names(CATEGORIES, c["next_category"]),
             "intent": names(INTENTS, c["intent"]),
             "purchase": c["purchase"].astype(np.int8),

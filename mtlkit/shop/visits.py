@@ -11,11 +11,12 @@ BLOCK_PAGES = 1024  # visits drawn from one generator
 
 
 class Visits:
-    """Draws visits to one world; users come as often as they are active."""
+    """Draws visits to one world; users come as often as `activity`, by default their own."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, activity: np.ndarray | None = None) -> None:
         self.world = world
-        self._activity = np.cumsum(world.users["activity"].astype(np.float64))
+        activity = world.users["activity"] if activity is None else activity
+        self._activity = np.cumsum(activity.astype(np.float64))
         self._traffic = np.cumsum(world.traffic)
         self._hours = np.cumsum(HOUR_TRAFFIC / HOUR_TRAFFIC.sum())
 
