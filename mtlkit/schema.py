@@ -223,12 +223,16 @@ class Sequence:
 
     ``shares`` names a categorical field whose ids and embedding the sequence uses; otherwise
     ``size`` gives its own number of ids. Longer lists keep their newest ``max_length`` entries.
+    ``beside`` names the sequence whose events this one describes, one entry each (the category of
+    the viewed item, the time gap before it): both are as long in every row, and a model reads one
+    sequence of events.
     """
 
     name: str
     size: int | None = None
     shares: str | None = None
     max_length: int = 50
+    beside: str | None = None
 
     def __post_init__(self) -> None:
         _check_name(self.name, "A sequence field")
@@ -238,6 +242,8 @@ class Sequence:
             )
         if self.shares is not None:
             _check_name(self.shares, f"Sequence field {self.name!r}: shares")
+        if self.beside is not None:
+            _check_name(self.beside, f"Sequence field {self.name!r}: beside")
         for name in ("size", "max_length"):
             if getattr(self, name) is not None or name == "max_length":
                 value = _whole(getattr(self, name), f"Sequence field {self.name!r}: {name}")
@@ -293,7 +299,7 @@ class Schema:
     one scenario, and every row belongs to it. ``encoding`` tells apart what ids and scales mean: a
     short hash that an ``Encoder`` sets, "" where nobody encoded.
     Raises ``SchemaError`` for repeated names, a ``given`` that is unknown, not binary or circular,
-    and a sequence that shares an unknown field.
+    a sequence that shares an unknown field, and one beside what is no sequence of as many entries.
     """
 
     tasks: tuple[Task, ...]
@@ -334,9 +340,27 @@ class Schema:
                     f"categorical field; known are "
                     f"{', '.join(sorted(categorical_names)) or 'none'}."
                 )
+            self._check_beside(sequence)
         self._task_index.update({t.name: i for i, t in enumerate(self.tasks)})
         for task in self.tasks:
             self._check_given(task)
+
+    def _check_beside(self, sequence: Sequence) -> None:
+        if sequence.beside is None:
+            return
+        start = f"Sequence field {sequence.name!r} stands beside {sequence.beside!r}"
+        others = [s for s in self.sequences if s.beside is None and s.name != sequence.name]
+        main = next((s for s in others if s.name == sequence.beside), None)
+        if main is None:
+            raise SchemaError(
+                f"{start}, which is no other sequence of events; known are "
+                f"{', '.join(s.name for s in others) or 'none'}."
+            )
+        if main.max_length != sequence.max_length:
+            raise SchemaError(
+                f"{start} but keeps {sequence.max_length} entries, not {main.max_length}: give "
+                "both the same max_length, so that the same events stay."
+            )
 
     def _check_given(self, task: Task) -> None:
         seen = [task.name]
@@ -468,6 +492,9 @@ class Schema:
         parts: dict[str, Any] = {
             name: [asdict(part) for part in getattr(self, name)] for name in PARTS
         }
+        for sequence in parts["sequences"]:
+            if sequence["beside"] is None:  # schemas without any read as they always did
+                del sequence["beside"]
         return parts | {"encoding": self.encoding} if self.encoding else parts
 
     @classmethod

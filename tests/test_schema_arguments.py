@@ -54,8 +54,8 @@ def number(value):
 def may_stand(part, name, value):
     """Whether a value may stand in a field, told once more in other words."""
     kind = getattr(part, "kind", None)
-    if name in ("name", "given", "shares", "kind"):
-        empty = value is None and name in ("given", "shares")
+    if name in ("name", "given", "shares", "beside", "kind"):
+        empty = value is None and name in ("given", "shares", "beside")
         return empty or (isinstance(value, str) and bool(value.strip()))
     if name in ("unit", "description"):
         return isinstance(value, str)

@@ -3,6 +3,7 @@
 from mtlkit.data.batch import Batch
 from mtlkit.data.concatenate import concatenate
 from mtlkit.data.encode import Encoder
+from mtlkit.data.gaps import GAP_IDS, gap_ids, gaps_before
 from mtlkit.data.join import Join, join_splits
 from mtlkit.data.joined_schema import JoinedSchema
 from mtlkit.data.negatives import DownsampledNegatives
@@ -14,6 +15,7 @@ from mtlkit.data.splits import Split, check_disjoint, fit_units, split_random, s
 from mtlkit.data.table import Table
 
 __all__ = [
+    "GAP_IDS",
     "BalancedScenarios",
     "Batch",
     "DownsampledNegatives",
@@ -29,6 +31,8 @@ __all__ = [
     "check_disjoint",
     "concatenate",
     "fit_units",
+    "gap_ids",
+    "gaps_before",
     "join_splits",
     "split_random",
     "split_time",

@@ -75,7 +75,7 @@ def _require_fields(ours: tuple, theirs: tuple, called: str, what: str) -> None:
         told = f"lacks the {called} {lacks[0]!r}" if lacks else f"has a {called} {more[0]!r} more"
         raise SchemaError(f"The {what} {told}; the model reads {', '.join(names) or 'none'}.")
     for one, other in zip(ours, theirs, strict=True):
-        for property in ("size", "width", "shares", "max_length"):
+        for property in ("size", "width", "shares", "max_length", "beside"):
             mine, its = getattr(one, property, None), getattr(other, property, None)
             if mine != its:
                 raise SchemaError(

@@ -191,6 +191,25 @@ def _check_sequences(schema: Schema, table: Any) -> None:
                 f"Column {s.name!r}, row {row}: {int(values[position])} is not an id in "
                 f"0 .. {size - 1}."
             )
+    check_beside(schema, {name: offsets.diff() for name, (_, offsets) in table.sequences.items()})
+
+
+def check_beside(schema: Schema, counts: Mapping[str, Tensor]) -> None:
+    """Raise ``SchemaError`` for the first row in which a sequence has another number of entries
+    than the one that it stands beside; ``counts`` {sequence: entries of each row, int64 (row,)}."""
+    for s in schema.sequences:
+        if s.beside is None or s.name not in counts or s.beside not in counts:
+            continue
+        own, others = counts[s.name], counts[s.beside]
+        wrong = (own != others).nonzero()
+        if len(wrong):
+            row = int(wrong[0, 0])
+            more = f" ({len(wrong) - 1:,} more row(s) like it)" if len(wrong) > 1 else ""
+            raise SchemaError(
+                f"Column {s.name!r}, row {row}: {int(own[row])} entries stand beside "
+                f"{int(others[row])} of {s.beside!r}{more}. Give one for each event, null where "
+                "it is not known."
+            )
 
 
 def _check_labels(schema: Schema, table: Any, task: Task, i: int) -> None:

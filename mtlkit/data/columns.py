@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mtlkit.data.batch import Ragged
-from mtlkit.data.checks import check_weight
+from mtlkit.data.checks import check_beside, check_weight
 from mtlkit.data.frames import require_column
 from mtlkit.data.keys import key_numbers
 from mtlkit.data.scenarios import scenario_numbers
@@ -153,11 +153,27 @@ def _dense_block(columns: Any, name: str, width: int) -> Tensor:
     return block
 
 
-def ragged(series: pl.Series, field: SequenceField) -> Ragged:
-    """Return a column of lists as values and offsets, keeping the newest ``max_length`` entries."""
+def _lists(series: pl.Series) -> pl.Series:
+    """A column of lists, empty where there is none."""
     if not isinstance(series.dtype, (pl.List, pl.Array)):
         raise SchemaError(f"Column {series.name!r} has type {series.dtype}; lists are needed.")
-    lists = series.cast(pl.List(series.dtype.inner)).fill_null([]).list.tail(field.max_length)
+    return series.cast(pl.List(series.dtype.inner)).fill_null([])
+
+
+def check_events(schema: Schema, columns: Any) -> None:
+    """Raise ``SchemaError`` where sequences beside each other differ in length, before any cut."""
+    beside = {s.name: s.beside for s in schema.sequences if s.beside is not None}
+    names = {*beside, *beside.values()}
+    counts = {}
+    for name in sorted(names):
+        found = _lists(_series(columns, name)).list.len().cast(pl.Int64)
+        counts[name] = torch.from_numpy(np.array(found.to_numpy()))
+    check_beside(schema, counts)
+
+
+def ragged(series: pl.Series, field: SequenceField) -> Ragged:
+    """Return a column of lists as values and offsets, keeping the newest ``max_length`` entries."""
+    lists = _lists(series).list.tail(field.max_length)
     lengths = np.array(lists.list.len().cast(pl.Int64).to_numpy())
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
     values = lists.filter(lists.list.len() > 0).explode()
@@ -227,6 +243,7 @@ def column_tensors(
         if flags is not None and task.name in censored:
             flags[:, i] = _one_mask(censored[task.name], task.name, rows)
     none = torch.zeros(rows, 0)
+    check_events(schema, columns)
     return {
         "categorical": torch.stack(categorical, 1) if categorical else none.to(torch.int64),
         "dense": torch.cat(dense, 1) if dense else none,

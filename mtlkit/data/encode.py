@@ -33,6 +33,8 @@ class Encoder:
     are taken as log(1 + x) first; gaps become the training median, and a column with gaps in
     training gains a second one, ``<name>_missing``.
     sequences: list columns, {name: categorical column whose ids it shares, or None for own ids}.
+    beside: {sequence: the one whose events it describes}, both of ``sequences`` and equally long in
+    every row; a missing entry of either is id 0 there, and left out of any other sequence.
     scenario: the column of scenarios, of any type: each value of training is one, named
     ``str(value)``; an unseen or missing one is unknown (``Schema.unknown_scenario``).
     tasks: the labels; regression tasks learn their location and scale here. keys: columns kept for
@@ -53,6 +55,7 @@ class Encoder:
     min_count: int = 1
     max_length: int = 50
     weight: str | None = None
+    beside: Mapping[str, str] = field(default_factory=dict)
     _vocabulary: dict[str, pl.Series] = field(default_factory=dict, init=False, repr=False)
     _scale: dict[str, tuple[float, float, float, bool]] = field(
         default_factory=dict, init=False, repr=False
@@ -66,6 +69,16 @@ class Encoder:
         unknown = [name for name in self.log1p if name not in self.dense]
         if unknown:
             raise SchemaError(f"log1p names {unknown[0]!r}, which is not among the dense columns.")
+        if not isinstance(self.beside, Mapping):
+            raise SchemaError(
+                f"beside is {{sequence: the one that it stands beside}}, not {self.beside!r}."
+            )
+        for name in (*self.beside, *self.beside.values()):
+            if name not in self.sequences:
+                raise SchemaError(
+                    f"beside names {name!r}, which is not among the sequences: "
+                    f"{', '.join(map(str, self.sequences)) or 'none'}."
+                )
 
     @property
     def schema(self) -> Schema:
@@ -146,6 +159,7 @@ class Encoder:
         learned: dict[str, Any] = {f"ids of {n}": v for n, v in self._vocabulary.items()}
         learned |= {f"ids of {n} are those of": [s] for n, s in self.sequences.items() if s}
         learned |= {f"scale of {n}": list(map(float, v)) for n, v in self._scale.items()}
+        learned |= {f"{n} stands beside": [other] for n, other in self.beside.items()}
         return fingerprint(learned | {"log1p": sorted(self.log1p), "scenarios": list(scenarios)})
 
     def extend(self, *, scenario: str) -> Encoder:
@@ -181,7 +195,8 @@ class Encoder:
             columns[name] = ids(_column(frame, name), self._vocabulary[name])
         for name, shares in self.sequences.items():
             vocabulary = self._vocabulary[name if shares is None else shares]
-            columns[name] = self._list_ids(_column(frame, name), vocabulary)
+            whole = name in self.beside or name in self.beside.values()
+            columns[name] = self._list_ids(_column(frame, name), vocabulary, whole)
         for name in self.dense:
             series, gaps = self._numbers(frame, name)
             median, mean, deviation, marked = self._scale[name]
@@ -274,13 +289,17 @@ class Encoder:
     ) -> tuple[pl.Series, pl.Series]:
         return amounts(_column(frame, name), log1p=name in self.log1p)
 
-    def _list_ids(self, series: pl.Series, vocabulary: pl.Series) -> pl.Series:
+    def _list_ids(self, series: pl.Series, vocabulary: pl.Series, whole: bool) -> pl.Series:
+        """Lists of values as lists of ids; with ``whole`` a missing entry is 0, not left out."""
         if _elements(series).dtype == pl.Null:
             series = series.cast(pl.List(pl.Int64))
-        rows = pl.DataFrame({"row": range(len(series)), "value": series}).explode("value")
+        rows = pl.DataFrame({"row": range(len(series)), "value": series})
+        if whole:
+            rows = rows.filter(pl.col("value").list.len() > 0)
+        rows = rows.explode("value")
         rows = rows.with_columns(ids(rows["value"], vocabulary), series_gap=rows["value"].is_null())
         lists = (
-            rows.filter(~pl.col("series_gap"))
+            rows.filter(~pl.col("series_gap") | whole)
             .group_by("row", maintain_order=True)
             .agg(pl.col("value"))
         )
@@ -288,9 +307,13 @@ class Encoder:
         return joined["value"].fill_null([]).alias(series.name)
 
     def _sequence_field(self, name: str, shares: str | None) -> SequenceField:
-        if shares is not None:
-            return SequenceField(name, shares=shares, max_length=self.max_length)
-        return SequenceField(name, size=len(self._vocabulary[name]) + 1, max_length=self.max_length)
+        return SequenceField(
+            name,
+            size=None if shares is not None else len(self._vocabulary[name]) + 1,
+            shares=shares,
+            max_length=self.max_length,
+            beside=self.beside.get(name),
+        )
 
 
 def _fitted(task: Task, frame: pl.DataFrame | pl.LazyFrame, counted: pl.Series | None) -> Task:

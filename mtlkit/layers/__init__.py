@@ -8,20 +8,31 @@ from mtlkit.layers.joined import JoinedEmbedding, field_inputs
 from mtlkit.layers.levels import ExpertLevel, ExpertReader
 from mtlkit.layers.lookup import Lookup
 from mtlkit.layers.mlp import MLP
+from mtlkit.layers.pooling import (
+    CausalTransformer,
+    GRUPooling,
+    SiLUAttention,
+    SoftmaxAttention,
+    Target,
+    TargetAttention,
+)
 from mtlkit.layers.repeats import Repeats, sum_repeated
 from mtlkit.layers.routing import Route, use_route
-from mtlkit.layers.sequence import MeanPooling, SumPooling
+from mtlkit.layers.sequence import POOLINGS, MeanPooling, SumPooling
 from mtlkit.layers.shifted import ShiftedEmbedding
 from mtlkit.layers.table import EmbeddingTable
 from mtlkit.layers.towers import Towers, head_logits
 
 __all__ = [
     "MLP",
+    "POOLINGS",
+    "CausalTransformer",
     "EmbeddingTable",
     "ExpertBank",
     "ExpertLevel",
     "ExpertReader",
     "FieldEmbedding",
+    "GRUPooling",
     "Gate",
     "JoinedEmbedding",
     "Lookup",
@@ -29,7 +40,11 @@ __all__ = [
     "Repeats",
     "Route",
     "ShiftedEmbedding",
+    "SiLUAttention",
+    "SoftmaxAttention",
     "SumPooling",
+    "Target",
+    "TargetAttention",
     "Towers",
     "field_inputs",
     "head_logits",

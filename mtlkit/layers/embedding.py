@@ -39,9 +39,11 @@ class FieldEmbedding(EmbeddingTable):
     schema, embedding_dim
         Fields, and the width of every embedding.
     pooling
-        What a sequence's looked-up rows become: "mean", "sum", a module, or {sequence: one of
-        these}; see ``mtlkit.layers.sequence``. With ``shares`` a sequence reads the rows of that
-        categorical field.
+        What a sequence's looked-up rows become: a name of ``mtlkit.layers.POOLINGS``, a module,
+        what makes one of (dim, fields, max_length), as ``partial(TargetAttention, target="item")``,
+        or {sequence: one of these}. With ``shares`` a sequence reads the rows of that categorical
+        field; with ``beside`` its rows are added to those of another, event by event, before that
+        one is pooled.
     encoders
         {categorical field: module (n,) ids -> (n, embedding_dim)}: a picture, words or attributes
         that are known by the field's id (``Lookup``). Their vector is added to the id's own row, in

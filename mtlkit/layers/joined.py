@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from mtlkit.data.batch import Batch
 from mtlkit.data.joined_schema import JoinedSchema
 from mtlkit.layers.embedding import FieldEmbedding, only_one_scenario
 from mtlkit.layers.layout import FieldLayout, has_scenario_field, id_sizes, id_starts
+from mtlkit.layers.sequence import Pooling
 from mtlkit.layers.table import EmbeddingTable
 from mtlkit.schema import Schema
 
@@ -21,10 +23,20 @@ class JoinedEmbedding(EmbeddingTable):
     All ids stand in one embedding table; fields that the schema declares as shared read the same
     rows. A batch has the rows of one table (``batch.table``): its fields are laid out as in
     ``FieldEmbedding`` and go through that table's own linear layer, (batch, width_t) ->
-    (batch, width). Raises ``KeyError`` for a batch of no joined table.
+    (batch, width). ``pooling`` as there, or {"table.sequence": one of these}. Raises ``KeyError``
+    for a batch of no joined table.
     """
 
-    def __init__(self, schema: JoinedSchema, embedding_dim: int = 32, *, width: int = 64) -> None:
+    def __init__(
+        self,
+        schema: JoinedSchema,
+        embedding_dim: int = 32,
+        *,
+        width: int = 64,
+        pooling: Pooling | Mapping[str, Pooling] = "mean",
+    ) -> None:
+        if isinstance(pooling, Mapping):
+            _refuse_tables(pooling, [table for table, _ in schema.parts])
         sizes: dict[str, int] = {}
         names: dict[str, dict[str, str]] = {}  # table -> {field: whose rows it reads}
         one = {field: f"={name}" for name, fields in schema.shared for field in fields}
@@ -44,7 +56,9 @@ class JoinedEmbedding(EmbeddingTable):
             own_starts = {field: starts[name] for field, name in names[table].items()}
             if has_scenario_field(part):
                 own_starts[""] = starts[""]
-            layouts.append(FieldLayout(part, embedding_dim, own_starts))
+            layouts.append(
+                FieldLayout(part, embedding_dim, own_starts, pooling=_of_table(pooling, table))
+            )
         self.layouts = nn.ModuleList(layouts)
         self.entrances = nn.ModuleList(nn.Linear(layout.width, width) for layout in layouts)
         self.width = width
@@ -87,6 +101,25 @@ class JoinedEmbedding(EmbeddingTable):
     def assemble(self, rows: Tensor, batch: Batch) -> Tensor:
         """Rows (n, dim) and dense columns through the table's entrance: (batch, width)."""
         return self.entrances[self._place(batch)](self.layout(batch).assemble(rows, batch))
+
+
+def _refuse_tables(pooling: Mapping[str, Pooling], tables: list[str]) -> None:
+    for name in pooling:
+        if str(name).partition(".")[0] not in tables or "." not in str(name):
+            raise ValueError(
+                f'pooling names {name!r}: a sequence of a join is "table.sequence"; joined are '
+                f"{', '.join(tables)}."
+            )
+
+
+def _of_table(
+    pooling: Pooling | Mapping[str, Pooling], table: str
+) -> Pooling | Mapping[str, Pooling]:
+    """The poolings of one table's sequences."""
+    if not isinstance(pooling, Mapping):
+        return pooling
+    start = f"{table}."
+    return {n.removeprefix(start): p for n, p in pooling.items() if n.startswith(start)}
 
 
 def field_inputs(schema: Schema, embedding_dim: int) -> EmbeddingTable:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from mtlkit.data.batch import Batch
-from mtlkit.layers.sequence import Pooling, lengths, owners, poolings
+from mtlkit.layers.ragged import lengths, owners
+from mtlkit.layers.sequence import Pooling, poolings
 from mtlkit.schema import Schema
 
 
@@ -45,7 +46,8 @@ class FieldLayout(nn.Module):
     ``starts`` {field, "" for the scenario, sequence with ids of its own: its first row}; without
     "" there is no such field. ``read`` are the categorical fields that rows read (None: all);
     ``pooling`` and ``encoders`` as in ``FieldEmbedding``. The vector's order is categorical,
-    scenario, sequences, dense; ``width`` is its length.
+    scenario, sequences, dense; ``width`` is its length. Sequences beside another (``Sequence``)
+    have no vector of their own: their entries are added to that one's, event by event.
     """
 
     offsets: Tensor
@@ -65,7 +67,6 @@ class FieldLayout(nn.Module):
         self.embedding_dim = embedding_dim
         self.with_scenario = "" in starts
         self.sequence_names = tuple(s.name for s in schema.sequences)
-        self.poolings = poolings(pooling, self.sequence_names)
         every = list(schema.categorical_names)
         names = every if read is None else list(read)
         columns = torch.tensor([every.index(name) for name in names], dtype=torch.int64)
@@ -73,6 +74,11 @@ class FieldLayout(nn.Module):
         self.reads_all = names == every
         self.fields = names + [""] * self.with_scenario
         self.num_fields = len(self.fields)  # ids that every row has exactly once
+        self.poolings = poolings(pooling, schema, embedding_dim, self.fields)
+        mains = [s.name for s in schema.sequences if s.beside is None]
+        self.events = {  # pooled sequence -> those beside it
+            main: tuple(s.name for s in schema.sequences if s.beside == main) for main in mains
+        }
         self.sequence_sources = tuple(s.shares or s.name for s in schema.sequences)
         offsets = torch.zeros(self.num_fields, dtype=torch.int64)
         self.register_buffer("offsets", offsets, persistent=False)  # (field,)
@@ -135,15 +141,21 @@ class FieldLayout(nn.Module):
         fields = fields.reshape(size, self.num_fields, self.embedding_dim)
         if self.encoded_columns:
             fields = self._add_encoded(fields, batch)
-        parts = [fields.flatten(1)]
+        entries: dict[str, Tensor] = {}
         for place, name in enumerate(self.sequence_names):
-            values, offsets = batch.sequences[name]
-            entries = rows[start : start + values.shape[0]]
+            values, _ = batch.sequences[name]
+            entries[name] = rows[start : start + values.shape[0]]
             encoder = self.encoded_sequences[place]
             if encoder is not None:
-                entries = entries + self.encoders[encoder](values).to(entries.dtype)
-            parts.append(self.poolings[place](entries, offsets, fields))
+                encoded = self.encoders[encoder](values)
+                entries[name] = entries[name] + encoded.to(rows.dtype)
             start = start + values.shape[0]
+        parts = [fields.flatten(1)]
+        for pool, (name, beside) in zip(self.poolings, self.events.items(), strict=True):
+            events = entries[name]
+            for other in beside:
+                events = events + _aligned(entries[other], events, other, name)
+            parts.append(pool(events, batch.sequences[name][1], fields))
         parts.append(batch.dense.to(rows.dtype))
         return torch.cat(parts, dim=1)  # (batch, width)
 
@@ -159,6 +171,18 @@ class FieldLayout(nn.Module):
                 )
             columns[column] = columns[column] + vector.to(fields.dtype)
         return torch.stack(columns, dim=1)
+
+
+def _aligned(entries: Tensor, events: Tensor, name: str, beside: str) -> Tensor:
+    """The entries of sequence ``name``, one each of the events of ``beside``."""
+    if torch.compiler.is_compiling():  # which knows each number of entries by a symbol of its own
+        return entries.index_select(0, torch.arange(events.shape[0], device=entries.device))
+    if entries.shape != events.shape:
+        raise ValueError(
+            f"Sequence {name!r} has {entries.shape[0]} entries in this batch, {beside!r}, beside "
+            f"which it stands, {events.shape[0]}: give both the same lengths in every row."
+        )
+    return entries
 
 
 def scenario_of_ids(layout: FieldLayout, batch: Batch) -> Tensor:

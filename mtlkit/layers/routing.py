@@ -38,6 +38,11 @@ def use_route(form: str) -> Iterator[None]:
         _form.reset(token)
 
 
+def route_form() -> str:
+    """The form that ``use_route`` has set: "segments" or "gathered"."""
+    return _form.get()
+
+
 class Route:
     """Which row reads which weights; made once for any number of layers that read the same rows.
 

@@ -93,6 +93,7 @@ def prepare(
     seed: int = 0,
     min_count: int = 1,
     max_length: int = 50,
+    beside: Mapping[str, str] | None = None,
 ) -> Prepared:
     """Cut a frame into training, validation and test rows, and encode it by the training rows.
 
@@ -134,6 +135,9 @@ def prepare(
         moment of validation and the first of test; the seed of a random cut.
     min_count, max_length
         Rarer values are unknown; longest sequence (its newest entries stay). See ``Encoder``.
+    beside
+        {sequence: the one whose events it describes}, as {"gap": "viewed"}: both are equally long
+        in every row, and a model reads one sequence of events. See ``Encoder``.
 
     Nothing is learned from validation and test rows: their unseen values are id 0. Raises
     ``SchemaError`` that names the column for whatever does not fit, ``ValueError`` for arguments
@@ -169,7 +173,7 @@ def prepare(
     encoder = Encoder(
         tasks, categorical=roles.categorical, dense=roles.dense, log1p=roles.log1p,
         sequences=roles.sequences, scenario=scenario, keys=kept, min_count=min_count,
-        max_length=max_length, weight=weight,
+        max_length=max_length, weight=weight, beside=beside or {},
     )  # fmt: skip
     encoder.fit(frame.filter(pl.Series(cut.part == 0)))
     return Prepared(_tables(frame, cut, encoder, flags), encoder, frame, cut, unmet, roles)

@@ -1,0 +1,69 @@
+"""Time gaps as ids: which power of two seconds they reach."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from mtlkit.schema import SchemaError
+
+GAP_IDS = 32  # the size of a sequence of gaps: Sequence("gap", size=GAP_IDS, beside="viewed")
+
+
+def gap_ids(seconds: Any) -> Tensor:
+    """Ids of time gaps, int64 of the same shape, by powers of two of seconds.
+
+    0: no gap is known (NaN, as before the first event); 1: from 0 to below 1 s; k: from 2**(k - 2)
+    to below 2**(k - 1) s, so 2 is 1 s, 3 is 2 and 3 s, 7 begins at 32 s, 14 at 1.1 hours, 18 at
+    18 hours; 31 is 2**29 s (17 years) and more. Relative size is what tells gaps apart, and few ids
+    of many rows each are learned well. Raises ``SchemaError`` for a gap below 0: events of a
+    sequence stand oldest first.
+    """
+    gaps = seconds if isinstance(seconds, Tensor) else torch.from_numpy(np.array(seconds))
+    gaps = gaps.to(torch.float64)
+    if bool((gaps < 0).any()):
+        raise SchemaError(
+            f"A gap is {float(gaps[gaps < 0][0]):g} seconds: events of a sequence stand oldest "
+            "first; sort them."
+        )
+    _, exponent = torch.frexp(gaps.clamp(max=2.0 ** (GAP_IDS - 2)))  # gaps = m 2**exponent
+    found = torch.where(gaps < 1, 1, exponent.to(torch.int64) + 1).clamp(max=GAP_IDS - 1)
+    return torch.where(gaps.isnan(), 0, found)
+
+
+def gaps_before(moments: pl.Series) -> pl.Series:
+    """The id of the gap before each event: lists of moments -> lists of ``gap_ids`` as long.
+
+    Moments are dates, date-times or numbers of seconds, oldest first; a row's first event, and one
+    whose moment or the one before is missing, has id 0. The ids go into a table as they are
+    (``Table.from_columns``); an ``Encoder`` learns ids of its own for those that occur. Raises
+    ``SchemaError`` for a column of other things and for events out of order, by their row.
+    """
+    inner = moments.dtype.inner if isinstance(moments.dtype, (pl.List, pl.Array)) else None
+    timed = inner is not None and pl.Series(dtype=inner).dtype.is_temporal()
+    numbers = inner is not None and pl.Series(dtype=inner).dtype.is_numeric()
+    if not (timed or numbers) or isinstance(inner, pl.Time):
+        raise SchemaError(
+            f"Column {moments.name!r} has type {moments.dtype}; lists of moments are needed: "
+            "dates, date-times or numbers of seconds."
+        )
+    rows = pl.DataFrame({"row": np.arange(len(moments)), "moment": moments})
+    events = rows.filter(pl.col("moment").list.len() > 0).explode("moment")
+    gap = pl.col("moment").diff().over("row")
+    seconds = gap.dt.total_microseconds() / 1e6 if timed else gap
+    events = events.with_columns(seconds.cast(pl.Float64).alias("gap"))
+    late = events.filter(pl.col("gap") < 0)
+    if late.height:
+        raise SchemaError(
+            f"Column {moments.name!r}, row {late['row'][0]}: events are out of order; sort each "
+            "list, oldest first."
+        )
+    found = gap_ids(events["gap"].fill_null(float("nan")).to_numpy())
+    events = events.with_columns(pl.Series("gap", found.numpy()))
+    lists = events.group_by("row", maintain_order=True).agg("gap")
+    whole = rows.select("row").join(lists, on="row", how="left", maintain_order="left")
+    return whole["gap"].cast(pl.List(pl.Int64)).fill_null([]).alias(moments.name)
