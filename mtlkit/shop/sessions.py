@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import polars as pl
 import torch
@@ -32,9 +30,9 @@ def session_schema(world: World) -> Schema:
     """Schema of the sessions; fields shared with the impressions have the same ids."""
     dials = world.dials
     clock: tuple[Sequence, ...] = ()
-    beside: dict[str, Any] = {}  # what else lists of equal length say of themselves
-    if dials.gap_tells:  # here: beside = {"beside": "history"}, where Sequence has it
-        clock = (Sequence("history_gap", size=GAP_IDS + 1, max_length=LONGEST, **beside),)
+    beside = "history" if dials.gap_tells else None  # item, category and gap are one event
+    if dials.gap_tells:
+        clock = (Sequence("history_gap", GAP_IDS + 1, max_length=LONGEST, beside=beside),)
     sizes = {
         "user": dials.users, "item": dials.items, "category": len(CATEGORIES),
         "age_band": len(AGE_BANDS), "favourite_category": len(CATEGORIES),
@@ -47,7 +45,7 @@ def session_schema(world: World) -> Schema:
         dense=(Dense("length"), Dense("user_visits"), Dense("user_clicks"), Dense("user_buys")),
         sequences=(
             Sequence("history", shares="item", max_length=LONGEST),
-            Sequence("history_category", shares="category", max_length=LONGEST, **beside),
+            Sequence("history_category", shares="category", max_length=LONGEST, beside=beside),
             Sequence("query", size=len(TOKENS) + 1, max_length=4),
             *clock,
         ),

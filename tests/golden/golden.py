@@ -14,12 +14,16 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import torch
 
 from mtlkit import Market, MMoE, SharedBottom, SingleTask, Table, fit
 from mtlkit.balance import BALANCERS, DecaySchedule, FixedWeights, MetaBalance
+from mtlkit.layers import FieldEmbedding
+from mtlkit.layers.sequence import POOLINGS
 from mtlkit.models import ADAPTING, ESCM2, ESM2, LINKS, SHARING, ArticleNetwork
 from mtlkit.schema import Schema
+from mtlkit.shop.session_decisions import SessionDecisions
 from mtlkit.train import seeded
 
 VALUES = Path(__file__).parent / "values.json"
@@ -99,7 +103,25 @@ def shop_values() -> dict[str, str]:
         values[f"{name}: demand"] = digest(table_parts(market.demand(30)))
         values[f"{name}: deliveries"] = digest(table_parts(market.deliveries(3_000)))
     values["tiny: products"] = digest(table_parts(Market("tiny").products()))
-    return values
+    return values | shopper_values()
+
+
+def shopper_values() -> dict[str, str]:
+    """Hashes of sessions with a clock and newcomers, their events, and what decisions are worth."""
+    market = Market("shopper", seed=1)
+    table = market.sessions(3_000, start=50)
+    worth = SessionDecisions(market, table)
+    pages = worth.best_pages(worth.search_score())
+    euro = {
+        "banner": worth.banner_value(), "coupon": worth.coupon_value(),
+        "lead": worth.best("lead"), "search": worth.search_value(pages), "pages": pages,
+    }  # fmt: skip
+    events = market.session_events(500).with_columns(pl.col("words").list.join(" "))
+    return {
+        "shopper: sessions": digest(table_parts(table)),
+        "shopper: events": hashlib.sha256(events.write_csv().encode()).hexdigest()[:20],
+        "shopper: euro": digest({n: np.round(v, 4) for n, v in euro.items()}),
+    }
 
 
 def tiny_shop() -> Table:
@@ -149,6 +171,14 @@ def training_values() -> dict[str, list[float]]:
         with seeded(5):
             model = factory()
         values[f"{name}: ten steps"] = ten_steps(model, table, None)
+    sessions = Market("shopper").sessions(4_096)
+    for name in POOLINGS:
+        inputs = partial(FieldEmbedding, pooling={"history": name})
+        with seeded(5):
+            model = SharedBottom(
+                sessions.schema, embedding_dim=4, hidden=(16, 8), tower=(8,), inputs=inputs
+            )
+        values[f"pooling {name}: ten steps"] = ten_steps(model, sessions, None)
     return values
 
 

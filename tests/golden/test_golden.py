@@ -32,10 +32,11 @@ def test_what_is_frozen_has_not_moved(part, compute):
     assert golden.differences({part: compute()}, {part: STORED[part]}, TOLERANCE) == []
 
 
-def test_the_freeze_covers_every_balancer_and_every_architecture():
+def test_the_freeze_covers_every_balancer_architecture_and_pooling():
     frozen = {name.split(":")[0] for name in STORED["training"]}
     assert set(golden.BALANCERS) <= frozen
     assert set(golden.factories(golden.tiny_shop().schema)) <= frozen
+    assert {f"pooling {name}" for name in golden.POOLINGS} <= frozen
 
 
 def test_a_moved_number_is_told_by_name():

@@ -25,11 +25,14 @@ from mtlkit.lessons.nb09.decisions import DECISIONS, earned
 from mtlkit.lessons.nb09.rules import Apart, Counts, SameAgain
 from mtlkit.metrics import task_metrics
 from mtlkit.models import flops_per_row
-from mtlkit.shop import SessionDecisions
+from mtlkit.shop.session_decisions import SessionDecisions
 from mtlkit.train import seeded
 from mtlkit.train.evaluation import predict
 
-USES = ("shopper", "SharedBottom", "SingleTask", "fixed")
+USES = (
+    "shopper", "SharedBottom", "SingleTask", "pooling mean", "pooling gru", "pooling target",
+    "pooling softmax", "pooling transformer", "pooling silu",
+)  # fmt: skip
 FRESH = 300_000  # the first row of the test log
 POOLED = {
     "mean": "mean", "GRU": "gru", "target attention": "target",

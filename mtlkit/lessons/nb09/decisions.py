@@ -1,13 +1,16 @@
 """Predictions become decisions: a banner, the order of categories, a coupon, a page of results."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from mtlkit.shop.session_decisions import COUPON_FACE, COUPON_PUSH
+from mtlkit.shop.session_decisions import COUPON_FACE, COUPON_PUSH, SessionDecisions
 
+Predictions = Mapping[str, np.ndarray]
 DECISIONS = ("banner", "lead", "coupon", "search")
 
 
-def decide(predictions, worth):
+def decide(predictions: Predictions, worth: SessionDecisions) -> dict[str, np.ndarray]:
     """{decision: euro (row,)} that the policy of these predictions earns, by the truth.
 
     predictions {task: probabilities}: next_category (row, 10), intent (row, 5), purchase (row,);
@@ -27,7 +30,9 @@ def decide(predictions, worth):
     }
 
 
-def coupon_pays(following, intent, purchase, margin):
+def coupon_pays(
+    following: np.ndarray, intent: np.ndarray, purchase: np.ndarray, margin: np.ndarray
+) -> np.ndarray:
     """Whether a coupon is expected to pay, bool (row,).
 
     P(purchase) without it is predicted; with it, its logit moves as the intent says.
@@ -39,7 +44,7 @@ def coupon_pays(following, intent, purchase, margin):
     return (intent * moved).sum(1) * (expected - COUPON_FACE) > chance * expected
 
 
-def earned(predictions, worth):
+def earned(predictions: Predictions, worth: SessionDecisions) -> dict[str, dict[str, float]]:
     """{decision: {"euro": a session, "regret": to the best policy}}, means over the rows."""
     return {
         name: {"euro": float(euro.mean()), "regret": float((worth.best(name) - euro).mean())}

@@ -1,16 +1,23 @@
 """Models that train themselves, for ``compare``: counting rules, and models of one task each."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mtlkit import fit
+from mtlkit.data.batch import Batch
+from mtlkit.data.table import Table
 from mtlkit.models.base import MultiTaskModel
+from mtlkit.schema import Schema
+
+Part = tuple[Callable[[Schema], MultiTaskModel], dict[str, Any]]  # how it is made, options of fit
 
 
-def newest(batch, name, back):
-    """Ids of the entry ``back`` places from the end of each row's sequence, 0 where there is none."""
+def newest(batch: Batch, name: str, back: int) -> Tensor:
+    """Ids of the entry ``back`` places from the end of each row's sequence, 0 where none is."""
     values, offsets = batch.sequences[name]
     place = offsets[1:] - back
     there = place >= offsets[:-1]
@@ -27,7 +34,7 @@ class Counts(MultiTaskModel):
 
     separate = True
 
-    def __init__(self, schema, *, memory=1, prior=5.0):
+    def __init__(self, schema: Schema, *, memory: int = 1, prior: float = 5.0) -> None:
         super().__init__(schema)
         self.memory, self.prior = memory, prior
         field = schema.categorical[schema.categorical_names.index("category")]
@@ -35,7 +42,7 @@ class Counts(MultiTaskModel):
         self.place = nn.Parameter(torch.empty(0), requires_grad=False)  # so that it has a device
         self.shares = {}
 
-    def train_on(self, train, validation=None, *, seed=0):
+    def train_on(self, train: Table, validation: Table | None = None, *, seed: int = 0) -> None:
         """Count the training rows."""
         batch = train.batch(torch.arange(len(train)))
         label = batch.labels[:, self.schema.task_index("next_category")].long()
@@ -52,22 +59,22 @@ class Counts(MultiTaskModel):
             before = self.levels[-1].reshape(-1, self.classes)[shorter]
             self.levels.append(self.smoothed(counts, before))
 
-    def smoothed(self, counts, before):
+    def smoothed(self, counts: Tensor, before: Tensor) -> Tensor:
         """Shares of counts (context, class), drawn towards ``before`` of the same shape."""
         return (counts + self.prior * before) / (counts.sum(1, keepdim=True) + self.prior)
 
-    def context(self, batch, memory):
+    def context(self, batch: Batch, memory: int) -> Tensor:
         """A number for the last ``memory`` categories of each row: the last one counts least."""
         found = torch.zeros(batch.rows, dtype=torch.long)
         for back in range(memory, 0, -1):
             found = found * self.ids + newest(batch, "history_category", back)
         return found
 
-    def next_category(self, batch):
+    def next_category(self, batch: Batch) -> Tensor:
         """Chances of each category, (row, category)."""
         return self.levels[-1].reshape(-1, self.classes)[self.context(batch, self.memory)]
 
-    def forward(self, batch):
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
         logits = {}
         for task in self.schema.tasks:
             chances = self.shares[task.name].expand(batch.rows, -1)
@@ -84,14 +91,14 @@ class SameAgain(Counts):
     The rest of the chance is spread by how often each other category comes next.
     """
 
-    def train_on(self, train, validation=None, *, seed=0):
+    def train_on(self, train: Table, validation: Table | None = None, *, seed: int = 0) -> None:
         """Count how often the category stays, and how often each comes next."""
         super().train_on(train, validation, seed=seed)
         batch = train.batch(torch.arange(len(train)))
         label = batch.labels[:, self.schema.task_index("next_category")].long()
         self.stays = float((newest(batch, "history_category", 1) - 1 == label).float().mean())
 
-    def next_category(self, batch):
+    def next_category(self, batch: Batch) -> Tensor:
         """Chances of each category, (row, category); id 0, the unknown, has those of all."""
         last = newest(batch, "history_category", 1)
         usual = self.shares["next_category"].expand(batch.rows, -1)
@@ -101,7 +108,7 @@ class SameAgain(Counts):
         return torch.where((last > 0).unsqueeze(1), chances, usual)
 
 
-def shares(label, classes):
+def shares(label: Tensor, classes: int) -> Tensor:
     """The share of each class, (class,)."""
     return torch.bincount(label.long(), minlength=classes).float() / max(len(label), 1)
 
@@ -115,7 +122,7 @@ class Apart(MultiTaskModel):
 
     separate = True
 
-    def __init__(self, schema, parts):
+    def __init__(self, schema: Schema, parts: Mapping[str, Part]) -> None:
         super().__init__(schema)
         self.options = {task: options for task, (_, options) in parts.items()}
         self.models = nn.ModuleDict({
@@ -123,11 +130,11 @@ class Apart(MultiTaskModel):
             for task, (make, _) in parts.items()
         })  # fmt: skip
 
-    def train_on(self, train, validation=None, *, seed=0):
+    def train_on(self, train: Table, validation: Table | None = None, *, seed: int = 0) -> None:
         """Train each model; it keeps the epoch that is best for its task."""
         for task, model in self.models.items():
             own = [None if t is None else t.select_tasks([task]) for t in (train, validation)]
             fit(model, *own, seed=seed, progress=False, **self.options[task])
 
-    def forward(self, batch):
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
         return {task: model(batch)[task] for task, model in self.models.items()}
