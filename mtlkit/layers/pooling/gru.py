@@ -31,7 +31,7 @@ class GRUPooling(nn.Module):
     def forward(self, rows: Tensor, offsets: Tensor, fields: Tensor) -> Tensor:
         size, device = fields.shape[0], rows.device.type
         counts = lengths(offsets, size).clamp(max=self.max_length)
-        events = rows.to(self.gru.weight_ih_l0.dtype)
+        events = rows.to(next(self.gru.parameters()).dtype)
         with torch.autocast(device if device != "meta" else "cpu", enabled=False):
             if fixed_shapes(offsets):
                 last = self._padded(events, offsets, counts)
