@@ -13,7 +13,7 @@ from mtlkit.layers.pooling import CausalTransformer, GRUPooling, TargetAttention
 from mtlkit.layers.ragged import by_length
 from mtlkit.models import MMoE, SharedBottom
 from mtlkit.models.export import export_served, served_inputs
-from mtlkit.schema import Categorical, Schema, Task
+from mtlkit.schema import Schema, Task
 from mtlkit.schema import Sequence as SequenceField
 from tests import tiny
 
@@ -203,7 +203,7 @@ def test_the_newest_events_stay_where_a_row_is_too_long(name):
     torch.testing.assert_close(found, one(pool, rows[3:], fields[0]))
     changed = torch.cat([rows[:3] + 5, rows[3:]])
     torch.testing.assert_close(found, one(pool, changed, fields[0]))
-    newer = torch.cat([rows[:3], rows[3:4] + 5, rows[4:]])
+    newer = torch.cat([rows[:3], -2 * rows[3:4], rows[4:]])  # a norm hides what all numbers share
     assert not torch.allclose(found, one(pool, newer, fields[0]))
 
 
@@ -215,7 +215,7 @@ def test_silu_attention_counts_and_softmax_attention_does_not():
         pool = made(name)
         single, double = (one(pool, events, fields[0]) for events in (rows, twice))
         torch.testing.assert_close(double, factor * single)
-        assert single.abs().max() > 1e-3
+        assert single.abs().max() > 1e-4
     pool = made("target", softmax=True)
     torch.testing.assert_close(one(pool, twice, fields[0]), one(pool, rows, fields[0]))
 
@@ -226,7 +226,7 @@ def test_an_event_reads_older_ones_alone(layers):
     counts = torch.tensor([5])
     whole = pool.states(rows.unsqueeze(0), counts)[0]
     changed = rows.clone()
-    changed[3] += 2
+    changed[3] *= -2  # a norm hides what is added to all numbers of an event
     later = pool.states(changed.unsqueeze(0), counts)[0]
     torch.testing.assert_close(later[:3], whole[:3], rtol=0, atol=0)
     assert ((later - whole)[3:].abs().sum(1) > 1e-6).all()
@@ -352,4 +352,3 @@ def test_a_sequence_alone_is_pooled_without_any_field():
     for name in NAMES:
         layer = FieldEmbedding(schema, 3, pooling=name)
         assert layer(tiny.all_rows(tiny.table(schema, 6))).shape == (6, 3)
-    assert Categorical("x", 2)  # fields come first in a schema, and here are none
