@@ -61,7 +61,7 @@ def test_an_event_is_the_sum_of_its_entries(name, inputs):
 
 
 def test_a_pooling_is_named_for_the_sequence_of_events():
-    with pytest.raises(ValueError, match="'gap', which stands beside 'viewed' .*: name 'viewed'"):
+    with pytest.raises(ValueError, match=r"'gap', which stands beside 'viewed' .*: name 'viewed'"):
         FieldEmbedding(beside_schema(), 3, pooling={"gap": "sum"})
     layer = FieldEmbedding(beside_schema(), 3, pooling={"viewed": "gru"})
     assert type(layer.layout.poolings[0]) is POOLINGS["gru"] and len(layer.layout.poolings) == 2
@@ -111,7 +111,7 @@ def test_a_schema_keeps_what_stands_beside_and_one_without_reads_as_before():
     assert all("beside" not in s for s in tiny.schema().to_dict()["sequences"])
     moved = replace(schema, sequences=(replace(schema.sequences[0], beside="words"),
                                        *schema.sequences[1:]))  # fmt: skip
-    with pytest.raises(SchemaError, match="'gap' of the table has beside words, .* has viewed"):
+    with pytest.raises(SchemaError, match=r"'gap' of the table has beside words, .* has viewed"):
         mtlkit.data.agreement.require_inputs(schema, moved)
 
 
@@ -206,7 +206,7 @@ def test_gaps_are_told_apart_by_powers_of_two():
     seconds = [float("nan"), 0, 0.99, 1, 1.9, 2, 3.9, 4, 31, 32, 3600, 2**29 - 1, 2**29, 1e15]
     assert gap_ids(seconds).tolist() == [0, 1, 1, 2, 2, 3, 3, 4, 6, 7, 13, 30, 31, 31]
     assert int(gap_ids(1e300)) == GAP_IDS - 1
-    with pytest.raises(SchemaError, match="A gap is -1 seconds: events .* oldest first"):
+    with pytest.raises(SchemaError, match=r"A gap is -1 seconds: events .* oldest first"):
         gap_ids([3, -1])
 
 
@@ -218,5 +218,5 @@ def test_gaps_before_events_are_as_long_as_the_moments():
     assert gaps_before(times).to_list() == [[0, 13]]
     with pytest.raises(SchemaError, match="Column 't', row 1: events are out of order"):
         gaps_before(pl.Series("t", [[1], [3, 2]]))
-    with pytest.raises(SchemaError, match="has type List.String.; lists of moments are needed"):
+    with pytest.raises(SchemaError, match=r"has type List.String.; lists of moments are needed"):
         gaps_before(pl.Series("t", [["a"]]))

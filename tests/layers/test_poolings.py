@@ -343,7 +343,7 @@ def test_what_makes_a_pooling_may_stand_in_its_place():
     _, options = model.made_with
     kept = options["inputs"].keywords["pooling"]["viewed"]
     assert kept.func is TargetAttention and kept.keywords == {"target": "item"}
-    with pytest.raises(ValueError, match="pooling is .* or a module, not 3"):
+    with pytest.raises(ValueError, match=r"pooling is .* or a module, not 3"):
         FieldEmbedding(schema, 3, pooling=3)
 
 
