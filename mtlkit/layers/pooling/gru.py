@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -64,11 +65,12 @@ class GRUPooling(nn.Module):
         Written out, since ``nn.GRU`` sets attributes while it is exported, which PyTorch warns of.
         """
         starts, dim = offsets.narrow(0, 1, counts.shape[0]) - counts, events.shape[1]
+        gru: Any = self.gru
         steps = padded(events, starts, counts, self.max_length)
-        inputs = F.linear(steps, self.gru.weight_ih_l0, self.gru.bias_ih_l0)  # (batch, step, 3 dim)
+        inputs = F.linear(steps, gru.weight_ih_l0, gru.bias_ih_l0)  # (batch, step, 3 dim)
         state = events.new_zeros(counts.shape[0], dim)
         for step, x in enumerate(inputs.unbind(1)):
-            read = F.linear(state, self.gru.weight_hh_l0, self.gru.bias_hh_l0)
+            read = F.linear(state, gru.weight_hh_l0, gru.bias_hh_l0)
             reset, update = (x + read)[:, : 2 * dim].sigmoid().chunk(2, dim=1)
             new = (x[:, 2 * dim :] + reset * read[:, 2 * dim :]).tanh()
             state = torch.where((step < counts).unsqueeze(1), new + update * (state - new), state)
