@@ -54,8 +54,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     scenarios.add_argument(
         "--memory", type=float, default=4000.0, help="megabytes that a naive form may need"
     )
+    sequences = what.add_parser("sequences", help="poolings of histories, by form and by events")
+    sequences.add_argument("--rows", type=int, default=250, help="rows of a batch")
+    sequences.add_argument("--steps", type=int, default=3, help="steps to take medians over")
+    sequences.add_argument(
+        "--numbers", type=int, nargs="+", default=[2000, 4000, 8000, 16000], help="of events"
+    )
     parsers = (training, balance, optimizers, comparing, imports, market, replicas, scenarios)
-    for command in parsers:
+    for command in (*parsers, sequences):
         command.add_argument("--json", action="store_true", help="print JSON instead of a table")
         command.add_argument("--quick", action="store_true", help="smaller, for a first look")
     options = parser.parse_args(argv)
@@ -98,6 +104,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         steps, memory = (2, 200.0) if quick else (options.steps, options.memory)
         result = measure_scenarios(options.numbers, steps, options.batch, memory)
+    elif options.what == "sequences":
+        from mtlkit.bench.sequences import measure_sequences
+
+        rows, steps = (100, 1) if quick else (options.rows, options.steps)
+        result = measure_sequences(rows, steps, options.numbers)
     elif options.what == "import":
         result = measure_import(2 if quick else options.rounds)
     else:

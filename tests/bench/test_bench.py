@@ -15,9 +15,11 @@ from mtlkit.bench import (
     optimizers,
     replicas,
     scenarios,
+    sequences,
     training,
 )
 from mtlkit.bench.training import BATCH, PlainMMoE, make_data, measure_training
+from mtlkit.layers import POOLINGS
 from mtlkit.models import MMoE
 from tests import tiny
 
@@ -151,7 +153,7 @@ def test_command_line_lists_the_benchmarks():
         cwd=ROOT, capture_output=True, text=True, encoding="utf-8", check=True, timeout=120,
     )  # fmt: skip
     names = ["training", "balance", "optimizers", "compare", "import", "market", "replicas"]
-    for name in [*names, "scenarios"]:
+    for name in [*names, "scenarios", "sequences"]:
         assert name in done.stdout
 
 
@@ -227,6 +229,34 @@ def test_layers_of_scenarios_are_compared_by_form_and_number(capsys):
     assert star["gathered a row"] == "left out: about 32 megabytes, more than 20"
     assert "gathered a row" not in star["kept, megabytes"]
     assert result["adapters of rank 8"]["2 scenarios"]["gathered a row"]["milliseconds"] > 0
+
+
+def test_poolings_are_compared_by_form_and_by_events(capsys, monkeypatch):
+    monkeypatch.setattr(sequences, "LONGEST", 12)
+    arguments = ["sequences", "--rows", "60", "--steps", "1", "--numbers", "50", "100", "--json"]
+    assert commands.main(arguments) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["places when padded"] == 60 * 12 > result["events"] >= 24
+    assert set(result["skewed"]) == set(result["by events"]) == set(POOLINGS)
+    for name, row in result["skewed"].items():
+        assert list(row) == list(sequences.FORMS)
+        for form in list(row)[1:]:
+            ratio = row[form]["milliseconds"] / row["ragged"]["milliseconds"]
+            assert row[form]["times ragged"] == pytest.approx(ratio) and ratio > 0
+        few, more = result["by events"][name].values()
+        assert few["times"] == 1
+        assert more["times"] == pytest.approx(more["milliseconds"] / few["milliseconds"])
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+def test_forms_of_poolings_compute_the_same(name):
+    pool = POOLINGS[name](4, ("user",), 7).double()
+    rows, fields = torch.randn(21, 4).double(), torch.randn(3, 1, 4).double()
+    offsets = torch.tensor([0, 7, 14, 21])  # equally long, so that padding adds no event
+    ragged, padded, alone = (form(pool, rows, offsets, fields)
+                             for form in sequences.FORMS.values())  # fmt: skip
+    torch.testing.assert_close(padded, ragged)
+    torch.testing.assert_close(alone, ragged)
 
 
 def test_the_three_forms_compute_the_same():

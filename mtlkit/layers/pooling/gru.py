@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
@@ -31,7 +33,7 @@ class GRUPooling(nn.Module):
     def forward(self, rows: Tensor, offsets: Tensor, fields: Tensor) -> Tensor:
         size, device = fields.shape[0], rows.device.type
         counts = lengths(offsets, size).clamp(max=self.max_length)
-        events = rows.to(self.gru.weight_ih_l0.dtype)
+        events = rows.to(next(self.gru.parameters()).dtype)
         with torch.autocast(device if device != "meta" else "cpu", enabled=False):
             if fixed_shapes(offsets):
                 last = self._padded(events, offsets, counts)
@@ -58,9 +60,18 @@ class GRUPooling(nn.Module):
         return torch.cat([last[0], rest]).index_select(0, rank)
 
     def _padded(self, events: Tensor, offsets: Tensor, counts: Tensor) -> Tensor:
-        """All rows over ``max_length`` steps: (batch, dim)."""
-        starts = offsets.narrow(0, 1, counts.shape[0]) - counts
-        states, _ = self.gru(padded(events, starts, counts, self.max_length))
-        place = (counts - 1).clamp(min=0).reshape(-1, 1, 1).expand(-1, 1, states.shape[2])
-        last = states.gather(1, place).squeeze(1)
-        return torch.where((counts > 0).unsqueeze(1), last, torch.zeros_like(last))
+        """All rows over ``max_length`` steps, each state kept where a row has ended: (batch, dim).
+
+        Written out, since ``nn.GRU`` sets attributes while it is exported, which PyTorch warns of.
+        """
+        starts, dim = offsets.narrow(0, 1, counts.shape[0]) - counts, events.shape[1]
+        gru: Any = self.gru
+        steps = padded(events, starts, counts, self.max_length)
+        inputs = F.linear(steps, gru.weight_ih_l0, gru.bias_ih_l0)  # (batch, step, 3 dim)
+        state = events.new_zeros(counts.shape[0], dim)
+        for step, x in enumerate(inputs.unbind(1)):
+            read = F.linear(state, gru.weight_hh_l0, gru.bias_hh_l0)
+            reset, update = (x + read)[:, : 2 * dim].sigmoid().chunk(2, dim=1)
+            new = (x[:, 2 * dim :] + reset * read[:, 2 * dim :]).tanh()
+            state = torch.where((step < counts).unsqueeze(1), new + update * (state - new), state)
+        return state
