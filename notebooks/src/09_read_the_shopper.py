@@ -63,7 +63,7 @@ size, stored = sizes("09", MODE), evidence("09")
 market = mtlkit.Market("shopper", seed=SHOP)
 visits = market.sessions_frame(size.rows)
 told = visits.select("history_category", "query", "next_category", "intent", "purchase").head(4)
-buys = visits.group_by("intent").agg(100 * pl.mean("purchase")).sort("intent")
+buys = visits.group_by("intent").agg(pl.mean("purchase") * 100).sort("intent")
 picture = plot.rates_by(buys["intent"], buys["purchase"], title="Who buys?", unit="%",
                         label="visits that end in a purchase", category_label="intent")  # fmt: skip
 report.show(told, picture)
@@ -249,7 +249,7 @@ for name, kind in POOLINGS.items():
     with seeded(0):
         pool = kind(8, (), 50)
     once, twice = (pool(five.repeat(n, 1), torch.tensor([0, 5 * n]), nothing) for n in (1, 2))
-    lines.append({"pooling": name, "size, twice over once": float(twice.norm() / once.norm())})
+    lines.append({"pooling": name, "twice over once": (twice.norm() / once.norm()).item()})
 record("counts", pl.DataFrame(lines))
 report.show(pl.DataFrame(lines))
 
@@ -309,7 +309,10 @@ log = log.with_columns(label=((pl.col("kind") == "view") & after_search).fill_nu
 labels = log.filter("label").select("session", asked="time", next="category")
 bought = (pl.col("kind") == "purchase").any()
 labels = labels.join(log.group_by("session").agg(buys=bought), on="session").sort("session")
-ways = {"all but the label": ~pl.col("label"), "before the label": pl.col("time") < pl.col("asked")}
+ways = {
+    "all but the label": ~pl.col("label"),
+    "before the label": pl.col("time") < pl.col("asked"),
+}
 lines = []
 for name, kept in ways.items():
     seen = log.join(labels, on="session").filter(kept).group_by("session").agg(
