@@ -1,7 +1,7 @@
 """The sizes of notebook 09: (smoke, full)."""
 
 SIZES = {
-    "rows": (3_000, 60_000),  # sessions to train on, to choose on and to test on
+    "rows": (4_000, 60_000),
+    "epochs": (1, 6),
     "log": (2_000, 20_000),  # sessions of the event log
-    "epochs": (1, 8),
 }
