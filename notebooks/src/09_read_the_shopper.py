@@ -369,8 +369,9 @@ check("9.3", next_category)
 # %% tags=["hide-input", "hide-output"]
 # What each decision earns, in euro a session: run this cell.
 decisions = ["banner", "lead", "coupon", "search"]
-euro = {d: where | {"task": d, "metric": "euro", "minus": "same again"} for d in decisions}
 lost = {d: where | {"task": d, "metric": "regret"} for d in decisions}
+euro = {d: where | {"task": d, "metric": "euro", "minus": "same again", "sign": 1}
+        for d in decisions}  # fmt: skip
 models = ["last two", "trees", "mean", "GRU, single tasks", "GRU"]
 paid = {n: [stored.difference(n, "same again", task=d, metric="euro", sign=1, **where).headline
             for d in decisions] for n in models}  # fmt: skip
