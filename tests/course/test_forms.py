@@ -60,7 +60,7 @@ def in_place(solution):
         result = each(solution(*given), lambda value: tensor(value).clone())
         for value in given:
             if torch.is_tensor(value):
-                value.mul_(0)
+                value.zero_()
             elif isinstance(value, np.ndarray):
                 value[:] = 0
             elif isinstance(value, dict | list):

@@ -1,0 +1,433 @@
+# %% [markdown] tags=["title"]
+# title: Read the shopper
+# question: What will the visitor do next?
+# run: 2
+# needs: [01, 02, 03]
+# cut:
+# - "\"Modify and compare\" (6 minutes); show its table only."
+# - Exercise 9.2 (8 minutes); let the room say which events may be read.
+# ---
+# Until now a row was one product shown. Now it is a visit so far: what somebody looked at, how fast,
+# and which words they typed.
+
+# %% [markdown] tags=["goals"]
+# ## You will be able to
+#
+# - pool the events of a visit by attention, whatever its length (exercise 9.1),
+# - tell which part of a visit helps which task (before exercise 9.2),
+# - split an event log without looking ahead (exercise 9.2),
+# - write a rule that beats the simplest one on new visits (exercise 9.3).
+
+# %% [markdown] tags=["recall"]
+# ## What do you remember?
+
+# %% tags=["quiz"]
+from mtlkit.course import quiz
+
+quiz("9.recall")
+
+# %% [markdown] tags=["setup"]
+# ## Set-up
+
+# %%
+from functools import partial
+
+import polars as pl
+import torch
+
+import mtlkit
+from mtlkit import SharedBottom, fit, plot, report
+from mtlkit.course import check, evidence, guess, mode, predict, record, shop, sizes
+from mtlkit.layers import POOLINGS, FieldEmbedding
+from mtlkit.lessons.nb09 import contest
+from mtlkit.metrics import accuracy, auc
+from mtlkit.train import seeded
+
+torch.set_num_threads(1)  # quicker for networks as small as these
+
+# %% tags=["parameters"]
+MODE, SHOP = mode(), shop()
+
+# %% [markdown] tags=["story"]
+# ## What a visit says
+#
+# A **behaviour sequence** holds what one visitor did, in order: here the products they looked at, with
+# their categories and the **time gap** before each. Then they typed words into the search.
+#
+# Each visitor has an **intent**: to browse, to compare, to put an outfit together, to find a gift or a
+# bargain. At the search the shop asks three things: which of ten categories comes next, which of five
+# intents it is, and whether the visitor buys.
+
+# %%
+size, stored = sizes("09", MODE), evidence("09")
+market = mtlkit.Market("shopper", seed=SHOP)
+visits = market.sessions_frame(size.rows)
+told = visits.select("history_category", "query", "next_category", "intent", "purchase").head(4)
+buys = visits.group_by("intent").agg(pl.mean("purchase") * 100).sort("intent")
+picture = plot.rates_by(buys["intent"], buys["purchase"], title="Who buys?", unit="%",
+                        label="visits that end in a purchase", category_label="intent")  # fmt: skip
+report.show(told, picture)
+
+# %% tags=["predict"]
+predict("9.p1")
+predict("9.p2")
+
+# %% [markdown] tags=["worked"]
+# ## From many events to one vector
+#
+# Visits have 3 to 16 events, a network has inputs of one width. **Pooling** makes one vector $z$ of the
+# events' vectors $e_1, \dots, e_n$, each the sum of the embeddings of product, category and time gap. The
+# mean is the plainest:
+#
+# $$z = \frac{1}{n} \sum_j e_j$$
+#
+# It forgets the order. With **attention** each event has a share of its own:
+#
+# $$z = \sum_j a_j e_j \qquad a = \text{softmax}_j\!\left(\frac{q \cdot e_j}{\sqrt{d}}\right)$$
+#
+# Here $q$ says what is asked, made of the row's other columns; $q \cdot e_j$ is large where event $j$ fits
+# it, and $d$ is the width of both. It forgets the order, too. Two poolings read it: a *GRU* goes from event
+# to event and keeps a memory; in a *causal transformer* each event looks at those before it by attention,
+# and the last one is handed on. A shared bottom and three towers follow.
+
+# %%
+kinds = {"mean": "mean", "GRU": "gru", "transformer": "transformer"}
+split = mtlkit.split_time(market.sessions(size.rows), "day", (33, 44))
+score = {"next_category": accuracy, "intent": accuracy, "purchase": auc}
+
+
+def train(name, table):
+    """A new network for all three tasks, whose history is pooled in that way."""
+    inputs = partial(FieldEmbedding, pooling={"history": kinds[name]})
+    with seeded(0):
+        model = SharedBottom(table.schema, embedding_dim=16, hidden=(96, 48), tower=(16,),
+                             inputs=inputs)  # fmt: skip
+    rate = stored.chosen(name, shop=SHOP)["rate"]
+    fit(model, table, seed=0, epochs=size.epochs, batch_size=512, learning_rate=rate,
+        row_prior=0.1, progress=False)  # fmt: skip
+    return model.eval()
+
+
+test = split.test
+rows = test.batch(torch.arange(len(test)))
+last = rows.categorical[:, test.schema.categorical_names.index("category")] - 1  # 0: unknown
+said = {"same again": {"next_category": torch.eye(10)[last]}}
+said |= {name: train(name, split.train).predict(rows) for name in kinds}
+said |= {"oracle": test.truth}
+table = pl.DataFrame([
+    {"model": name} | {t: score[t](test.label(t), p[t]) if t in p else None for t in score}
+    for name, p in said.items()
+])  # fmt: skip
+record("live", table)
+report.show(table)
+
+# %% [markdown] tags=["observe"]
+# ## What does reading in order buy?
+#
+# The oracle also knows the habits of visitors whom the shop has never met; nobody reaches it. Now five
+# shops, and four trials for everyone. *Target attention* weighs events by a small network, which compares
+# each with the row's other columns; *SiLU attention* comes further down.
+
+# %% tags=["hide-output"]
+where = {"reads": "everything", "rows": "all"}
+measured = {task: {"task": task, "metric": kind.__name__} for task, kind in score.items()}
+rule = 100 * stored.mean("same again", **measured["next_category"], **where)
+ask = {"title": "The same category again, five shops", "unit": "% of visits", "limits": (0, 100)}
+first = plot.guess_against_truth(guess("9.p1"), rule, "rule is right", **ask)
+few = ["target attention", "softmax attention", "SiLU attention", "GRU", "transformer"]
+gaps = {n: [stored.difference(n, "mean", **m, **where).headline for m in measured.values()]
+        for n in few}  # fmt: skip
+names = [task.replace("_", " ") for task in score]
+axes = {"xlabel": "task", "label": "accuracy; AUC of purchase", "reference": "the mean"}
+report.show(first, plot.gains({"five shops": gaps}, names, title="Beyond the mean", **axes))
+
+# %% tags=["hide-input", "hide-output"]
+# The answer to your second guess, and all candidates: run this cell.
+alone = {"candidate": "GRU", "minus": "GRU, single tasks"}
+truth = stored.difference("GRU", alone["minus"], **measured["purchase"], **where).headline.mean
+ask = {"title": "Three tasks together minus one network each", "limits": (-0.03, 0.03)}
+first = plot.guess_against_truth(guess("9.p2"), truth, "gain in AUC of purchase", **ask)
+columns = {task: one | where for task, one in measured.items()}
+together = report.grid(stored, {"GRU": alone}, columns, first="together minus alone")
+every = report.grid(stored, ["trees", "mean", *few], columns, first="mean of five shops")
+report.show(first, together, every)
+
+# %% [markdown]
+# The rule is right in {{N1}} % of the visits, the mean in {{N2}} %, the trees in {{N3}} %. Against the mean,
+# {{W1}} (next category by {{N4}}, intent by {{N5}}, purchase by {{N6}}).
+#
+# Against a GRU for each task, the three together change by {{N7}} on the next category, {{N8}} on the intent
+# and {{N9}} on purchase. {{W2}}
+#
+# In a batch, shorter visits are filled up to the longest. That is **padding**. Pooling must not see it.
+
+# %% [markdown] tags=["exercise"]
+# id: 9.1
+# level: fill in
+# importance: core
+# minutes: 8
+# goal: pool the events of a visit by attention, whatever its length
+# hints:
+# - "One score an event: `(events @ q.unsqueeze(2)).squeeze(2)` has the shape (row, step)."
+# - "Hide padding before the softmax: `scores.masked_fill(~real, -1e9)`."
+# - "A row without events has hidden scores alone. Multiply its shares by `real` after the softmax."
+# ---
+# Complete `attended`. You get `q` (row, width), `events` (row, step, width) and `real` (row, step), true
+# where an event is one and false where it is padding. Return $z$ (row, width): the formula above over the
+# real events alone. A row without any gets zeros.
+
+
+# %% tags=["exercise-code"]
+def attended(q, events, real):
+    """The events of each row, pooled by attention, (row, width); zeros where none is real."""
+    # BEGIN SOLUTION
+    scores = (events @ q.unsqueeze(2)).squeeze(2) / q.shape[1] ** 0.5  # (row, step)
+    shares = torch.softmax(scores.masked_fill(~real, -1e9), dim=1) * real
+    return (shares.unsqueeze(2) * events).sum(1)
+    # END SOLUTION
+    # STUB: scores = ...  # how well each event fits, (row, step)
+    # STUB: shares = ...  # of the real events alone, (row, step)
+    # STUB: return ...  # the events, each times its share, added up
+
+
+# %% tags=["check"]
+check("9.1", attended)
+
+# %% [markdown] tags=["solution"]
+# With minus infinity in place of -1e9 a row without events divides 0 by 0, and one such row makes the
+# loss of the whole batch NaN. With a score of 0 padding still counts, for exp(0) = 1: a visit would be
+# read in another way beside a longer one.
+
+# %% [markdown] tags=["compare"]
+# ## Modify and compare: which part of a visit helps which task?
+#
+# Take one part of the visit out of training and test. Then five shops: the GRU without a part, and against
+# the mean on short visits (up to four events), on long ones (from eight on), and for a **new visitor**, who
+# is in no training row.
+
+# %%
+left_out = "no query"  # modify: "no history", "no gaps"
+part = contest.without(test, left_out).batch(torch.arange(len(test)))
+both = {"everything": said["mean"]}
+both[left_out] = train("mean", contest.without(split.train, left_out)).predict(part)
+report.show(pl.DataFrame([
+    {"mean reads": name} | {t: score[t](test.label(t), p[t]) for t in score}
+    for name, p in both.items()
+]))  # fmt: skip
+
+# %% tags=["hide-input", "hide-output"]
+# What the GRU loses without a part, and whom it serves better than the mean: run this cell.
+tasks = {task: {"candidate": "GRU"} | one for task, one in measured.items()}
+every_read = ("everything", "no query", "no history", "no gaps")
+reads = {r: {"reads": r, "rows": "all"} for r in every_read}
+groups = {g: {"rows": g, "reads": "everything", "minus": "mean"}
+          for g in ("all", "short", "long", "new visitors")}  # fmt: skip
+parts = report.grid(stored, tasks, reads, first="GRU reads")
+report.show(parts, report.grid(stored, tasks, groups, first="GRU minus mean"))
+
+# %% [markdown]
+# Without the words the intent goes from {{N10}} to {{N11}}, the next category from {{N12}} to {{N13}}; without
+# the history to {{N14}} and {{N15}}, without the gaps to {{N16}} and {{N17}}. {{W3}} On the next category the
+# GRU is {{N18}} from the mean on long visits, {{N19}} on short ones, {{N20}} for new visitors.
+#
+# Shares sum to 1, so they cannot say *how many*. *SiLU attention* (HSTU) takes $s \cdot \sigma(s)$ of each
+# score $s$ in place of the softmax. Below, each pooling reads five events, then the same five twice over.
+
+# %%
+five = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
+nothing, lines = torch.zeros(1, 0, 8), []  # one row without other columns
+for name, kind in POOLINGS.items():
+    with seeded(0):
+        pool = kind(8, (), 50)
+    once, twice = (pool(five.repeat(n, 1), torch.tensor([0, 5 * n]), nothing) for n in (1, 2))
+    lines.append({"pooling": name, "twice over once": (twice.norm() / once.norm()).item()})
+record("counts", pl.DataFrame(lines))
+report.show(pl.DataFrame(lines))
+
+# %% [markdown]
+# What counts gets a 2: the sum, SiLU attention, and target attention as its paper has it. Does it pay?
+# Against softmax attention, SiLU attention changes by {{N21}} on the next category, {{N22}} on purchase. {{W5}}
+#
+# All rows come from an **event log**, one line an event. On the way a history can take in what comes after
+# its label, and training a label later than the test's first.
+
+# %% [markdown] tags=["exercise"]
+# id: 9.2
+# level: write
+# importance: useful
+# minutes: 8
+# goal: split an event log without looking ahead
+# hints:
+# - When does the label of each session happen? Make a tensor with one entry a session.
+# - "`asked = torch.zeros(int(session.max()) + 1, dtype=time.dtype)`, then
+#   `asked[session[is_label]] = time[is_label]`."
+# - "`asked[session]` has one entry an event. Compare it with `time`; compare `asked` with `cut`."
+# ---
+# You get `session` (numbers 0, 1, ...), `time` and `is_label`, one entry an event each, in no order, and a
+# time `cut`. Each session has one label. Return `history` (event,), whether the event lies strictly before
+# its session's label, and `training` (session,), whether the label lies before the cut.
+
+
+# %% tags=["exercise-code"]
+def by_time(session, time, is_label, cut):
+    """Which events are history, (event,), and which sessions are for training, (session,)."""
+    # BEGIN SOLUTION
+    asked = torch.zeros(int(session.max()) + 1, dtype=time.dtype)
+    asked[session[is_label]] = time[is_label]
+    return time < asked[session], asked < cut
+    # END SOLUTION
+    # STUB: return ...  # your answer
+
+
+# %% tags=["check"]
+check("9.2", by_time)
+
+# %% [markdown] tags=["solution"]
+# A session that begins before the cut and whose label comes after it belongs to the test: on the day of
+# the cut nobody knows its label. Its history is whole in the test, for the model is asked later.
+
+# %% [markdown] tags=["trap"]
+# ## The trap: a history that knows the end
+#
+# A colleague makes histories from the shop's event log: all events of a session but the label. Look at
+# the simple rule, and at the AUC of purchase of a model that only asks: is a purchase in the history?
+
+# %%
+log = market.session_events(size.log)
+after_search = pl.col("kind").shift(1).over("session") == "search"
+log = log.with_columns(label=((pl.col("kind") == "view") & after_search).fill_null(False))
+labels = log.filter("label").select("session", asked="time", next="category")
+bought = (pl.col("kind") == "purchase").any()
+labels = labels.join(log.group_by("session").agg(buys=bought), on="session").sort("session")
+ways = {
+    "all but the label": ~pl.col("label"),
+    "before the label": pl.col("time") < pl.col("asked"),
+}
+lines = []
+for name, kept in ways.items():
+    seen = log.join(labels, on="session").filter(kept).group_by("session").agg(
+        last=pl.col("category").drop_nulls().last(), bought=bought).sort("session")  # fmt: skip
+    lines.append({"history": name, "same again is right": (seen["last"] == labels["next"]).mean(),
+                  "AUC of purchase": auc(labels["buys"], seen["bought"].cast(float))})  # fmt: skip
+record("leak", pl.DataFrame(lines))
+report.show(pl.DataFrame(lines))
+
+# %% [markdown]
+# This is **leakage** by time: a purchase is of the product that was looked at next, so it tells both labels.
+# The rule seems to rise from {{N23}} % to {{N24}} %; in service nobody has bought yet. A split by days does
+# not help: each row carries its own leak.
+
+# %% [markdown] tags=["exercise"]
+# id: 9.3
+# level: write
+# importance: useful
+# minutes: 12
+# goal: write a rule that beats the simplest one on new visits
+# hints:
+# - Visitors differ. What do the last *two* categories say of what kind of visitor this is?
+# - "Give each pair a number, `10 * histories[:, -2] + histories[:, -1]`, and count what followed it in a
+#   table (100, 10)."
+# - "`counts.index_put_((pairs, following), torch.ones(len(pairs)), accumulate=True)` counts; the answer
+#   is `counts[...].argmax(1)` at the pairs of `new`."
+# ---
+# Write any rule or model. You get `histories` (session, 3), the last three of ten
+# categories, oldest first; `following` (session,), the category that came next; and `new` (visit, 3).
+# Return the category that you expect next in each new visit (visit,). The check draws visitors of another
+# shop. To pass, be right in 10 of 100 new visits more than "the same again".
+
+
+# %% tags=["exercise-code"]
+def next_category(histories, following, new):
+    """The category that is expected next in each new visit, (visit,)."""
+    # BEGIN SOLUTION
+    counts = torch.eye(10).repeat(10, 1)  # (pair, next): a start for pairs that nobody has shown
+    counts.index_put_(
+        (10 * histories[:, -2] + histories[:, -1], following),
+        torch.ones(len(following)),
+        accumulate=True,
+    )
+    return counts[10 * new[:, -2] + new[:, -1]].argmax(1)
+    # END SOLUTION
+    # STUB: return ...  # your answer
+
+
+# %% tags=["check"]
+check("9.3", next_category)
+
+# %% [markdown] tags=["solution"]
+# Who looks at one category twice stays; who looks at what goes with the first thing will look at what goes
+# with the second. The last category alone cannot tell them apart: counts by it end at "the same again".
+# Three categories would need a table of 1,000 lines, most of them nearly empty: then a network pays.
+
+# %% [markdown] tags=["practice"]
+# ## In practice: what is it worth?
+#
+# At the search the shop takes four decisions: the banner, the order of the categories, a coupon or none,
+# and the order of the results by intent. A made-up shop knows what each choice earns on average. **Regret**
+# is what the best choices would earn beyond a model's.
+
+# %% tags=["hide-input", "hide-output"]
+# What each decision earns, in euro a session: run this cell.
+decisions = ["banner", "lead", "coupon", "search"]
+lost = {d: where | {"task": d, "metric": "regret"} for d in decisions}
+euro = {d: where | {"task": d, "metric": "euro", "minus": "same again", "sign": 1}
+        for d in decisions}  # fmt: skip
+models = ["last two", "trees", "mean", "GRU, single tasks", "GRU"]
+paid = {n: [stored.difference(n, "same again", task=d, metric="euro", sign=1, **where).headline
+            for d in decisions] for n in models}  # fmt: skip
+axes = {"xlabel": "decision", "label": "euro a session", "reference": "the simple rule"}
+picture = plot.gains({"five shops": paid}, decisions, title="What does reading earn?", **axes)
+earned = report.grid(stored, models, euro, first="euro, minus same again")
+regret = report.grid(stored, ["same again", *models], lost, first="regret in euro")
+report.show(picture, earned, regret)
+
+# %% [markdown]
+# *Last two* is the rule of exercise 9.3, right in {{N34}} % of the visits here; the GRU is in {{N35}} %.
+# Against the simplest rule the GRU earns {{N25}} euro a session with the banner, {{N26}} with the leading
+# category, {{N27}} with the coupon; to order the results by intent earns {{N28}} against not knowing it. Its
+# regret is {{N29}} in all. Against the mean it earns {{N30}}: {{W6}}
+#
+# **On Monday:**
+#
+# | your visits | take |
+# | --- | --- |
+# | are short ({{N31}}) | the mean |
+# | are long, and order tells ({{N32}}) | a GRU or a transformer |
+# | hold words ({{N33}}) | read these first |
+# | come from a log | first cut each history at its label |
+
+# %% [markdown] tags=["exit"]
+# ## Take-aways
+#
+# - Start from the simplest rule.
+# - Pooling decides what a network sees: order, shares, or how many.
+# - {{W8}}
+# - Take a part out to see which task it helps.
+# - A history ends strictly before its label.
+
+# %% tags=["quiz"]
+quiz("9.exit")
+
+# %% [markdown] tags=["instructor"]
+# Before 9.p1 let the room say what they themselves do in a shop: stay, or move on? Most guess too high.
+#
+# Ask in "From many events to one vector" what the mean of two visits says that hold the same products in
+# reverse. It is the same vector; attention with one $q$ gives the same, too. Many believe that attention
+# reads the order. It does so only where positions are added, as in the transformer.
+#
+# In 9.1 the common slips are the mask after the softmax and the row without events. In 9.2 it is the
+# session that spans the cut; draw one on the board. In 9.3 let those who count by the last category alone
+# find out why they get the simple rule back.
+#
+# A question for a quick group: would a split by visitors, not by days, have found the leak of the trap?
+# (No. The leak is inside each row.)
+
+# %% [markdown] tags=["sources"]
+# ## Sources
+#
+# - Hidasi and others: *Session-based Recommendations with Recurrent Neural Networks* (GRU4Rec). 2016,
+#   arXiv 1511.06939.
+# - Zhou and others: *Deep Interest Network for Click-Through Rate Prediction* (DIN, target attention).
+#   2018, arXiv 1706.06978.
+# - Kang and McAuley: *Self-Attentive Sequential Recommendation* (SASRec). 2018, arXiv 1808.09781.
+# - Zhai and others: *Actions Speak Louder than Words* (HSTU, SiLU attention). 2024, arXiv 2402.17152.
