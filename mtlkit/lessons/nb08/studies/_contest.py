@@ -1,6 +1,6 @@
 """The contest of both studies: everyone's six trials, their best read on test rows, the scores.
 
-A seed draws a share of the units (users, products), the same for every candidate, and their rows of
+Every network does as many operations a row as one for all of (96, 48). A seed draws a share of the units (users, products), the same for every candidate, and their rows of
 all three periods: the intervals cover who was in the data as well as initial weights and batches.
 """
 
@@ -14,14 +14,17 @@ from mtlkit import Split, Trees, compare
 from mtlkit.comparison import paired, tune
 from mtlkit.models.adapt import (
     STAR,
+    EmbeddingShift,
     MLoRA,
     OneEach,
     OneForAll,
     PEPNet,
+    SARNet,
     ScenarioFeature,
     ScenarioTowers,
 )
-from mtlkit.models.cost import flops_per_row
+from mtlkit.models.cost import flops_per_row, width_for
+from mtlkit.train import seeded
 from mtlkit.train.evaluation import score
 
 REFERENCE = "scenario feature"
@@ -35,9 +38,11 @@ NETWORKS = {
     "STAR": STAR,
     "PEPNet": PEPNet,
     "MLoRA": MLoRA,
+    "SAR-Net": SARNet,
+    "embedding shift": EmbeddingShift,
 }
 CANDIDATES = (*NETWORKS, TREES)
-SIZES_OF_ALL = {"embedding_dim": 8, "hidden": (64, 32), "tower": (16,)}
+WIDTH = 96
 TRIALS = tuple((rate, prior) for rate in (0.002, 0.006, 0.018) for prior in (0.04, 0.1))
 FOREST = tuple((rate, leaves) for rate in (0.05, 0.1, 0.2) for leaves in (8, 24))
 KEPT = ("auc", "auc_within", "auc_between", "gauc", "mean", "head", "tail", "normalized_entropy")
@@ -82,9 +87,29 @@ def measure(model, table, by_scenario=False, group=None, *, head):
     return found
 
 
-def network(seed, kind, whole, more):
+def sized(kind, schema, width, **more):
+    """A new network with layers of ``width`` and half of it."""
+    sizes = {"embedding_dim": 8, "hidden": (width, max(width // 2, 1)), "tower": (16,)}
+    return kind(schema, **sizes, **more)
+
+
+def widths(whole, more):
+    """{network: the width at which it does as many operations a row as one for all}."""
+    table = whole().train
+    batch = table.batch(torch.arange(64))
+    with seeded(0):
+        flops = flops_per_row(sized(OneForAll, table.schema, WIDTH), batch)
+    return {
+        name: width_for(
+            partial(sized, kind, table.schema, **more.get(name, {})), flops=flops, batch=batch
+        )
+        for name, kind in NETWORKS.items()
+    }
+
+
+def network(seed, kind, width, whole, more):
     """A new network."""
-    return kind(whole().train.schema, **SIZES_OF_ALL, **more)
+    return sized(kind, whole().train.schema, width, **more)
 
 
 def forest(seed, rate, leaves, rounds, whole):
@@ -94,16 +119,19 @@ def forest(seed, rate, leaves, rounds, whole):
 
 def all_trials(whole, rounds, more):
     """{candidate: {trial: (factory, options of fit)}}, six for each."""
-    trials = {
-        name: {
-            f"rate {rate:g}, prior {prior:g}": (
-                partial(network, kind=kind, whole=whole, more=more.get(name, {})),
-                {"learning_rate": rate, "row_prior": prior},
-            )
-            for rate, prior in TRIALS
-        }
+    width = widths(whole, more)
+    own = {
+        name: partial(network, kind=kind, width=width[name], whole=whole, more=more.get(name, {}))
         for name, kind in NETWORKS.items()
     }
+    trials = {
+        name: {
+            f"rate {rate:g}, prior {prior:g}":
+                (own[name], {"learning_rate": rate, "row_prior": prior})
+            for rate, prior in TRIALS
+        }
+        for name in NETWORKS
+    }  # fmt: skip
     trials[TREES] = {
         f"rate {rate:g}, {leaves} leaves":
             (partial(forest, rate=rate, leaves=leaves, rounds=rounds, whole=whole), {})

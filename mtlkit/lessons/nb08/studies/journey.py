@@ -24,6 +24,7 @@ from mtlkit.lessons.nb08.studies import _contest
 
 USES = (
     "OneForAll", "OneEach", "ScenarioFeature", "ScenarioTowers", "STAR", "PEPNet", "MLoRA",
+    "SARNet", "EmbeddingShift",
 )  # fmt: skip
 SIZES = {
     "share": (0.2, 0.5),  # of all products, in a seed

@@ -16,6 +16,7 @@ from mtlkit.lessons.nb08.studies import _contest
 
 USES = (
     "OneForAll", "OneEach", "ScenarioFeature", "ScenarioTowers", "STAR", "PEPNet", "MLoRA",
+    "SARNet", "EmbeddingShift",
 )  # fmt: skip
 SIZES = {
     "share": (0.2, 0.6),  # of all users, in a seed
