@@ -1,7 +1,8 @@
 """The contest of both studies: everyone's six trials, their best read on test rows, the scores.
 
-Every network does as many operations a row as one for all of (96, 48). A seed draws a share of the units (users, products), the same for every candidate, and their rows of
-all three periods: the intervals cover who was in the data as well as initial weights and batches.
+Every network does as many operations a row as one for all of (96, 48). A seed draws a share of the
+units (users, products), the same for every candidate, and their rows of all three periods: the
+intervals cover who was in the data as well as initial weights and batches.
 """
 
 from functools import lru_cache, partial
