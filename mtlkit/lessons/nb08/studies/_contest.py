@@ -44,7 +44,6 @@ NETWORKS = {
 }
 CANDIDATES = (*NETWORKS, TREES)
 WIDTH = 96
-TRIALS = tuple((rate, prior) for rate in (0.002, 0.006, 0.018) for prior in (0.04, 0.1))
 FOREST = tuple((rate, leaves) for rate in (0.05, 0.1, 0.2) for leaves in (8, 24))
 KEPT = ("auc", "auc_within", "auc_between", "gauc", "mean", "head", "tail", "normalized_entropy")
 
@@ -94,10 +93,10 @@ def sized(kind, schema, width, **more):
     return kind(schema, **sizes, **more)
 
 
-def widths(whole, more):
-    """{network: the width at which it does as many operations a row as one for all}."""
+def widths(whole, more, rows):
+    """{network: width at which it does as many operations a row, of a batch, as one for all}."""
     table = whole().train
-    batch = table.batch(torch.arange(64))
+    batch = table.batch(torch.arange(min(rows, len(table))))
     with seeded(0):
         flops = flops_per_row(sized(OneForAll, table.schema, WIDTH), batch)
     return {
@@ -118,24 +117,20 @@ def forest(seed, rate, leaves, rounds, whole):
     return Trees(whole().train.schema, learning_rate=rate, leaves=leaves, rounds=rounds)
 
 
-def all_trials(whole, rounds, more):
-    """{candidate: {trial: (factory, options of fit)}}, six for each."""
-    width = widths(whole, more)
+def all_trials(whole, size, more, practices):
+    """{candidate: {trial: (factory, options of fit)}}; practices {trial: options of fit}."""
+    width = widths(whole, more, size.batch_size)
     own = {
         name: partial(network, kind=kind, width=width[name], whole=whole, more=more.get(name, {}))
         for name, kind in NETWORKS.items()
     }
     trials = {
-        name: {
-            f"rate {rate:g}, prior {prior:g}":
-                (own[name], {"learning_rate": rate, "row_prior": prior})
-            for rate, prior in TRIALS
-        }
+        name: {trial: (own[name], options) for trial, options in practices.items()}
         for name in NETWORKS
-    }  # fmt: skip
+    }
     trials[TREES] = {
         f"rate {rate:g}, {leaves} leaves":
-            (partial(forest, rate=rate, leaves=leaves, rounds=rounds, whole=whole), {})
+            (partial(forest, rate=rate, leaves=leaves, rounds=size.rounds, whole=whole), {})
         for rate, leaves in FOREST
     }  # fmt: skip
     return trials
@@ -146,11 +141,12 @@ def mean_auc(metrics):
     return float(np.mean([values["mean"] for values in metrics.values()]))
 
 
-def contest(whole, key, size, store, more=None, group=None):
+def contest(whole, key, practices, size, store, more=None, group=None):
     """The five tables of one data set and one way to say what a scenario is.
 
     whole: a function without arguments that gives the split; key: what a seed draws a share of.
-    more: {candidate: arguments of its own}; group: the key of GAUC.
+    practices: {trial: options of fit}, the networks' six trials; more: {candidate: arguments of
+    its own}; group: the key of GAUC.
     """
     split = partial(drawn, whole=whole, key=key, share=size.share)
     measured = partial(measure, head=sorts(whole))
@@ -159,7 +155,7 @@ def contest(whole, key, size, store, more=None, group=None):
         "store": store, "jobs": 1, "evaluator": measured, "group": group,
     }  # fmt: skip
     tuned = tune(
-        all_trials(whole, size.rounds, more or {}), split, score=mean_auc,
+        all_trials(whole, size, more or {}, practices), split, score=mean_auc,
         seeds=range(100, 100 + size.search_seeds), **options,
     )  # fmt: skip
     made = compare(
