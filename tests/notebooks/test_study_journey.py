@@ -1,5 +1,7 @@
 """The stored study of Complete Journey: the same rows in few and in many scenarios."""
 
+import math
+
 import polars as pl
 import pytest
 import torch
@@ -72,3 +74,35 @@ def test_a_category_with_too_few_products_goes_to_the_rest_of_its_department():
     group = journey.grouped(frame)
     assert set(group.filter(category="big")["group"]) == {"A: big"}
     assert set(group.filter(category="small")["group"]) == {"rest of A"}
+
+
+def clear(row, name):
+    """-1, 0 or 1: the whole widened interval of a difference below 0, neither, above 0."""
+    ends = [row[f"{name}_wide_{end}"] for end in ("low", "high")]
+    return int(ends[0] > 0) - int(ends[1] < 0)
+
+
+def test_many_scenarios_cost_one_each_and_hardly_the_feature(score):
+    few, many = (
+        {n: score(view, n, "spike", "gauc")["mean"] for n in ("one each", "scenario feature")}
+        for view in journey.VIEWS
+    )
+    assert 0.012 < few["one each"] - many["one each"] < 0.022
+    assert 0 < few["scenario feature"] - many["scenario feature"] < 0.006
+    for task in journey.TASKS:
+        assert clear(score("category", "one each", task, "gauc"), "feature") == -1
+        for view in journey.VIEWS:
+            own = score(view, "embedding shift", task, "gauc")
+            assert math.isclose(own["feature"], 0, abs_tol=0.006) and clear(own, "feature") == 0
+
+
+def test_trees_are_clearly_best_at_the_discount_and_at_no_other_task(score):
+    for view in journey.VIEWS:
+        assert clear(score(view, "trees", "discounted", "gauc"), "feature") == 1
+        assert clear(score(view, "trees", "spike", "gauc"), "feature") == 0
+
+
+def test_one_for_all_is_the_same_whatever_the_scenarios_are(score):
+    for task in journey.TASKS:
+        few, many = (score(view, "one for all", task, "auc")["mean"] for view in journey.VIEWS)
+        assert few == pytest.approx(many, abs=1e-5)

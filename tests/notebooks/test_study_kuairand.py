@@ -7,7 +7,7 @@ from mtlkit.course import study
 from mtlkit.data.real.public import find
 from mtlkit.data.splits import check_disjoint
 from mtlkit.lessons.nb08.studies import kuairand
-from mtlkit.lessons.nb08.studies._contest import heads
+from mtlkit.lessons.nb08.studies._contest import NETWORKS, heads
 
 pytestmark = pytest.mark.notebook
 LOG = "log_standard_4_25_to_5_08_sample.csv.gz"
@@ -61,3 +61,29 @@ def test_no_outcome_is_an_input_and_the_days_of_the_parts_follow_each_other():
         assert own["user_id"].to_list() == part.keys["user"].tolist()
         names = [f"tab {tab}" for tab in own["tab"]]
         assert names == [schema.scenario_names[k] for k in part.scenario]
+
+
+def clear(row, name, column="wide"):
+    """-1, 0 or 1: the whole interval of a difference below 0, neither, above 0."""
+    ends = [row[f"{name}_{column}_{end}"] for end in ("low", "high")]
+    return int(ends[0] > 0) - int(ends[1] < 0)
+
+
+def test_most_of_the_pooled_gain_of_knowing_the_tab_is_not_within_tabs(score):
+    pooled = score("one for all", "is_click", "auc")
+    within = score("one for all", "is_click", "auc_within")
+    assert -0.048 < pooled["feature"] < -0.028 and clear(pooled, "feature") == -1
+    assert -0.013 < within["feature"] < -0.004 and clear(within, "feature") == 0
+    assert within["feature"] / pooled["feature"] < 0.35
+
+
+def test_nobody_is_clearly_above_the_better_plain_answer(score):
+    for name in NETWORKS:
+        for task in kuairand.TASKS:
+            assert clear(score(name, task, "auc_within"), "envelope") == 0
+            assert clear(score(name, task, "auc"), "envelope") < 1
+
+
+def test_trees_are_clearly_behind_within_tabs(score):
+    for task in kuairand.TASKS:
+        assert clear(score("trees", task, "auc_within"), "feature") == -1

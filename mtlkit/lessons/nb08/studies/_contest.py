@@ -1,7 +1,8 @@
 """The contest of both studies: everyone's six trials, their best read on test rows, the scores.
 
-A seed draws a share of the units (users, products), the same for every candidate, and their rows of
-all three periods: the intervals cover who was in the data as well as initial weights and batches.
+Every network does as many operations a row as one for all of (96, 48). A seed draws a share of the
+units (users, products), the same for every candidate, and their rows of all three periods: the
+intervals cover who was in the data as well as initial weights and batches.
 """
 
 from functools import lru_cache, partial
@@ -14,14 +15,17 @@ from mtlkit import Split, Trees, compare
 from mtlkit.comparison import paired, tune
 from mtlkit.models.adapt import (
     STAR,
+    EmbeddingShift,
     MLoRA,
     OneEach,
     OneForAll,
     PEPNet,
+    SARNet,
     ScenarioFeature,
     ScenarioTowers,
 )
-from mtlkit.models.cost import flops_per_row
+from mtlkit.models.cost import flops_per_row, width_for
+from mtlkit.train import seeded
 from mtlkit.train.evaluation import score
 
 REFERENCE = "scenario feature"
@@ -35,10 +39,11 @@ NETWORKS = {
     "STAR": STAR,
     "PEPNet": PEPNet,
     "MLoRA": MLoRA,
+    "SAR-Net": SARNet,
+    "embedding shift": EmbeddingShift,
 }
 CANDIDATES = (*NETWORKS, TREES)
-SIZES_OF_ALL = {"embedding_dim": 8, "hidden": (64, 32), "tower": (16,)}
-TRIALS = tuple((rate, prior) for rate in (0.002, 0.006, 0.018) for prior in (0.04, 0.1))
+WIDTH = 96
 FOREST = tuple((rate, leaves) for rate in (0.05, 0.1, 0.2) for leaves in (8, 24))
 KEPT = ("auc", "auc_within", "auc_between", "gauc", "mean", "head", "tail", "normalized_entropy")
 
@@ -82,9 +87,29 @@ def measure(model, table, by_scenario=False, group=None, *, head):
     return found
 
 
-def network(seed, kind, whole, more):
+def sized(kind, schema, width, **more):
+    """A new network with layers of ``width`` and half of it."""
+    sizes = {"embedding_dim": 8, "hidden": (width, max(width // 2, 1)), "tower": (16,)}
+    return kind(schema, **sizes, **more)
+
+
+def widths(whole, more, rows):
+    """{network: width at which it does as many operations a row, of a batch, as one for all}."""
+    table = whole().train
+    batch = table.batch(torch.arange(min(rows, len(table))))
+    with seeded(0):
+        flops = flops_per_row(sized(OneForAll, table.schema, WIDTH), batch)
+    return {
+        name: width_for(
+            partial(sized, kind, table.schema, **more.get(name, {})), flops=flops, batch=batch
+        )
+        for name, kind in NETWORKS.items()
+    }
+
+
+def network(seed, kind, width, whole, more):
     """A new network."""
-    return kind(whole().train.schema, **SIZES_OF_ALL, **more)
+    return sized(kind, whole().train.schema, width, **more)
 
 
 def forest(seed, rate, leaves, rounds, whole):
@@ -92,21 +117,20 @@ def forest(seed, rate, leaves, rounds, whole):
     return Trees(whole().train.schema, learning_rate=rate, leaves=leaves, rounds=rounds)
 
 
-def all_trials(whole, rounds, more):
-    """{candidate: {trial: (factory, options of fit)}}, six for each."""
-    trials = {
-        name: {
-            f"rate {rate:g}, prior {prior:g}": (
-                partial(network, kind=kind, whole=whole, more=more.get(name, {})),
-                {"learning_rate": rate, "row_prior": prior},
-            )
-            for rate, prior in TRIALS
-        }
+def all_trials(whole, size, more, practices):
+    """{candidate: {trial: (factory, options of fit)}}; practices {trial: options of fit}."""
+    width = widths(whole, more, size.batch_size)
+    own = {
+        name: partial(network, kind=kind, width=width[name], whole=whole, more=more.get(name, {}))
         for name, kind in NETWORKS.items()
+    }
+    trials = {
+        name: {trial: (own[name], options) for trial, options in practices.items()}
+        for name in NETWORKS
     }
     trials[TREES] = {
         f"rate {rate:g}, {leaves} leaves":
-            (partial(forest, rate=rate, leaves=leaves, rounds=rounds, whole=whole), {})
+            (partial(forest, rate=rate, leaves=leaves, rounds=size.rounds, whole=whole), {})
         for rate, leaves in FOREST
     }  # fmt: skip
     return trials
@@ -117,11 +141,12 @@ def mean_auc(metrics):
     return float(np.mean([values["mean"] for values in metrics.values()]))
 
 
-def contest(whole, key, size, store, more=None, group=None):
+def contest(whole, key, practices, size, store, more=None, group=None):
     """The five tables of one data set and one way to say what a scenario is.
 
     whole: a function without arguments that gives the split; key: what a seed draws a share of.
-    more: {candidate: arguments of its own}; group: the key of GAUC.
+    practices: {trial: options of fit}, the networks' six trials; more: {candidate: arguments of
+    its own}; group: the key of GAUC.
     """
     split = partial(drawn, whole=whole, key=key, share=size.share)
     measured = partial(measure, head=sorts(whole))
@@ -130,7 +155,7 @@ def contest(whole, key, size, store, more=None, group=None):
         "store": store, "jobs": 1, "evaluator": measured, "group": group,
     }  # fmt: skip
     tuned = tune(
-        all_trials(whole, size.rounds, more or {}), split, score=mean_auc,
+        all_trials(whole, size, more or {}, practices), split, score=mean_auc,
         seeds=range(100, 100 + size.search_seeds), **options,
     )  # fmt: skip
     made = compare(

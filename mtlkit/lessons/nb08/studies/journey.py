@@ -24,16 +24,21 @@ from mtlkit.lessons.nb08.studies import _contest
 
 USES = (
     "OneForAll", "OneEach", "ScenarioFeature", "ScenarioTowers", "STAR", "PEPNet", "MLoRA",
+    "SARNet", "EmbeddingShift",
 )  # fmt: skip
 SIZES = {
     "share": (0.2, 0.5),  # of all products, in a seed
-    "epochs": (1, 3),
+    "epochs": (1, 8),
     "batch_size": (512, 1_024),
     "search_seeds": (1, 1),
     "seeds": (2, 5),
-    "rounds": (10, 120),
+    "rounds": (10, 200),
 }
 
+PRACTICES = {  # of ids there is only the brand, so the prior has no trials
+    f"rate {rate:g}": {"learning_rate": rate, "row_prior": 0.1}
+    for rate in (0.002, 0.004, 0.008, 0.016, 0.032, 0.064)
+}
 TASKS = ("discounted", "spike")
 VIEWS = ("department", "category")
 PRODUCTS = 35  # a category with fewer goes to the rest of its department
@@ -73,7 +78,8 @@ def study(size, store):
     """{"runs", "scores", "trials", "cost", "scenarios"}, each with the view in front."""
     found = {}
     for view in VIEWS:
-        tables = _contest.contest(partial(whole, view), "product", size, store, group="group")
+        split = partial(whole, view)
+        tables = _contest.contest(split, "product", PRACTICES, size, store, group="group")
         for name, table in tables.items():
             found.setdefault(name, []).append(table.select(pl.lit(view).alias("view"), pl.all()))
     return {name: pl.concat(tables, how="diagonal") for name, tables in found.items()}

@@ -16,6 +16,7 @@ from mtlkit.lessons.nb08.studies import _contest
 
 USES = (
     "OneForAll", "OneEach", "ScenarioFeature", "ScenarioTowers", "STAR", "PEPNet", "MLoRA",
+    "SARNet", "EmbeddingShift",
 )  # fmt: skip
 SIZES = {
     "share": (0.2, 0.6),  # of all users, in a seed
@@ -23,9 +24,13 @@ SIZES = {
     "batch_size": (512, 1_024),
     "search_seeds": (1, 1),
     "seeds": (2, 5),
-    "rounds": (10, 120),
+    "rounds": (10, 200),
 }
 
+PRACTICES = {
+    f"rate {rate:g}, prior {prior:g}": {"learning_rate": rate, "row_prior": prior}
+    for rate in (0.002, 0.006, 0.018) for prior in (0.04, 0.1)
+}  # fmt: skip
 TASKS = ("is_click", "long_view")
 VALIDATION, TEST = 20220504, 20220506
 USER = (
@@ -69,4 +74,5 @@ def whole():
 
 def study(size, store):
     """{"runs", "scores", "trials", "cost", "scenarios"}."""
-    return _contest.contest(whole, "user", size, store, {"PEPNet": {"prior": PRIOR}}, "user")
+    gates = {"PEPNet": {"prior": PRIOR}}
+    return _contest.contest(whole, "user", PRACTICES, size, store, gates, "user")
