@@ -65,7 +65,7 @@ class Live:
         self.behaviour, self.world, self.seed = behaviour, behaviour.world, int(seed)
         self.visitors_per_day = int(visitors_per_day)
         self._number = 0
-        self._block: tuple[int, dict[str, np.ndarray]] = (-1, {})
+        self._block: tuple[int, dict[str, list[int]]] = (-1, {})
         words = self.world.rng("live luck", self.seed).integers(0, 2**63, 1)
         self._salt = words.astype(np.uint64)
         self._margins = margins(self.world)
@@ -77,8 +77,9 @@ class Live:
         block, place = divmod(number, BLOCK_PAGES)
         if self._block[0] != block:
             rng = self.world.rng("live visits", self.seed, block)
-            self._block = (block, self.behaviour.visits.draw(rng, BLOCK_PAGES))
-        visit = {name: int(value[place]) for name, value in self._block[1].items()}
+            visits = self.behaviour.visits.draw(rng, BLOCK_PAGES)
+            self._block = (block, {name: value.tolist() for name, value in visits.items()})
+        visit = {name: value[place] for name, value in self._block[1].items()}
         visit["day"] = self.world.dials.days + number // self.visitors_per_day
         return Visitor(number=number, **visit)
 
@@ -86,14 +87,23 @@ class Live:
         """The next `count` visitors."""
         return [self.next() for _ in range(count)]
 
-    def candidates(self, visitor: Visitor, count: int = 40) -> np.ndarray:
-        """Items (count,) that may be shown to this visitor, always the same ones."""
+    def candidates(self, visitor: Visitor | Sequence[Visitor], count: int = 40) -> np.ndarray:
+        """Items (count,) that may be shown to this visitor, always the same ones.
+
+        Several visitors: items (visitor, count), the same as one by one.
+        """
         items = self.world.dials.items
         if not 1 <= count <= items:
             raise ValueError(f"count: {count} is outside 1 to {items}, the number of items")
-        visited = np.full(items, visitor.number)
-        draws = HashedLuck(self._salt, visited, np.arange(items)).draw(CANDIDATES)
-        return np.argsort(draws, kind="stable")[:count]
+        if isinstance(visitor, Visitor):
+            return self.candidates([visitor], count)[0]
+        found = np.empty((len(visitor), count), dtype=np.int64)
+        for at in range(0, len(visitor), 256):
+            numbers = np.array([v.number for v in visitor[at : at + 256]])
+            shown = np.broadcast_to(np.arange(items), (len(numbers), items))
+            draws = HashedLuck(self._salt, numbers[:, None], shown).draw(CANDIDATES)
+            found[at : at + 256] = np.argsort(draws, axis=1, kind="stable")[:, :count]
+        return found
 
     def table(self, visitor: Visitor | Sequence[Visitor], items: np.ndarray) -> Table:
         """What a model may read to rank: a table without labels, position 0 in every row.
