@@ -12,6 +12,7 @@ _HOME = {
     "Market": "market",
     "best_predictions": "oracle",
     "clean_impressions": "impression_frame",
+    "content_encoder": "content_frame",
     "frame_truth": "impression_frame",
     "impression_encoder": "impression_frame",
 }
@@ -20,11 +21,13 @@ __all__ = [
     "Market",
     "best_predictions",
     "clean_impressions",
+    "content_encoder",
     "frame_truth",
     "impression_encoder",
 ]
 
 if TYPE_CHECKING:
+    from mtlkit.shop.content_frame import content_encoder
     from mtlkit.shop.impression_frame import clean_impressions, frame_truth, impression_encoder
     from mtlkit.shop.market import Market
     from mtlkit.shop.oracle import best_predictions

@@ -9,6 +9,7 @@ from mtlkit.shop.outcomes import Named, Outcomes
 from mtlkit.shop.pages import Pages
 from mtlkit.shop.probability import shift_to_rate, sigmoid
 from mtlkit.shop.season import season_push
+from mtlkit.shop.stock import Stock
 from mtlkit.shop.taste import Taste
 from mtlkit.shop.visits import Visits
 from mtlkit.shop.world import World
@@ -26,6 +27,7 @@ class Behaviour:
         self.visits = Visits(world)
         self.pages = Pages(world, self.taste)
         self.outcomes = Outcomes(world)
+        self.stock = Stock(world)
         self._calibrate()
 
     def scores(
@@ -40,8 +42,22 @@ class Behaviour:
         season = season_push(self.world, category, visit["day"][:, None], visit["hour"][:, None])
         return self.outcomes.scores(utility, visit["scenario"], season, position), utility
 
+    def stock_columns(self, day: np.ndarray, item: np.ndarray) -> dict[str, np.ndarray]:
+        """Sales and stock, see `Stock.columns`; nothing where the dial ``stock_columns`` is 0."""
+        return self.stock.columns(day, item) if self.world.dials.stock_columns else {}
+
+    def buyable(self, chances: Named, stock: dict[str, np.ndarray]) -> Named:
+        """The chances, that of a checkout 0 where `stock` (of `stock_columns`) is sold out."""
+        if "stock" not in stock or "checkout" not in chances:
+            return chances
+        left = stock["stock"] > 0
+        return chances | {"checkout": np.where(left, chances["checkout"], np.float32(0))}
+
     def _calibrate(self) -> None:
-        """Set the intercepts that give the rates of the dials on a sample of pages."""
+        """Set the intercepts that give the rates of the dials on a sample of pages.
+
+        Shelves count as full: what is sold out lowers the purchases, and moves no intercept.
+        """
         world, outcomes, dials = self.world, self.outcomes, self.world.dials
         rng = world.rng("calibration")
         visit = self.visits.draw(rng, max(256, CALIBRATION_ROWS // dials.page_size))

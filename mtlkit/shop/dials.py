@@ -61,6 +61,14 @@ class Dials:
     exposure: str = "popular"  # who chose the page: "random", "popular" or "personal"
     dirt: float = 0.02  # share of rows of a raw frame with a fault (missing, typo, double, ...)
 
+    # what a shop may have besides; at 0 it does not, and everything else stays as it is
+    contents: int = 0  # guides and videos about products; 0, or at least 10 times the page size
+    content_correlation: float = (
+        0.7  # correlation of a content's utility with that of the products it is about, 0..1
+    )
+    ad_bid: float = 0.0  # mean bid of a promoted item, euro a click; 0: nobody bids
+    stock_columns: int = 0  # 1: impressions show sales and stock, and what is sold out stays unsold
+
     def __post_init__(self) -> None:
         limits = {
             "users": (20, 10**7), "items": (10, 10**6), "sellers": (1, 10**5),
@@ -73,6 +81,8 @@ class Dials:
             "gap_tells": (0, 5), "new_users": (0, 0.9),
             "position_bias": (0, 5),
             "selection_bias": (0, 5), "dirt": (0, 0.5),
+            "contents": (0, 10**5), "content_correlation": (0, 1), "ad_bid": (0, 100),
+            "stock_columns": (0, 1),
         }  # fmt: skip
         for name, (low, high) in limits.items():
             value: Any = getattr(self, name)
@@ -92,6 +102,11 @@ class Dials:
                 f"dial items: {self.items} is too few for pages of {self.page_size}; "
                 f"use at least {10 * self.page_size}"
             )
+        if 0 < self.contents < 10 * self.page_size:
+            raise ValueError(
+                f"dial contents: {self.contents} is too few for pages of {self.page_size}; "
+                f"use 0 for none, or at least {10 * self.page_size}"
+            )
         possible = at_least_one((self.cart_rate, self.buy_now, TILL_SHARE * self.wish_rate))
         if self.purchase_rate / self.label_sparsity > 0.9 * possible:
             raise ValueError(
@@ -101,7 +116,10 @@ class Dials:
             )
 
 
-WHOLE = ("users", "items", "sellers", "scenarios", "page_size", "days", "factors")
+WHOLE = (
+    "users", "items", "sellers", "scenarios", "page_size", "days", "factors", "contents",
+    "stock_columns",
+)  # fmt: skip
 
 
 def presets(folder: str | Path | None = None) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 
@@ -37,3 +38,14 @@ def pick(chances: np.ndarray, u: np.ndarray) -> np.ndarray:
     """One class a row from chances (row, class), with u (row,) uniform in 0..1."""
     steps = np.cumsum(chances, axis=1)
     return np.minimum((u[:, None] >= steps).sum(axis=1), chances.shape[1] - 1)
+
+
+def rows_of_blocks(
+    block: Callable[[int], dict[str, np.ndarray]], size: int, start: int, rows: int
+) -> dict[str, np.ndarray]:
+    """Columns (row,) of rows start .. start + rows - 1 of a log made in blocks of `size` rows."""
+    parts = []
+    for number in range(start // size, -(-(start + rows) // size)):
+        first, last = max(0, start - number * size), min(size, start + rows - number * size)
+        parts.append({name: value[first:last] for name, value in block(number).items()})
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -20,6 +20,7 @@ from mtlkit.shop.impression_table import (
     DENSE,
     KEYS,
     OPTIONAL_TASKS,
+    STOCK_DENSE,
     TASKS,
     features,
     seen_labels,
@@ -76,12 +77,15 @@ def impressions_frame(
             "item_rating": items["past_rating"][item],
         }
     )
+    stock = bool(world.dials.stock_columns)
+    if stock:
+        frame = frame.with_columns(pl.Series(name, columns[name]) for name in STOCK_DENSE)
     tasks = tasks_of(world)
     for name, seen in seen_labels(tasks, columns).items():
         label = columns[name] if name == "dwell" else columns[name].astype(np.int8)
         frame = frame.with_columns(_given(label, seen).alias(name))
     if truth:
-        frame = frame.with_columns([pl.Series(n, columns[n]) for n in truth_names(tasks)])
+        frame = frame.with_columns([pl.Series(n, columns[n]) for n in truth_names(tasks, stock)])
     return add_faults(world, frame) if world.dials.dirt else frame
 
 
@@ -141,16 +145,20 @@ def clean_impressions(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def impression_encoder(wish_list: bool = False, optional: Sequence[str] = ()) -> Encoder:
+def impression_encoder(
+    wish_list: bool = False, optional: Sequence[str] = (), stock_columns: bool = False
+) -> Encoder:
     """An encoder, not fitted yet, for the columns of the cleaned frame.
 
     ``wish_list``: the shop has one (dial ``wish_rate``), so that "wish" is a task as well.
-    ``optional``: names of more tasks that not every shop has. Raises ValueError for an unknown one.
+    ``optional``: names of more tasks that not every shop has. ``stock_columns``: the shop shows
+    sales and stock (its dial of that name). Raises ValueError for an unknown task.
     """
     wanted = {*optional, "wish"} if wish_list else {*optional}
     known = [task.name for task in OPTIONAL_TASKS]
     if not wanted <= set(known):
         raise ValueError(f"optional: {sorted(wanted - set(known))} not in {known}; name only those")
+    stock = STOCK_DENSE if stock_columns else ()
     return Encoder(
         tasks=(*TASKS, *(task for task in OPTIONAL_TASKS if task.name in wanted)),
         categorical=[
@@ -159,9 +167,9 @@ def impression_encoder(wish_list: bool = False, optional: Sequence[str] = ()) ->
         ],
         dense=[
             "price_euro", "position", "past_visits", "user_clicks", "user_buys", "user_basket",
-            "recency_days", "item_clicks", "item_rating",
+            "recency_days", "item_clicks", "item_rating", *stock,
         ],
-        log1p=["price_euro", "position", "past_visits", "recency_days"],
+        log1p=["price_euro", "position", "past_visits", "recency_days", *stock],
         scenario="scenario",
         keys=KEYS,
     )  # fmt: skip
@@ -170,5 +178,5 @@ def impression_encoder(wish_list: bool = False, optional: Sequence[str] = ()) ->
 def frame_truth(frame: pl.DataFrame) -> dict[str, np.ndarray]:
     """The truth columns of a frame made with truth=True, named as in `Table.truth`."""
     tasks = (*TASKS, *(task for task in OPTIONAL_TASKS if task.name in frame.columns))
-    names = truth_names(tasks)
+    names = truth_names(tasks, "true_in_stock" in frame.columns)
     return {name.removeprefix("true_"): frame[name].to_numpy() for name in names}

@@ -25,6 +25,8 @@ DENSE = (
 )  # fmt: skip
 KEYS = ("user", "item", "session", "time", "day", "position")
 
+STOCK_DENSE = ("sales_7d", "stock")  # besides, with the dial stock_columns
+
 # tasks of events that not every shop has: in the table where the shop's dial has them
 OPTIONAL_TASKS = (Task("wish", "binary", given="click"),)
 
@@ -35,8 +37,16 @@ def tasks_of(world: World) -> tuple[Task, ...]:
     return (*TASKS, *(t for t in OPTIONAL_TASKS if getattr(world.dials, rates[t.name])))
 
 
-def truth_names(tasks: tuple[Task, ...]) -> tuple[str, ...]:
-    """The truth columns of a log with these tasks: true values, then logits before luck."""
+def dense_of(world: World) -> tuple[str, ...]:
+    """The dense columns of the impressions: ``DENSE``, and those of what else this shop has."""
+    return (*DENSE, *(STOCK_DENSE if world.dials.stock_columns else ()))
+
+
+def truth_names(tasks: tuple[Task, ...], stock: bool = False) -> tuple[str, ...]:
+    """The truth columns of a log with these tasks: true values, then logits before luck.
+
+    stock: with ``in_stock``, 1 where the product could be bought.
+    """
     names = [task.name for task in tasks]
     scores = [e.name for e in EVENTS if not e.stream or e.name in names]
     common = [*(task.name for task in TASKS), "checkout", "dwell_log1p"]
@@ -44,6 +54,7 @@ def truth_names(tasks: tuple[Task, ...]) -> tuple[str, ...]:
         *(f"true_{name}" for name in common),
         *(f"score_{name}" for name in scores),
         *(f"true_{name}" for name in names[len(TASKS) :]),
+        *(("true_in_stock",) if stock else ()),
     )
 
 
@@ -68,7 +79,7 @@ class TableFiller:
         self.labels = torch.zeros(rows, self.schema.num_tasks)
         self.observed = torch.zeros(rows, self.schema.num_tasks, dtype=torch.bool)
         self.scenario = torch.empty(rows, dtype=torch.int64)
-        self.truth_names = truth_names(self.schema.tasks)
+        self.truth_names = truth_names(self.schema.tasks, bool(world.dials.stock_columns))
         self.truth = {n.removeprefix("true_"): torch.empty(rows) for n in self.truth_names}
         self.keys = {name: torch.empty(rows, dtype=torch.int64) for name in KEYS}
 
@@ -114,13 +125,28 @@ def impression_schema(world: World) -> Schema:
     return Schema(
         tasks_of(world),
         categorical=tuple(Categorical(name, size + 1) for name, size in sizes.items()),
-        dense=tuple(Dense(name) for name in DENSE),
+        dense=tuple(Dense(name) for name in dense_of(world)),
         scenarios=tuple(Scenario(name) for name in world.scenarios),
     )
 
 
+def user_numbers(world: World, user: np.ndarray) -> dict[str, np.ndarray]:
+    """Dense columns (row,) of the users, as every table of impressions shows them."""
+    users = world.users
+    return {
+        "user_visits": (np.log1p(users["past_visits"])[user] - 2.7) / 0.8,
+        "user_clicks": users["past_level"][user],
+        "user_buys": users["past_buys"][user],
+        "user_basket": users["past_basket"][user],
+        "recency": np.log1p(users["recency_days"])[user] - 2,
+    }
+
+
 def features(world: World, columns: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Ids int64 (row, field) and dense float32 (row, column) that a model may read."""
+    """Ids int64 (row, field) and dense float32 (row, column) that a model may read.
+
+    columns {name: (row,)}; with the dial stock_columns also ``sales_7d`` and ``stock``, in pieces.
+    """
     users, items = world.users, world.items
     user, item = columns["user"], columns["item"]
     ids = {
@@ -134,18 +160,17 @@ def features(world: World, columns: dict[str, np.ndarray]) -> tuple[np.ndarray, 
     dense = {
         "price": (np.log(items["price"])[item] - 3.7) / 0.75,
         "position": np.log1p(columns["position"]),
-        "user_visits": (np.log1p(users["past_visits"])[user] - 2.7) / 0.8,
-        "user_clicks": users["past_level"][user],
-        "user_buys": users["past_buys"][user],
-        "user_basket": users["past_basket"][user],
-        "recency": np.log1p(users["recency_days"])[user] - 2,
+        **user_numbers(world, user),
         "item_clicks": items["past_clicks"][item],
         "item_rating": (items["past_rating"][item] - 3.8) / 0.6,
     }
+    if world.dials.stock_columns:
+        dense["sales_7d"] = np.log1p(columns["sales_7d"]) - 2
+        dense["stock"] = np.log1p(columns["stock"]) - 2.5
     categorical = np.empty((len(user), len(ids)), dtype=np.int64)  # (row, field)
     for place, values in enumerate(ids.values()):
         np.add(values, 1, out=categorical[:, place])
-    numbers = np.empty((len(user), len(DENSE)), dtype=np.float32)  # (row, column)
-    for place, name in enumerate(DENSE):
+    numbers = np.empty((len(user), len(dense)), dtype=np.float32)  # (row, column)
+    for place, name in enumerate(dense_of(world)):
         numbers[:, place] = dense[name]
     return categorical, np.round(numbers, 4)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from mtlkit.shop.behaviour import Behaviour
+from mtlkit.shop.draws import rows_of_blocks
 from mtlkit.shop.luck import DrawnLuck
 from mtlkit.shop.visits import BLOCK_PAGES
 
@@ -40,21 +41,20 @@ class ImpressionLog:
         luck = DrawnLuck(
             outcomes, rng, item.size, lambda event: self.world.rng(event.stream, number)
         )
+        stock = self.behaviour.stock_columns(columns["day"], columns["item"])
         chances = outcomes.chances(outcomes.with_luck(scores, luck))
+        chances = self.behaviour.buyable(chances, stock)
         truth = outcomes.truth(chances, utility)
         columns |= {f"score_{name}": value for name, value in scores.items()}
         columns |= {f"true_{name}": value for name, value in truth.items()}
         columns |= outcomes.acts(chances, luck)
+        columns |= stock
+        if stock:
+            columns["true_in_stock"] = (stock["stock"] > 0).astype(np.float32)
         columns["dwell"] = outcomes.dwell(utility, luck).astype(np.float32)
         columns["rating"] = outcomes.rating(utility, luck)
         return columns
 
     def columns(self, start: int, rows: int) -> dict[str, np.ndarray]:
         """Columns (row,) of rows start .. start + rows - 1."""
-        size = self.block_rows
-        parts = []
-        for number in range(start // size, -(-(start + rows) // size)):
-            block = self.block(number)
-            first, last = max(0, start - number * size), min(size, start + rows - number * size)
-            parts.append({name: value[first:last] for name, value in block.items()})
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return rows_of_blocks(self.block, self.block_rows, start, rows)

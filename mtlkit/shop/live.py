@@ -17,11 +17,12 @@ from mtlkit.data.table import Table
 from mtlkit.shop.behaviour import Behaviour
 from mtlkit.shop.impression_table import features, impression_schema
 from mtlkit.shop.luck import HashedLuck
+from mtlkit.shop.margins import margins
 from mtlkit.shop.outcomes import Named
 from mtlkit.shop.probability import sigmoid
 from mtlkit.shop.visits import BLOCK_PAGES
 
-GOALS = ("click", "purchase", "revenue")
+GOALS = ("click", "purchase", "revenue", "margin")
 CANDIDATES = 99  # the kind of draw that decides what may be shown
 
 
@@ -51,6 +52,8 @@ class Outcome:
     expected_click: np.ndarray  # P(click) of each slot, with the visitor's luck
     expected_purchase: np.ndarray  # P(click and purchase)
     expected_revenue: float  # euro
+    margin: float  # euro, see `margins.py`
+    expected_margin: float  # euro
 
 
 class Live:
@@ -62,9 +65,10 @@ class Live:
         self.behaviour, self.world, self.seed = behaviour, behaviour.world, int(seed)
         self.visitors_per_day = int(visitors_per_day)
         self._number = 0
-        self._block: tuple[int, dict[str, np.ndarray]] = (-1, {})
+        self._block: tuple[int, dict[str, list[int]]] = (-1, {})
         words = self.world.rng("live luck", self.seed).integers(0, 2**63, 1)
         self._salt = words.astype(np.uint64)
+        self._margins = margins(self.world)
 
     def next(self) -> Visitor:
         """The next visitor."""
@@ -73,8 +77,9 @@ class Live:
         block, place = divmod(number, BLOCK_PAGES)
         if self._block[0] != block:
             rng = self.world.rng("live visits", self.seed, block)
-            self._block = (block, self.behaviour.visits.draw(rng, BLOCK_PAGES))
-        visit = {name: int(value[place]) for name, value in self._block[1].items()}
+            visits = self.behaviour.visits.draw(rng, BLOCK_PAGES)
+            self._block = (block, {name: value.tolist() for name, value in visits.items()})
+        visit = {name: value[place] for name, value in self._block[1].items()}
         visit["day"] = self.world.dials.days + number // self.visitors_per_day
         return Visitor(number=number, **visit)
 
@@ -82,14 +87,23 @@ class Live:
         """The next `count` visitors."""
         return [self.next() for _ in range(count)]
 
-    def candidates(self, visitor: Visitor, count: int = 40) -> np.ndarray:
-        """Items (count,) that may be shown to this visitor, always the same ones."""
+    def candidates(self, visitor: Visitor | Sequence[Visitor], count: int = 40) -> np.ndarray:
+        """Items (count,) that may be shown to this visitor, always the same ones.
+
+        Several visitors: items (visitor, count), the same as one by one.
+        """
         items = self.world.dials.items
         if not 1 <= count <= items:
             raise ValueError(f"count: {count} is outside 1 to {items}, the number of items")
-        visited = np.full(items, visitor.number)
-        draws = HashedLuck(self._salt, visited, np.arange(items)).draw(CANDIDATES)
-        return np.argsort(draws, kind="stable")[:count]
+        if isinstance(visitor, Visitor):
+            return self.candidates([visitor], count)[0]
+        found = np.empty((len(visitor), count), dtype=np.int64)
+        for at in range(0, len(visitor), 256):
+            numbers = np.array([v.number for v in visitor[at : at + 256]])
+            shown = np.broadcast_to(np.arange(items), (len(numbers), items))
+            draws = HashedLuck(self._salt, numbers[:, None], shown).draw(CANDIDATES)
+            found[at : at + 256] = np.argsort(draws, axis=1, kind="stable")[:, :count]
+        return found
 
     def table(self, visitor: Visitor | Sequence[Visitor], items: np.ndarray) -> Table:
         """What a model may read to rank: a table without labels, position 0 in every row.
@@ -99,6 +113,7 @@ class Live:
         visits, pages = self._pages(visitor, items)
         rows = {name: np.repeat(value, pages.shape[1]) for name, value in visits.items()}
         rows |= {"item": pages.ravel(), "position": np.zeros(pages.size, dtype=np.int64)}
+        rows |= self.behaviour.stock_columns(rows["day"], rows["item"])
         ids, dense = features(self.world, rows)
         schema = impression_schema(self.world)
         nothing = torch.zeros(len(ids), schema.num_tasks)
@@ -121,11 +136,13 @@ class Live:
         what = self._act(visits, pages)
         price = self.world.items["price"][pages]
         money, expected = (what["purchase"] * price).sum(1), (what["sale"] * price).sum(1)
+        margin = self._margins[pages].astype(np.float64)
+        earned, hoped = (what["purchase"] * margin).sum(1), (what["sale"] * margin).sum(1)
         return [
             Outcome(
                 pages[i], what["click"][i], what["cart"][i], what["purchase"][i],
                 what["dwell"][i], float(money[i]), what["p_click"][i], what["sale"][i],
-                float(expected[i]),
+                float(expected[i]), float(earned[i]), float(hoped[i]),
             )
             for i in range(len(pages))
         ]  # fmt: skip
@@ -135,19 +152,33 @@ class Live:
     ) -> np.ndarray:
         """The `size` items that the true probabilities before luck rank first, best on top.
 
-        goal: "click", "purchase" (P(click) P(purchase | click)) or "revenue" (times the price).
+        goal: "click", "purchase" (P(click) P(purchase | click)), "revenue" (times the price) or
+        "margin" (times the margin).
         """
+        return self.best_pages([visitor], np.atleast_2d(np.asarray(items)), size, goal)[0]
+
+    def best_pages(
+        self,
+        visitors: Sequence[Visitor],
+        items: np.ndarray,
+        size: int | None = None,
+        goal: str = "purchase",
+    ) -> np.ndarray:
+        """As `best_page` for many visitors at once: items (visitor, item) to (visitor, size)."""
         if goal not in GOALS:
             raise ValueError(f"goal: {goal!r} is not one of {GOALS}")
-        visits, pages = self._pages(visitor, items)
+        visits, pages = self._pages(visitors, items)
         scores, _ = self._scores(visits, pages, np.zeros(pages.shape[1]))
-        chances = {name: sigmoid(score[0]) for name, score in scores.items()}
+        chances = {name: sigmoid(score) for name, score in scores.items()}
+        chances = self.behaviour.buyable(chances, self._stock(visits, pages))
         stage = "click" if goal == "click" else "purchase"
         value = self.behaviour.outcomes.joint(stage, chances)
         if goal == "revenue":
-            value = value * self.world.items["price"][pages[0]]
-        order = np.argsort(-value, kind="stable")
-        return pages[0][order[: size or self.world.dials.page_size]]
+            value = value * self.world.items["price"][pages]
+        if goal == "margin":
+            value = value * self._margins[pages]
+        order = np.argsort(-value, axis=1, kind="stable")
+        return np.take_along_axis(pages, order[:, : size or self.world.dials.page_size], axis=1)
 
     # --- inside -----------------------------------------------------------------------------
 
@@ -178,12 +209,16 @@ class Live:
         later = [e.name for e in self.behaviour.outcomes.events if e.given == "purchase"]
         return {name: score for name, score in scores.items() if name not in later}, utility
 
+    def _stock(self, visits: Named, pages: np.ndarray) -> Named:
+        return self.behaviour.stock_columns(visits["day"][:, None], pages)
+
     def _act(self, visits: dict[str, np.ndarray], pages: np.ndarray) -> Named:
         """Outcomes (visitor, slot) from draws that belong to (visitor, item)."""
         outcomes = self.behaviour.outcomes
         scores, utility = self._scores(visits, pages, np.arange(pages.shape[1]))
         luck = HashedLuck(self._salt, visits["number"][:, None], pages)
         chances = outcomes.chances(outcomes.with_luck(scores, luck))
+        chances = self.behaviour.buyable(chances, self._stock(visits, pages))
         did = outcomes.acts(chances, luck)
         return {
             "click": did["click"],

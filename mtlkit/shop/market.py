@@ -9,12 +9,17 @@ import numpy as np
 import polars as pl
 
 from mtlkit.data.table import Table
+from mtlkit.shop.ads import ads_frame
 from mtlkit.shop.behaviour import Behaviour
+from mtlkit.shop.content_frame import content_impressions_frame, contents_frame
+from mtlkit.shop.content_log import ContentLog
+from mtlkit.shop.content_table import content_table
 from mtlkit.shop.dials import load_dials, presets
 from mtlkit.shop.impression_frame import impressions_frame
 from mtlkit.shop.impression_table import TableFiller
 from mtlkit.shop.impressions import ImpressionLog
 from mtlkit.shop.live import Live
+from mtlkit.shop.margins import margins
 from mtlkit.shop.oracle import oracle_metrics
 from mtlkit.shop.session_process import SessionLog
 from mtlkit.shop.sessions import sessions_frame, sessions_table
@@ -63,7 +68,10 @@ class Market(World):
         where the label was never seen: P(click), P(cart | click), P(purchase | click), mean dwell,
         P(return | purchase), mean rating; besides `checkout` = P(purchase | cart), `dwell_log1p` =
         mean of log(1 + dwell) and `score_<outcome>`, the logits before the row's luck. With a
-        wish list (dial `wish_rate` above 0) there is a seventh task, wish (given click).
+        wish list (dial `wish_rate` above 0) there is a seventh task, wish (given click). With the
+        dial `stock_columns` there are two more dense columns, sales_7d (pieces sold in the last
+        full week) and stock (pieces left this morning), both as log1p, and the truth `in_stock`:
+        what is sold out is never bought, so that `checkout` and `purchase` are 0 there.
 
         Row r is the same in every table that holds it, whatever `start` and `chunk` were; pages of
         `page_size` rows share visitor, time and scenario. At most `chunk` rows are worked on at a
@@ -92,6 +100,51 @@ class Market(World):
         _whole("rows", rows, 1)
         _whole("start", start, 0)
         return impressions_frame(self.log, rows, start, truth)
+
+    # --- contents and ads --------------------------------------------------------------------
+
+    @cached_property
+    def content_log(self) -> ContentLog:
+        """The log of the contents (built on first use). Raises ValueError where there are none."""
+        return ContentLog(self.behaviour)
+
+    def contents_frame(self) -> pl.DataFrame:
+        """The guides and videos in words; see `mtlkit.shop.content_frame`."""
+        return contents_frame(self)
+
+    def content_impressions(self, rows: int, start: int = 0, chunk: int = 200_000) -> Table:
+        """Impressions of contents (dial `contents`) by the same users; promises as `impressions`.
+
+        Tasks: open; finish, seconds and visit (given open): read or watched to the end, for how
+        long, and whether the visitor went on to a product that the content is about. `truth` holds
+        for every row P(open), P(finish | open), mean seconds, P(visit | open); besides
+        `seconds_log1p`, the mean of log(1 + seconds), `score_open` and `score_visit`, the logits
+        before luck, and `visit_worth`: the margin in euro that a visit is expected to bring.
+        """
+        _whole("rows", rows, 1)
+        _whole("start", start, 0)
+        _whole("chunk", chunk, 1)
+        return content_table(self.content_log, rows, start, chunk)
+
+    def content_impressions_frame(
+        self, rows: int, start: int = 0, truth: bool = False
+    ) -> pl.DataFrame:
+        """The same rows in words, without faults; truth=True adds the truth columns.
+
+        `content_frame.content_encoder` turns the result into a table.
+        """
+        _whole("rows", rows, 1)
+        _whole("start", start, 0)
+        return content_impressions_frame(self.content_log, rows, start, truth)
+
+    def ads(self) -> pl.DataFrame:
+        """One row a promoted item: item, seller, bid in euro a click (dial `ad_bid`), quality."""
+        return ads_frame(self)
+
+    @cached_property
+    def margins(self) -> np.ndarray:
+        """Margin of one piece of each product in euro, float32 (item,); see `shop.margins`."""
+        return margins(self)
 
     # --- other tables ------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from mtlkit.data.table import Table
 from mtlkit.metrics import task_metrics
+from mtlkit.shop.content_outcomes import LUCKY, open_and_visit
 from mtlkit.shop.mean_over_luck import mean_over_luck
 from mtlkit.shop.outcomes import Outcomes
 from mtlkit.shop.world import World
@@ -43,6 +44,11 @@ def best_predictions(
         scores = {e.name: table.truth[f"score_{e.name}"].cpu().numpy() for e in outcomes.events}
         means = mean_over_luck(outcomes, scores, selected)
         found |= {name: value for name, value in means.items() if name in found}
+        if "in_stock" in table.truth:  # what is sold out is bought by nobody, whatever the luck
+            found["purchase"] = found["purchase"] * table.truth["in_stock"].cpu().numpy()
+    if knows == "features" and "score_open" in table.truth:
+        scores = {name: table.truth[f"score_{name}"].cpu().numpy() for name in LUCKY}
+        found |= open_and_visit(world, scores)
     return found
 
 

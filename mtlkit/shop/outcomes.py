@@ -170,8 +170,9 @@ class Outcomes:
         )
 
     def purchase(self, chances: Named) -> np.ndarray:
-        """P(purchase | click), as the log keeps it."""
-        return rounded(chances["checkout"] * self.till(chances))
+        """P(purchase | click), as the log keeps it; 0 where a checkout is impossible."""
+        found = rounded(chances["checkout"] * self.till(chances))
+        return np.where(chances["checkout"] > 0, found, np.float32(0))
 
     def joint(self, stage: str, chances: Named) -> np.ndarray:
         """P(a shown product comes as far as "click", "till" or "purchase")."""

@@ -57,9 +57,9 @@ class Taste:
         homes = np.bincount(users["home_region"], users["activity"], len(REGIONS)) + 1e-3
         categories = np.bincount(world.items["category"], minlength=len(CATEGORIES)) + 1e-3
         styles = np.bincount(world.items["style"], minlength=len(STYLES)) + 1e-3
-        self.age_category = _table(rng, np.outer(ages, categories), 6)
-        self.region_style = _table(rng, np.outer(homes, styles), 3)
-        self.hour_device = _table(rng, np.outer(HOUR_TRAFFIC, [0.6, 0.15, 0.25]), 3)
+        self.age_category = pair_values(rng, np.outer(ages, categories), 6)
+        self.region_style = pair_values(rng, np.outer(homes, styles), 3)
+        self.hour_device = pair_values(rng, np.outer(HOUR_TRAFFIC, [0.6, 0.15, 0.25]), 3)
         self.sizes = [dials.factors if size is None else size for _, size, _ in GROUPS]
         self.weights, self.late_weights = self._draw_weights()  # (scenario, component, utility)
 
@@ -68,17 +68,17 @@ class Taste:
         spread = np.concatenate(
             [np.full(n, np.sqrt(share / n)) for n, (_, _, share) in zip(self.sizes, GROUPS)]
         )
-        common = _orthonormal(world.rng("common weights"), spread)  # (component, utility)
+        common = orthonormal(world.rng("common weights"), spread)  # (component, utility)
         rho = np.array([with_click(name, dials.task_correlation) for name in UTILITIES])
         own = np.sqrt(1 - rho**2)
         weights, late = [], []
         for scenario in range(dials.scenarios):
             rng = world.rng("scenario weights", scenario)
-            special = _orthonormal(rng, spread, common)
+            special = orthonormal(rng, spread, against=common)
             bent = (
                 np.sqrt(1 - dials.scenario_shift) * common + np.sqrt(dials.scenario_shift) * special
             )
-            other = _orthonormal(rng, spread, bent)
+            other = orthonormal(rng, spread, against=bent)
             weights.append(bent[:, :1] * rho + bent * own)
             late.append(other[:, :1] * rho + other * own)
         return np.stack(weights).astype(np.float32), np.stack(late).astype(np.float32)
@@ -132,7 +132,7 @@ class Taste:
         return {name: found[..., place] for place, name in enumerate(UTILITIES)}
 
 
-def _table(rng: np.random.Generator, weights: np.ndarray, size: int) -> np.ndarray:
+def pair_values(rng: np.random.Generator, weights: np.ndarray, size: int) -> np.ndarray:
     """Values of each pair, (pair, size): a part of either side and one of both; whitened."""
     rows, columns = weights.shape
     values = rng.standard_normal((rows, columns, size))  # what only the pair has
@@ -140,13 +140,16 @@ def _table(rng: np.random.Generator, weights: np.ndarray, size: int) -> np.ndarr
     return whitened(values.reshape(rows * columns, size), weights.ravel()).astype(np.float32)
 
 
-def _orthonormal(
-    rng: np.random.Generator, spread: np.ndarray, against: np.ndarray | None = None
+def orthonormal(
+    rng: np.random.Generator,
+    spread: np.ndarray,
+    count: int = len(UTILITIES),
+    against: np.ndarray | None = None,
 ) -> np.ndarray:
-    """One unit vector a utility, (component, utility), orthogonal to each other and `against`."""
+    """`count` unit vectors, (component, count), orthogonal to each other and to `against`."""
     found = [] if against is None else list(np.linalg.qr(against)[0].T)
     first = len(found)
-    for _ in UTILITIES:
+    for _ in range(count):
         vector = spread * rng.standard_normal(len(spread))
         for _ in range(2):  # twice is enough against rounding (Gram-Schmidt)
             for other in found:

@@ -102,6 +102,13 @@ def shop_values() -> dict[str, str]:
         values[f"{name}: sessions"] = digest(table_parts(market.sessions(3_000, start=50)))
         values[f"{name}: demand"] = digest(table_parts(market.demand(30)))
         values[f"{name}: deliveries"] = digest(table_parts(market.deliveries(3_000)))
+    page = Market("page", seed=2)
+    values["page: content impressions"] = digest(
+        table_parts(page.content_impressions(3_000, start=50, chunk=700))
+    )
+    values["page: impressions"] = digest(table_parts(page.impressions(3_000, start=50)))
+    values["page: live"] = digest(live_parts(page))
+    values["page: bids"] = digest({"bid": page.ads()["bid"].to_numpy(), "margin": page.margins})
     values["tiny: products"] = digest(table_parts(Market("tiny").products()))
     return values | shopper_values()
 

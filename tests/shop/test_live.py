@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mtlkit.shop.luck import HashedLuck
+from mtlkit.shop.margins import margins
 from mtlkit.shop.market import Market
 
 
@@ -65,7 +66,21 @@ def test_many_at_once_is_the_same_as_one_by_one(market):
         alone = live.serve(visitor, page)
         assert same(alone, outcome)
         assert alone.revenue == outcome.revenue
+        assert alone.margin == outcome.margin
         assert alone.expected_revenue == pytest.approx(outcome.expected_revenue)
+
+
+def test_candidates_and_best_pages_of_many_are_those_of_each(market):
+    live = market.live(6)
+    visitors = live.visitors(300)
+    offers = live.candidates(visitors, 12)
+    assert offers.shape == (300, 12)
+    for goal in ("click", "margin"):
+        best = live.best_pages(visitors, offers, 5, goal)
+        for place in (0, 255, 256, 299):
+            assert np.array_equal(live.candidates(visitors[place], 12), offers[place])
+            alone = live.best_page(visitors[place], offers[place], 5, goal)
+            assert np.array_equal(alone, best[place])
 
 
 def test_outcomes_agree_with_their_expectations(market):
@@ -80,6 +95,11 @@ def test_outcomes_agree_with_their_expectations(market):
             assert abs((y - p)[part].sum()) / math.sqrt((p * (1 - p))[part].sum()) < 4
     outcome = outcomes[0]
     assert outcome.revenue == market.items["price"][outcome.items[outcome.purchase]].sum()
+    margin = margins(market).astype(float)
+    for o in outcomes[:2000]:
+        assert o.margin == pytest.approx(margin[o.items[o.purchase]].sum())
+        assert o.expected_margin == pytest.approx(margin[o.items] @ o.expected_purchase)
+    assert sum(o.margin for o in outcomes) > 0
     assert all((o.click | ~o.cart).all() and (o.click | ~o.purchase).all() for o in outcomes)
     assert all((o.dwell[~o.click] == 0).all() for o in outcomes)
 
@@ -127,7 +147,7 @@ def test_the_best_page_beats_a_random_one_at_its_own_goal(market):
     visitors = live.visitors(1500)
     offers = np.stack([live.candidates(v, 40) for v in visitors])
     total = {}
-    for goal in ("click", "purchase", "revenue"):
+    for goal in ("click", "purchase", "revenue", "margin"):
         pages = np.stack([live.best_page(v, o, 8, goal) for v, o in zip(visitors, offers)])
         total[goal] = live.serve_many(visitors, pages)
     random = live.serve_many(visitors, offers[:, :8])
@@ -135,7 +155,8 @@ def test_the_best_page_beats_a_random_one_at_its_own_goal(market):
     sales = {g: sum(o.expected_purchase.sum() for o in page) for g, page in total.items()}
     money = {g: sum(o.expected_revenue for o in page) for g, page in total.items()}
     assert clicks["click"] == max(clicks.values()) and sales["purchase"] == max(sales.values())
-    assert money["revenue"] == max(money.values())
+    earned = {g: sum(o.expected_margin for o in page) for g, page in total.items()}
+    assert money["revenue"] == max(money.values()) and earned["margin"] == max(earned.values())
     assert sales["purchase"] > 2 * sum(o.expected_purchase.sum() for o in random)
 
 
