@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
-
 from mtlkit.data.table import Table
 from mtlkit.schema import Categorical, Dense, Scenario, Schema, Sequence, Task
 from tests import tiny

@@ -173,8 +173,10 @@ def test_the_row_prior_pulls_rows_of_both_tables_by_how_often_they_are_read():
     with seeded(0):
         model = SharedBottom(schema, **SIZES, inputs=ProductInputs)
     other, plain = copy.deepcopy(model), copy.deepcopy(model)
-    options = dict(epochs=1, batch_size=40, optimizer="sgd", learning_rate=0.1,
-                   schedule="constant", progress=False)  # fmt: skip
+    options = {
+        "epochs": 1, "batch_size": 40, "optimizer": "sgd", "learning_rate": 0.1,
+        "schedule": "constant", "progress": False,
+    }  # fmt: skip
     fit(plain, table, row_prior=None, **options)
     fit(model, table, row_prior=0.5, **options)
     parts = {"attributes": 9, "words": 7}
@@ -192,7 +194,7 @@ def test_the_row_prior_pulls_rows_of_both_tables_by_how_often_they_are_read():
 @pytest.mark.parametrize("balancer", ["equal", "upgrad", "famo"])
 def test_a_run_with_augmented_pictures_resumes_to_the_very_weights(balancer, tmp_path):
     table = products.table(products.schema(), 40)
-    options = dict(epochs=3, batch_size=16, progress=False, seed=3)
+    options = {"epochs": 3, "batch_size": 16, "progress": False, "seed": 3}
 
     def run(steps=None, **more):
         with seeded(0):
@@ -217,11 +219,11 @@ def test_a_run_is_another_without_augmentation_and_refuses_its_checkpoint(tmp_pa
         with seeded(0):
             inputs = partial(ProductInputs, augmented=augmented)
             model = SharedBottom(table.schema, **SIZES, inputs=inputs)
-        options = dict(epochs=1, progress=False, checkpoint=tmp_path / "run.pt")
+        options = {"epochs": 1, "progress": False, "checkpoint": tmp_path / "run.pt"}
         if place:
             with pytest.raises(ValueError, match=r"augmented|amounts"):
                 fit(model, table, resume=True, **options)
-            options = dict(epochs=1, progress=False)
+            options = {"epochs": 1, "progress": False}
         fit(model, table, **options)
         found.append(model.embedding.picture.last.weight.detach().clone())
     assert not any(torch.equal(a, b) for a, b in itertools.combinations(found, 2))
