@@ -35,7 +35,8 @@ class PictureEncoder(nn.Module):
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         nn.init.xavier_uniform_(self.last.weight)
-        self.to(memory_format=torch.channels_last)  # quicker on a processor, the same numbers
+        # quicker on a processor, the same numbers
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, pictures: Tensor) -> Tensor:
         if tuple(pictures.shape[1:]) not in ((SIDE * SIDE,), (SIDE, SIDE), (1, SIDE, SIDE)):
