@@ -2,12 +2,15 @@
 
 import torch
 
+from mtlkit.layers.attributes import AttributesEncoder
+from mtlkit.layers.augmented import Augmented
 from mtlkit.layers.embedding import FieldEmbedding
 from mtlkit.layers.experts import ExpertBank, Gate, mix
 from mtlkit.layers.joined import JoinedEmbedding, field_inputs
 from mtlkit.layers.levels import ExpertLevel, ExpertReader
 from mtlkit.layers.lookup import Lookup
 from mtlkit.layers.mlp import MLP
+from mtlkit.layers.picture import PictureEncoder
 from mtlkit.layers.pooling import (
     CausalTransformer,
     GRUPooling,
@@ -16,16 +19,21 @@ from mtlkit.layers.pooling import (
     Target,
     TargetAttention,
 )
+from mtlkit.layers.product import MODALITIES, ProductInputs
 from mtlkit.layers.repeats import Repeats, sum_repeated
 from mtlkit.layers.routing import Route, use_route
 from mtlkit.layers.sequence import POOLINGS, MeanPooling, SumPooling
 from mtlkit.layers.shifted import ShiftedEmbedding
 from mtlkit.layers.table import EmbeddingTable
 from mtlkit.layers.towers import Towers, head_logits
+from mtlkit.layers.words import WordsEncoder
 
 __all__ = [
     "MLP",
+    "MODALITIES",
     "POOLINGS",
+    "AttributesEncoder",
+    "Augmented",
     "CausalTransformer",
     "EmbeddingTable",
     "ExpertBank",
@@ -37,6 +45,8 @@ __all__ = [
     "JoinedEmbedding",
     "Lookup",
     "MeanPooling",
+    "PictureEncoder",
+    "ProductInputs",
     "Repeats",
     "Route",
     "ShiftedEmbedding",
@@ -46,6 +56,7 @@ __all__ = [
     "Target",
     "TargetAttention",
     "Towers",
+    "WordsEncoder",
     "field_inputs",
     "head_logits",
     "mix",

@@ -56,6 +56,9 @@ def reads_scenario(network: MultiTaskModel) -> bool | None:
     """Whether the scenario is among a network's inputs; None for inputs of a kind of your own."""
     layouts = [m for m in network.modules() if isinstance(m, FieldLayout)]
     if not layouts:
+        told = [m.reads_scenario for m in network.modules() if hasattr(m, "reads_scenario")]
+        if told:
+            return any(told)
         return None if hasattr(network, "embedding") else False
     return any(layout.with_scenario or "scenario" in layout.fields for layout in layouts)
 
