@@ -15,6 +15,6 @@ def pareto_front(points: ArrayLike) -> NDArray[np.bool_]:
     values = np.asarray(points, dtype=np.float64)
     if values.ndim != 2 or not values.size:
         raise ValueError(f"points: expected numbers (point, aim), got shape {values.shape}.")
-    as_good = (values[None] >= values[:, None]).all(2)  # (point, rival)
-    better = (values[None] > values[:, None]).any(2)
-    return ~(as_good & better).any(1)
+    as_good = np.all(values[None] >= values[:, None], axis=2)  # (point, rival)
+    better = np.any(values[None] > values[:, None], axis=2)
+    return ~np.any(as_good & better, axis=1)
