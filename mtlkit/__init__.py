@@ -72,8 +72,8 @@ _HOME = {
 
 # rooms that ``mtlkit.balance.NashMTL()`` finds without an import of its own
 _ROOMS = (
-    "balance", "comparison", "course", "data", "layers", "losses", "metrics", "models", "own",
-    "plot", "schema", "shop", "train",
+    "balance", "comparison", "course", "data", "layers", "losses", "metrics", "models", "online",
+    "own", "plot", "schema", "shop", "train",
 )  # fmt: skip
 
 __all__ = ["__version__", *_HOME]

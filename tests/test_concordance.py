@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from mtlkit.balance import BALANCERS
+from mtlkit.balance import EVERY_BALANCER
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "notebooks" / "appendix" / "concordance.md").read_text(encoding="utf-8")
@@ -11,7 +11,7 @@ NAMES = re.findall(r"`(\w+)`", PAGE)
 
 
 def test_every_balancer_has_its_row():
-    missing = {kind.__name__ for kind in BALANCERS.values()} - set(NAMES)
+    missing = {kind.__name__ for kind in EVERY_BALANCER.values()} - set(NAMES)
     assert not missing
 
 

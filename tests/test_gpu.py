@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from mtlkit.balance import BALANCERS
+from mtlkit.balance import EVERY_BALANCER
 from mtlkit.train import evaluate, fit, fit_replicas, predict, seeded
 from tests import tiny
 from tests.models import registry
@@ -36,13 +36,13 @@ def test_forward_losses_and_gradients_agree_with_the_cpu(name):
         torch.testing.assert_close(found.cpu(), expected, rtol=1e-3, atol=1e-5, msg=key)
 
 
-@pytest.mark.parametrize("rule", BALANCERS)
+@pytest.mark.parametrize("rule", EVERY_BALANCER)
 def test_every_balancer_trains_there_and_waits_for_nothing_but_its_own_numbers(rule):
     with seeded(3):
         model = registry.make("mmoe")
     history = fit(
         model, registry.table(rows=64), epochs=2, batch_size=16, device="cuda", progress=False,
-        balancer=OWN.get(rule, BALANCERS[rule])(),
+        balancer=OWN.get(rule, EVERY_BALANCER[rule])(),
     )  # fmt: skip
     assert history.steps == 8 and next(model.parameters()).is_cuda
     assert all(p.isfinite().all() for p in model.parameters())

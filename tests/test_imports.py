@@ -17,7 +17,7 @@ FLOORS = [
     {"models", "balance"},
     {"train"},
     {"comparison", "plot", "own"},
-    {"report"},
+    {"report", "online"},
     {"bench", "course"},
     {"lessons", "__main__"},
 ]

@@ -1,18 +1,19 @@
 """Balancers: how much each task's loss or gradient counts, one small class a published method.
 
 From the losses alone: fixed, random_weights, uncertainty, dynamic, scalarizations, famo. From the
-Gramian of the task gradients: min_norm, surgery, conflict_averse, bargaining, alignment, cone;
-gradnorm from its diagonal. From the gradients themselves: remembered, elementwise. Around another
-rule (wrapper): curriculum; observer keeps how much the gradients disagree. The engine computes the
-gradients, toy lets rules walk over a plane.
+Gramian of the task gradients: min_norm, bounded, surgery, conflict_averse, bargaining, alignment,
+cone; gradnorm from its diagonal. From the gradients themselves: remembered, elementwise. Around
+another rule (wrapper): curriculum; observer keeps how much the gradients disagree. The engine
+computes the gradients, toy lets rules walk over a plane.
 
-A new rule is its file (or a class in one of its family), its import, its line in ``BALANCERS`` and
-its row in the concordance.
+A new rule is its file (or a class in one of its family), its import, its line in ``BALANCERS`` or
+``EVERY_BALANCER`` and its row in the concordance.
 """
 
 from mtlkit.balance.alignment import IMTLG, AlignedMTL
 from mtlkit.balance.bargaining import FairGrad, NashMTL
 from mtlkit.balance.base import Balancer
+from mtlkit.balance.bounded import PELTR
 from mtlkit.balance.cone import UPGrad
 from mtlkit.balance.conflict_averse import CAGrad
 from mtlkit.balance.curriculum import Curriculum
@@ -65,13 +66,17 @@ BALANCERS: dict[str, type[Balancer]] = {
     "excess-mtl": ExcessMTL,
     "metabalance": MetaBalance,
 }
+# with the rules of later notebooks, which notebook 06 does not list: it shows all of BALANCERS
+EVERY_BALANCER: dict[str, type[Balancer]] = {**BALANCERS, "pe-ltr": PELTR}
 
 __all__ = [
     "BALANCERS",
+    "EVERY_BALANCER",
     "FAMO",
     "IMTLG",
     "IMTLL",
     "MGDA",
+    "PELTR",
     "AlignedMTL",
     "Balancer",
     "CAGrad",

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from mtlkit.balance import BALANCERS, Balancer, DecaySchedule, FixedWeights, MetaBalance
+from mtlkit.balance import EVERY_BALANCER, Balancer, DecaySchedule, FixedWeights, MetaBalance
 from mtlkit.balance.engine.gradient_step import GradientStep
 from mtlkit.bench.training import BATCH, DENSE, DIM, RATE, SIZES
 from mtlkit.data.batch import Batch
@@ -91,7 +91,7 @@ def measure_steps(tasks: int, steps: int, optimizer: str = "adam") -> dict[str, 
         "metabalance": lambda: MetaBalance("task 0"),
     }
     result: dict[str, Any] = {}
-    for name, kind in BALANCERS.items():
+    for name, kind in EVERY_BALANCER.items():
         places = ["parameters"]
         reads_gradients = (kind.needs_gramian or kind.needs_gradients) and not kind.weighs_heads
         if reads_gradients and name != "excess-mtl":  # whose memory needs lasting parameters
@@ -99,7 +99,7 @@ def measure_steps(tasks: int, steps: int, optimizer: str = "adam") -> dict[str, 
         for place in places:
             # a fresh pair, so that the memory of many models at once does not slow the step
             runs = [
-                _Run(table.schema, BALANCERS["equal"](), "parameters", optimizer),
+                _Run(table.schema, EVERY_BALANCER["equal"](), "parameters", optimizer),
                 _Run(table.schema, own.get(name, kind)(), place, optimizer),
             ]
             for i in range(steps + 3):

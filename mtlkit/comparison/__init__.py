@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mtlkit.comparison.front import pareto_front
     from mtlkit.comparison.interval import Interval, paired_interval, verdict
     from mtlkit.comparison.pairs import Paired, paired
     from mtlkit.comparison.runs import compare
@@ -29,6 +30,7 @@ _HOME = {
     "compare": "runs",
     "paired": "pairs",
     "paired_interval": "interval",
+    "pareto_front": "front",
     "search_rate": "search",
     "tune": "tuning",
     "verdict": "interval",
@@ -45,6 +47,7 @@ __all__ = [
     "compare",
     "paired",
     "paired_interval",
+    "pareto_front",
     "search_rate",
     "tune",
     "verdict",

@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
+from mtlkit.comparison import pareto_front
 from mtlkit.metrics import metric_name
 from mtlkit.plot.sheet import redrawn
 from mtlkit.plot.style import (
@@ -121,13 +122,8 @@ def trade_off(
         raise ValueError("trade_off needs at least one point.")
     if any(sign not in (-1, 1) for sign in better):
         raise ValueError(f"better must hold +1 or -1 for x and for y, not {better}.")
-    scored = {name: (better[0] * x, better[1] * y) for name, (x, y) in points.items()}
-
-    def beaten(name: str) -> bool:
-        x, y = scored[name]
-        return any(a >= x and b >= y and (a, b) != (x, y) for a, b in scored.values())
-
-    front = sorted((name for name in points if not beaten(name)), key=lambda name: points[name])
+    kept = pareto_front([(better[0] * x, better[1] * y) for x, y in points.values()])
+    front = sorted((n for n, on in zip(points, kept) if on), key=lambda name: points[name])
     figure, ((axes,),) = canvas(title, height=3.9)
     with style():
         joined = [points[name] for name in front]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mtlkit.balance import BALANCERS, Curriculum, TaskGradients
+from mtlkit.balance import EVERY_BALANCER, Curriculum, TaskGradients
 from mtlkit.models import SharedBottom
 from mtlkit.schema import SchemaError
 from mtlkit.train import fit, seeded
@@ -79,12 +79,12 @@ def test_a_level_that_has_not_come_in_does_not_train():
 
 def own(name):
     """A rule by its short name, with what it needs for tiny chains."""
-    kind = BALANCERS[name]
+    kind = EVERY_BALANCER[name]
     needs = {"fixed": ({"click": 2.0},), "schedule": ({"click": (2.0, 0.9)},)}
     return kind("click") if name == "metabalance" else kind(*needs.get(name, ()))
 
 
-@pytest.mark.parametrize("name", BALANCERS)
+@pytest.mark.parametrize("name", EVERY_BALANCER)
 def test_every_balancer_works_inside_a_curriculum(name):
     table = chains.table(chains.schema(), 40)
     with seeded(0):
@@ -101,7 +101,7 @@ def test_every_balancer_works_inside_a_curriculum(name):
 
 def test_the_inner_rule_sees_scaled_losses_and_its_weights_are_scaled():
     schema, losses = chains.schema(), torch.tensor([0.5, 0.25, 0.2, 0.1, 2.0])
-    outer = Curriculum(LEVELS, start=0, length=2, floor=0.5, balancer=BALANCERS["log-sum"]())
+    outer = Curriculum(LEVELS, start=0, length=2, floor=0.5, balancer=EVERY_BALANCER["log-sum"]())
     outer.bind(schema)
     scale = torch.tensor([1, 0.5, 0.5, 0.5, 1])
     # log-sum has w = 1 / L: of the loss s L the weight is 1 / (s L), and s times that is 1 / L

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mtlkit.balance import (
-    BALANCERS,
+    EVERY_BALANCER,
     Balancer,
     DecaySchedule,
     EqualWeights,
@@ -27,13 +27,13 @@ OWN = {
     "schedule": lambda: DecaySchedule({"click": (2.0, 0.9)}, every="step"),
     "metabalance": lambda: MetaBalance("purchase"),
 }
-READ_GRADIENTS = [n for n, b in BALANCERS.items() if b.needs_gramian or b.needs_gradients]
+READ_GRADIENTS = [n for n, b in EVERY_BALANCER.items() if b.needs_gramian or b.needs_gradients]
 
 
 def make(name):
     if name in OWN:
         return OWN[name]()
-    return BALANCERS[name]()
+    return EVERY_BALANCER[name]()
 
 
 def train(name, table=None, **options):
@@ -54,7 +54,7 @@ def _untrained():
         return SharedBottom(tiny.schema(), **SIZES)
 
 
-@pytest.mark.parametrize("name", BALANCERS)
+@pytest.mark.parametrize("name", EVERY_BALANCER)
 def test_a_task_that_is_never_labelled_harms_no_balancer(name):
     table = tiny.table(tiny.schema(), 48)
     table.observed[:, 3] = False
@@ -69,7 +69,7 @@ def test_a_task_that_is_never_labelled_harms_no_balancer(name):
         assert torch.equal(ours, old)
 
 
-@pytest.mark.parametrize("name", BALANCERS)
+@pytest.mark.parametrize("name", EVERY_BALANCER)
 def test_a_resumed_run_ends_with_the_very_weights_of_an_uninterrupted_one(name, tmp_path):
     rate = {"schedule": "constant", "batch_size": 24}  # two steps an epoch
     whole, _ = train(name, **rate)
@@ -79,7 +79,7 @@ def test_a_resumed_run_ends_with_the_very_weights_of_an_uninterrupted_one(name, 
     assert torch.equal(weights(whole), weights(resumed))
 
 
-@pytest.mark.parametrize("name", BALANCERS)
+@pytest.mark.parametrize("name", EVERY_BALANCER)
 def test_every_balancer_trains_under_bfloat16(name):
     model, _ = train(name, precision="bf16", batch_size=24)
     assert weights(model).isfinite().all()
@@ -106,7 +106,7 @@ def test_excess_risk_has_no_memory_at_the_representation_and_says_so():
         train("excess-mtl", shared="representation")
 
 
-@pytest.mark.parametrize("name", BALANCERS)
+@pytest.mark.parametrize("name", EVERY_BALANCER)
 def test_a_rule_that_remembers_is_not_bound_to_other_tasks(name):
     balancer = make(name).bind(tiny.schema())
     with seeded(0):
@@ -128,7 +128,7 @@ def test_the_history_counts_backward_passes():
         assert train(name)[1].backward_passes == 6 * per_step
 
 
-@pytest.mark.parametrize("name", BALANCERS)
+@pytest.mark.parametrize("name", EVERY_BALANCER)
 def test_a_copy_of_a_balancer_is_independent_of_it(name):
     balancer = make(name).bind(tiny.schema())
     twin = copy.deepcopy(balancer)

@@ -159,8 +159,8 @@ def test_command_line_lists_the_benchmarks():
 
 def test_every_step_of_balancing_is_compared_with_one_of_equal_weighting(monkeypatch):
     chosen = ("equal", "uw", "famo", "gradnorm", "pcgrad", "metabalance")
-    kinds = {name: balancing.BALANCERS[name] for name in chosen}
-    monkeypatch.setattr(balancing, "BALANCERS", kinds)
+    kinds = {name: balancing.EVERY_BALANCER[name] for name in chosen}
+    monkeypatch.setattr(balancing, "EVERY_BALANCER", kinds)
     monkeypatch.setattr(balancing, "BATCH", 16)
     result = balancing.measure_steps(tasks=3, steps=2)
     places = {"pcgrad, representation", "metabalance, representation"}

@@ -18,7 +18,7 @@ import polars as pl
 import torch
 
 from mtlkit import Market, MMoE, SharedBottom, SingleTask, Table, fit
-from mtlkit.balance import BALANCERS, DecaySchedule, FixedWeights, MetaBalance
+from mtlkit.balance import EVERY_BALANCER, DecaySchedule, FixedWeights, MetaBalance
 from mtlkit.layers import FieldEmbedding
 from mtlkit.layers.sequence import POOLINGS
 from mtlkit.models import ADAPTING, ESCM2, ESM2, LINKS, SHARING, ArticleNetwork
@@ -169,7 +169,7 @@ def training_values() -> dict[str, list[float]]:
     table = tiny_shop()
     values = {}
     click = table.select_tasks(["click", "cart", "purchase", "dwell"])
-    for name, balancer in BALANCERS.items():
+    for name, balancer in EVERY_BALANCER.items():
         with seeded(5):
             model = MMoE(click.schema, embedding_dim=4, hidden=(16, 8), tower=(8,), experts=2)
         rule = BALANCER_ARGUMENTS.get(name, balancer)()

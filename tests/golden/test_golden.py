@@ -34,7 +34,7 @@ def test_what_is_frozen_has_not_moved(part, compute):
 
 def test_the_freeze_covers_every_balancer_architecture_and_pooling():
     frozen = {name.split(":")[0] for name in STORED["training"]}
-    assert set(golden.BALANCERS) <= frozen
+    assert set(golden.EVERY_BALANCER) <= frozen
     assert set(golden.factories(golden.tiny_shop().schema)) <= frozen
     assert {f"pooling {name}" for name in golden.POOLINGS} <= frozen
 

@@ -13,7 +13,7 @@ import itertools
 import pytest
 import torch
 
-from mtlkit.balance import BALANCERS, DecaySchedule, FixedWeights, MetaBalance
+from mtlkit.balance import EVERY_BALANCER, DecaySchedule, FixedWeights, MetaBalance
 from mtlkit.models import ADAPTING, LINKS, SHARING
 from mtlkit.train import fit, seeded
 from tests.models import registry
@@ -32,21 +32,25 @@ NETWORKS = [name for name in (*SHARING, *ADAPTING) if name not in READS_PICTURES
 
 
 def reads_gradients(name):
-    kind = BALANCERS[name]
+    kind = EVERY_BALANCER[name]
     return kind.needs_gramian or kind.needs_gradients
 
 
 def rules():
     """(balancer, where it takes gradients), for all."""
-    for name in BALANCERS:
+    for name in EVERY_BALANCER:
         yield name, "parameters"
-        if reads_gradients(name) and not BALANCERS[name].weighs_heads and name not in WHOLE_SUMS:
+        if (
+            reads_gradients(name)
+            and not EVERY_BALANCER[name].weighs_heads
+            and name not in WHOLE_SUMS
+        ):
             yield name, "representation"
 
 
 def sees(rule, shared):
     """What a balancer is given of a network."""
-    kind = BALANCERS[rule]
+    kind = EVERY_BALANCER[rule]
     if not reads_gradients(rule):
         return "losses"
     heads = ", weighs heads" if kind.weighs_heads else ""
@@ -111,7 +115,7 @@ def test_any_two_names_train_together(network, link, rule, shared):
     before = torch.cat([p.detach().flatten() for p in model.parameters()])
     history = fit(
         model, table, epochs=1, batch_size=16, learning_rate=0.01, device="cpu", progress=False,
-        balancer=OWN.get(rule, BALANCERS[rule])(), shared=shared,
+        balancer=OWN.get(rule, EVERY_BALANCER[rule])(), shared=shared,
     )  # fmt: skip
     after = torch.cat([p.detach().flatten() for p in model.parameters()])
     assert history.steps == 2  # 16 rows and 1 row

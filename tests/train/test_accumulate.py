@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mtlkit.balance import BALANCERS, Curriculum, GradientObserver
+from mtlkit.balance import EVERY_BALANCER, Curriculum, GradientObserver
 from mtlkit.balance.engine.accumulate import shares_of
 from mtlkit.data import Join
 from mtlkit.models import ADAPTING, LINKS, SHARING, SharedBottom
@@ -21,15 +21,15 @@ from tests.train.dying import Killed, dying
 
 PLAIN = {"device": "cpu", "precision": "fp32", "progress": False}
 SMALL = {"embedding_dim": 4, "hidden": (8,), "tower": (4,)}
-BALANCED = [*BALANCERS, "curriculum of pcgrad", "observed halves"]
+BALANCED = [*EVERY_BALANCER, "curriculum of pcgrad", "observed halves"]
 
 
 def rule_of(name):
     if name == "curriculum of pcgrad":
-        return Curriculum(balancer=BALANCERS["pcgrad"](), every="step", length=2.0)
+        return Curriculum(balancer=EVERY_BALANCER["pcgrad"](), every="step", length=2.0)
     if name == "observed halves":
         return GradientObserver(halves=True)
-    return OWN.get(name, BALANCERS.get(name))()
+    return OWN.get(name, EVERY_BALANCER.get(name))()
 
 
 def weights(model):
@@ -318,4 +318,6 @@ def test_shares_of_batches_sum_to_1_for_every_task_that_has_rows():
 
 
 def test_every_architecture_and_rule_was_met():
-    assert {*SHARING, *ADAPTING, *LINKS} == set(registry.EVERY) and set(BALANCED) > set(BALANCERS)
+    assert {*SHARING, *ADAPTING, *LINKS} == set(registry.EVERY) and set(BALANCED) > set(
+        EVERY_BALANCER
+    )

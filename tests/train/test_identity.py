@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 import torch
 
-from mtlkit.balance import BALANCERS, Curriculum, EqualWeights, FixedWeights, GradNorm
+from mtlkit.balance import EVERY_BALANCER, Curriculum, EqualWeights, FixedWeights, GradNorm
 from mtlkit.data import BalancedScenarios, Join, ShardedTable, write_shards
 from mtlkit.data.content import UNSEEN, content_hash
 from mtlkit.layers.joined import field_inputs
@@ -190,7 +190,7 @@ def arguments(kind, first):
     return [p for p in found if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
 
 
-OF_BALANCERS = [(name, p) for name, kind in BALANCERS.items() for p in arguments(kind, 1)]
+OF_BALANCERS = [(name, p) for name, kind in EVERY_BALANCER.items() for p in arguments(kind, 1)]
 
 
 @pytest.mark.parametrize(("name", "argument"), OF_BALANCERS, ids=lambda v: getattr(v, "name", v))
@@ -198,8 +198,10 @@ def test_every_argument_of_every_balancer_is_told(name, argument):
     usual = {"fixed": {"weights": {"click": 2.0}}, "metabalance": {"main": "purchase"}}
     usual |= {"schedule": {"schedule": {"click": (2.0, 0.9)}}}
     given = usual.get(name, {})
-    one, same = BALANCERS[name](**given), BALANCERS[name](**given)
-    other = BALANCERS[name](**{**given, argument.name: otherwise(argument.name, argument.default)})
+    one, same = EVERY_BALANCER[name](**given), EVERY_BALANCER[name](**given)
+    other = EVERY_BALANCER[name](
+        **{**given, argument.name: otherwise(argument.name, argument.default)}
+    )
     assert described(one) == described(same) != described(other)
 
 
@@ -260,7 +262,7 @@ def test_a_trained_model_is_described_as_a_fresh_one(name):
     assert described(used) == described(fresh)
 
 
-@pytest.mark.parametrize("name", BALANCERS)
+@pytest.mark.parametrize("name", EVERY_BALANCER)
 def test_a_used_balancer_is_described_as_a_fresh_one(name):
     table = tiny.table(tiny.schema(), 24)
     fresh, used = grid.make(name).bind(table.schema), grid.make(name)

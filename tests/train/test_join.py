@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mtlkit import ESMM, Market, MMoE, SharedBottom, SingleTask, evaluate, fit
-from mtlkit.balance import BALANCERS, Curriculum, DecaySchedule, FixedWeights, MetaBalance
+from mtlkit.balance import EVERY_BALANCER, Curriculum, DecaySchedule, FixedWeights, MetaBalance
 from mtlkit.comparison import compare
 from mtlkit.data import Join, join_splits, split_random
 from mtlkit.layers import JoinedEmbedding
@@ -83,11 +83,11 @@ def test_a_batch_that_names_no_table_is_refused(joined, tables):
         model(tables["log"].batch(torch.arange(3)))
 
 
-@pytest.mark.parametrize("name", BALANCERS)
+@pytest.mark.parametrize("name", EVERY_BALANCER)
 def test_every_balancer_trains_a_join(joined, name):
     model = model_for(joined, MMoE)
     history = fit(
-        model, joined, epochs=1, batch_size=64, balancer=OWN.get(name, BALANCERS[name])(),
+        model, joined, epochs=1, batch_size=64, balancer=OWN.get(name, EVERY_BALANCER[name])(),
         device="cpu", progress=False,
     )  # fmt: skip
     assert history.steps == joined.batch_count(64)

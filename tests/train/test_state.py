@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mtlkit.balance import (
-    BALANCERS,
+    EVERY_BALANCER,
     Curriculum,
     EqualWeights,
     GradientObserver,
@@ -81,7 +81,7 @@ def test_a_task_without_a_label_in_the_epoch_has_no_mean_weight():
     assert row["weights"]["click"] == 1 and math.isnan(row["weights"]["rating"])
 
 
-@pytest.mark.parametrize("name", BALANCERS)
+@pytest.mark.parametrize("name", EVERY_BALANCER)
 def test_every_rule_that_has_weights_shows_them_in_the_history(name):
     table = tiny.table(tiny.schema(), 48)
     [row] = train(make(name), table, epochs=1, batch_size=16).rows
@@ -94,7 +94,7 @@ def test_every_rule_that_has_weights_shows_them_in_the_history(name):
 
 @pytest.mark.parametrize("wrapped", ["alone", "observed", "in a curriculum"])
 @pytest.mark.parametrize(
-    "name", [n for n, b in BALANCERS.items() if not b.weighs_heads and n not in NO_WEIGHTS]
+    "name", [n for n, b in EVERY_BALANCER.items() if not b.weighs_heads and n not in NO_WEIGHTS]
 )
 def test_the_weights_that_a_rule_of_gradients_shows_are_those_of_its_update(name, wrapped):
     schema = tiny.schema("click", "rating", "orders", "dwell")
@@ -121,7 +121,7 @@ def test_an_observer_of_equal_weighting_shows_ones_and_one_of_no_weights_none():
     table = tiny.table(tiny.schema("click", "rating"), 40)
     [row] = train(GradientObserver(EqualWeights()), table, epochs=1).rows
     assert row["weights"] == {"click": 1, "rating": 1}
-    [row] = train(GradientObserver(BALANCERS["graddrop"]()), table, epochs=1).rows
+    [row] = train(GradientObserver(EVERY_BALANCER["graddrop"]()), table, epochs=1).rows
     assert row["weights"] is None
 
 

@@ -6,7 +6,7 @@ from itertools import cycle
 import pytest
 import torch
 
-from mtlkit.balance import BALANCERS
+from mtlkit.balance import EVERY_BALANCER
 from mtlkit.data import Join
 from mtlkit.losses import masked_mass, masked_mean
 from mtlkit.losses.chain import joint_losses
@@ -72,7 +72,7 @@ def test_joint_losses_are_weighted_too():
     torch.testing.assert_close(*found)
 
 
-@pytest.mark.parametrize("rule", BALANCERS)
+@pytest.mark.parametrize("rule", EVERY_BALANCER)
 def test_every_balancer_sees_the_means_of_repeated_rows(rule):
     results = []
     for table in pair("mmoe", seed=1, least=1):  # a rule may draw a number for each id read
@@ -80,12 +80,12 @@ def test_every_balancer_sees_the_means_of_repeated_rows(rule):
             model = registry.make("mmoe").double()
         history = fit(
             model, table, epochs=3, batch_size=10_000, optimizer="sgd", learning_rate=0.05,
-            row_prior=None, balancer=OWN.get(rule, BALANCERS[rule])(), **PLAIN,
+            row_prior=None, balancer=OWN.get(rule, EVERY_BALANCER[rule])(), **PLAIN,
         )  # fmt: skip
         weights = torch.cat([p.detach().flatten() for p in model.parameters()])
         results.append((weights, history))
     (one, first), (two, second) = results
-    if not (BALANCERS[rule].needs_halves or rule == "sdmgrad"):  # other halves: other rows
+    if not (EVERY_BALANCER[rule].needs_halves or rule == "sdmgrad"):  # other halves: other rows
         torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-6)
         for row, other in zip(first.rows, second.rows, strict=True):
             assert row["train"] == pytest.approx(other["train"], rel=1e-4, nan_ok=True)
@@ -101,7 +101,7 @@ def test_batches_of_one_step_are_weighed_together(rule):
             model = registry.make("shared-bottom").double()
         history = fit(
             model, table, epochs=2, batch_size=size, accumulate=several, optimizer="sgd", seed=1,
-            learning_rate=0.05, row_prior=None, balancer=BALANCERS[rule](), **PLAIN,
+            learning_rate=0.05, row_prior=None, balancer=EVERY_BALANCER[rule](), **PLAIN,
         )  # fmt: skip
         runs.append((torch.cat([p.detach().flatten() for p in model.parameters()]), history))
     torch.testing.assert_close(runs[0][0], runs[1][0], rtol=1e-4, atol=1e-6)
