@@ -8,10 +8,13 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.export import export
 
 from mtlkit.balance import BALANCERS, GradientStep
 from mtlkit.balance.engine.gradient_step import _halves
 from mtlkit.data import BalancedScenarios, WholePages
+from mtlkit.data.batch import free_rows
+from mtlkit.layers import use_route
 from mtlkit.losses import RANKING_LOSSES, jrc, page_losses
 from mtlkit.models import (
     ESMM,
@@ -338,3 +341,28 @@ def test_graded_counts_can_be_ranked():
     )
     torch.testing.assert_close(model.losses(logits, batch)[3], paid.mean())
     assert isinstance(model, MultiTaskModel) and paid.sum() > 0
+
+
+@pytest.mark.parametrize("name", ["lambdarank", "jrc"])
+def test_it_exports_and_torch_func_gives_what_each_row_pays(name):
+    table = paged(12)
+    model, batch = ranked(table, name).eval(), tiny.all_rows(table)
+    program = export(model, (batch,), dynamic_shapes=(free_rows(batch),)).module()
+    other = tiny.all_rows(paged(18, seed=1))
+    for task, logits in model(other).items():
+        torch.testing.assert_close(program(other)[task], logits)
+    weights = dict(model.named_parameters())
+
+    def rows(weights):
+        return model.row_losses(torch.func.functional_call(model, weights, (batch,)), batch)[:, 0]
+
+    with use_route("gathered"):
+        gradients = torch.func.jacrev(rows)(weights)
+    paid = rows(weights)
+    for row in range(12):
+        slow = torch.autograd.grad(paid[row], [*weights.values()], retain_graph=True,
+                                   allow_unused=True)  # fmt: skip
+        for key, expected in zip(weights, slow, strict=True):
+            found = gradients[key][row]
+            expected = torch.zeros_like(found) if expected is None else expected
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
