@@ -53,7 +53,6 @@ def swap_gains(
     """
     if k is not None and (isinstance(k, bool) or not isinstance(k, int) or k < 1):
         raise ValueError(f"k must be a whole number of 1 or more, or None, not {k!r}.")
-    scores = scores.detach()
     gain = relative_gains(labels, pages)
     ideal_order = by_label(labels, pages)
     ideal = torch.zeros_like(gain)
