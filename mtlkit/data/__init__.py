@@ -13,6 +13,7 @@ from mtlkit.data.shard_writer import ShardWriter, write_shards
 from mtlkit.data.shards import ShardedTable
 from mtlkit.data.splits import Split, check_disjoint, fit_units, split_random, split_time
 from mtlkit.data.table import Table
+from mtlkit.data.whole_pages import WholePages
 
 __all__ = [
     "GAP_IDS",
@@ -28,6 +29,7 @@ __all__ = [
     "ShardedTable",
     "Split",
     "Table",
+    "WholePages",
     "check_disjoint",
     "concatenate",
     "fit_units",

@@ -21,7 +21,8 @@ class Batch:
     {name: (values int64 (n,), offsets int64 (batch + 1,))}; labels float32 (batch, task), 0 where
     not observed; observed bool (batch, task); scenario int64 (batch,); censored bool (batch, task)
     or None; table the name of the table that the rows come from, where several are joined; weight
-    float32 (batch,) or None: how much each row counts in the losses.
+    float32 (batch,) or None: how much each row counts in the losses; group int64 (batch,) or None:
+    the page (session, query) of each row, for losses that compare rows of one page.
 
     A batch is a registered pytree, so that ``torch.export`` and ``torch.func`` see its tensors.
     """
@@ -35,6 +36,7 @@ class Batch:
     censored: Tensor | None = None
     table: str = ""
     weight: Tensor | None = None
+    group: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.scenario)
@@ -115,8 +117,8 @@ def free_rows(batch: Batch) -> list[Any]:
     ``export(model, (batch,), dynamic_shapes=(free_rows(batch),))``: the rows of all columns are one
     free number, offsets have one entry more, and each sequence has a number of entries of its own.
     The example batch needs two rows or more and no sequence without entries (torch takes sizes 0
-    and 1 for constants). What is exported reads batches like the example: with ``censored`` and
-    ``weight`` or without, and of the same joined table.
+    and 1 for constants). What is exported reads batches like the example: with ``censored``,
+    ``weight`` and ``group`` or without, and of the same joined table.
     """
     rows = torch.export.Dim("rows", min=1)
     sequences = {

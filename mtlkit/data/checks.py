@@ -80,8 +80,8 @@ def check_columns(schema: Schema, columns: Mapping[str, Any]) -> None:
     """Check all columns of a table against its schema; ``SchemaError`` at the first fault.
 
     ``columns`` holds what a ``Table`` keeps: categorical, dense, sequences, labels, observed,
-    scenario, censored, truth, keys, row_id and, where there is one, weight, with the shapes that
-    ``Batch`` and ``Table`` state.
+    scenario, censored, truth, keys, row_id and, where there are some, weight and group, with the
+    shapes that ``Batch`` and ``Table`` state.
     """
     table = SimpleNamespace(**columns)
     rows, tasks = len(table.scenario), schema.num_tasks
@@ -100,6 +100,8 @@ def check_columns(schema: Schema, columns: Mapping[str, Any]) -> None:
                 f"weight is on {table.weight.device}, the table on {table.scenario.device}."
             )
         check_weight("weight", table.weight)
+    if columns.get("group") is not None:
+        _shape("group", table.group, (rows,), torch.int64)
     for name, value in table.keys.items():
         _rows(f"key {name!r}", value, rows)
         _shape(f"key {name!r}", value, (rows,), torch.int64)

@@ -18,6 +18,7 @@ def concatenate(*tables: Table) -> Table:
     A task that one table lacks is not observed on that table's rows: this is how two data sets,
     each with labels of its own, train one model. Row ids are numbered anew. Truth and keys survive
     where every table has them; where one table has weights, rows of a table without weigh 1.
+    Pages (``group``) survive as keys do: rows with one id are one page, of whatever table.
     """
     if not tables:
         raise SchemaError("concatenate needs at least one table.")
@@ -53,6 +54,9 @@ def concatenate(*tables: Table) -> Table:
     weight = None
     if any(t.weight is not None for t in tables):
         weight = torch.cat([weight_of(t) for t in tables])
+    group = None
+    if all(t.group is not None for t in tables):
+        group = torch.cat([t.group for t in tables if t.group is not None])
     any_censored = any(t.censored is not None for t in tables)
     shared_truth = set.intersection(*(set(t.truth) for t in tables))
     shared_keys = set.intersection(*(set(t.keys) for t in tables))
@@ -70,4 +74,5 @@ def concatenate(*tables: Table) -> Table:
         truth={k: torch.cat([t.truth[k] for t in tables]) for k in sorted(shared_truth)},
         keys={k: torch.cat([t.keys[k] for t in tables]) for k in sorted(shared_keys)},
         weight=weight,
+        group=group,
     )

@@ -30,10 +30,15 @@ def content_hash(table: Any) -> str:
     elif isinstance(table, Table):
         parts = [(name, value) for name, value in vars(table).items() if name not in UNSEEN]
     else:
-        parts = (vars(batch) for batch in table.batches(ROWS))
+        parts = (_columns(batch) for batch in table.batches(ROWS))
     for part in parts:
         _add(found, part)
     return found.hexdigest()
+
+
+def _columns(batch: Any) -> dict[str, Any]:
+    """The columns of a batch; without pages they are those of a batch that knows of none."""
+    return {k: v for k, v in vars(batch).items() if k != "group" or v is not None}
 
 
 def tensor_hash(tensor: Tensor) -> str:

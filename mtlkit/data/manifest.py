@@ -22,6 +22,7 @@ from mtlkit.schema import Schema, SchemaError
 MANIFEST = "manifest.json"
 FORMAT = 2
 ENTRIES = {"schema", "truth", "keys", "censored", "weight", "shards"}
+OPTIONAL = {"group"}  # there only where it is true, so that other folders stay as they were
 SHARD_NAME = re.compile(r"shard-[0-9]{5,9}\.parquet")  # in the folder itself, nowhere else
 AGAIN = "Write the shards again, or bring an undamaged copy."
 
@@ -40,8 +41,8 @@ class ShardEntry:
 class Manifest:
     """What a folder of shards holds.
 
-    ``truth`` {name: columns, 0 for (row,)}; ``keys`` names; ``censored`` and ``weight`` whether the
-    table has them; ``shards`` in the order of the rows.
+    ``truth`` {name: columns, 0 for (row,)}; ``keys`` names; ``censored``, ``weight`` and ``group``
+    whether the table has them; ``shards`` in the order of the rows.
     """
 
     schema: Schema
@@ -50,6 +51,7 @@ class Manifest:
     censored: bool
     weight: bool
     shards: tuple[ShardEntry, ...]
+    group: bool = False
 
     def columns(self) -> dict[str, Any]:
         """{name: polars type} of every column of a shard, in order."""
@@ -63,7 +65,8 @@ class Manifest:
         kinds |= {f"z:{name}": pl.Boolean() for name in flagged(schema)}
         kinds |= {f"t:{name}": _block(width) for name, width in self.truth.items()}
         kinds |= {f"k:{name}": pl.Int64() for name in self.keys}
-        return kinds | ({"w": pl.Float32()} if self.weight else {})
+        kinds |= {"w": pl.Float32()} if self.weight else {}
+        return kinds | ({"g": pl.Int64()} if self.group else {})
 
 
 def _block(width: int) -> Any:
@@ -86,6 +89,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         "weight": manifest.weight,
         "shards": [asdict(shard) for shard in manifest.shards],
     }
+    content |= {"group": True} if manifest.group else {}
     whole = content | {"checksum": _checksum(content)}
     write_text(folder / MANIFEST, json.dumps(whole, indent=1) + "\n")
 
@@ -144,12 +148,14 @@ def _checksum(content: Mapping[str, Any]) -> str:
 
 def _manifest(content: Mapping[str, Any]) -> Manifest:
     """A manifest from its entries; whoever wrote a checksum of his own is believed no more."""
-    odd = sorted(set(content) ^ ENTRIES)
+    odd = sorted((set(content) - OPTIONAL) ^ ENTRIES)
     if odd:
         raise SchemaError(f"entry {odd[0]!r} is {'unknown' if odd[0] in content else 'missing'}")
     for name in ("censored", "weight"):
         if not isinstance(content[name], bool):
             raise SchemaError(f"entry {name!r} is {content[name]!r}, not true or false")
+    if content.get("group", True) is not True:
+        raise SchemaError(f"entry 'group' is {content['group']!r}, not true")
     truth, keys = content["truth"], content["keys"]
     if not isinstance(truth, dict) or not all(_whole(width) for width in truth.values()):
         raise SchemaError("entry 'truth' does not give each name its number of columns")
@@ -163,7 +169,8 @@ def _manifest(content: Mapping[str, Any]) -> Manifest:
     if len({shard.file for shard in shards}) != len(shards):
         raise SchemaError("entry 'shards' names one file twice")
     schema = Schema.from_dict(content["schema"])
-    return Manifest(schema, truth, tuple(keys), content["censored"], content["weight"], shards)
+    flags = content["censored"], content["weight"]
+    return Manifest(schema, truth, tuple(keys), *flags, shards, group="group" in content)
 
 
 def _entry(entry: Any) -> ShardEntry:

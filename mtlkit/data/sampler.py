@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,6 +28,8 @@ class Sampler(ABC):
     prior and loss of a row in proportion. One of your own keeps its options in attributes, by which
     a checkpoint knows it, and writes ``over``.
     """
+
+    whole_pages: ClassVar[bool] = False  # True: rows of one page (``Table.group``) stay together
 
     @abstractmethod
     def over(self, table: Any) -> Sampled:

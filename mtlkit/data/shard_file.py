@@ -48,8 +48,10 @@ def to_frame(table: Table) -> pl.DataFrame:
         columns[f"z:{name}"] = _own(flags[:, schema.task_index(name)])
     columns |= {f"t:{name}": _own(value) for name, value in table.truth.items()}
     columns |= {f"k:{name}": _own(value) for name, value in table.keys.items()}
-    weight = getattr(table, "weight", None)
-    return pl.DataFrame(columns if weight is None else columns | {"w": _own(weight)})
+    for letter, name in (("w", "weight"), ("g", "group")):
+        column = getattr(table, name, None)
+        columns |= {} if column is None else {letter: _own(column)}
+    return pl.DataFrame(columns)
 
 
 def _own(column: Tensor) -> Any:
@@ -139,6 +141,7 @@ def to_table(
         "truth": {name: tensor(frame[f"t:{name}"]) for name in manifest.truth},
         "keys": {name: tensor(frame[f"k:{name}"]) for name in manifest.keys},
         "row_id": tensor(frame["row_id"]),
+        "group": tensor(frame["g"]) if manifest.group else None,
     }
     table = Table(schema, **parts, check=check)
     if manifest.weight:

@@ -102,7 +102,7 @@ class ShardWriter:
         try:
             if self._waiting:
                 self._write()
-            kind = self._kind or {"truth": {}, "keys": (), "weight": False}
+            kind = self._kind or {"truth": {}, "keys": (), "weight": False, "group": False}
             write_manifest(
                 self._unfinished,
                 Manifest(self.schema, **kind, censored=self._censored, shards=tuple(self._shards)),
@@ -166,7 +166,9 @@ def _kind(table: Table) -> dict[str, Any]:
     """What tables of one folder have in common beside the schema, in a fixed order."""
     widths = {name: v.shape[1] if v.dim() > 1 else 0 for name, v in sorted(table.truth.items())}
     weight = getattr(table, "weight", None) is not None
-    return {"truth": widths, "keys": tuple(sorted(table.keys)), "weight": weight}
+    group = getattr(table, "group", None) is not None
+    keys = tuple(sorted(table.keys))
+    return {"truth": widths, "keys": keys, "weight": weight, "group": group}
 
 
 def _told(value: Any) -> str:

@@ -18,7 +18,7 @@ from mtlkit.data.batch import Batch, check_batches, epoch_order, stack_batches
 from mtlkit.data.concatenate import concatenate
 from mtlkit.data.manifest import AGAIN, flagged, read_manifest
 from mtlkit.data.shard_file import read_shard, table_columns, tensor, to_table
-from mtlkit.data.table import Table, row_numbers, same_tasks
+from mtlkit.data.table import Table, require_key, row_numbers, same_tasks
 from mtlkit.schema import Schema, SchemaError, Task
 
 
@@ -45,6 +45,7 @@ class ShardedTable:
         self._rows: list[Tensor | None] = [None] * len(self.manifest.shards)  # masks; None: all
         self._counts = [shard.rows for shard in self.manifest.shards]
         self._device = torch.device("cpu")
+        self._group: tuple[str, str | None] | None = None  # another key than the files have
         self._forget()
 
     def _forget(self) -> None:
@@ -94,6 +95,7 @@ class ShardedTable:
             found.update(f"{shard.sha256} {'all' if rows is None else 'some'};".encode())
             found.update(b"" if rows is None else rows.numpy().tobytes())
         found.update(json.dumps(self.schema.task_names).encode())
+        found.update(b"" if self._group is None else json.dumps(self._group).encode())
         return found.hexdigest()
 
     def _changed(self, **changes: Any) -> ShardedTable:
@@ -130,6 +132,10 @@ class ShardedTable:
     def select_tasks(self, names: str | Sequence[str]) -> ShardedTable:
         """Return the table with only these tasks, in this order."""
         return self._changed(schema=self.schema.select(names))
+
+    def with_group(self, key: str | None) -> ShardedTable:
+        """Return the table whose rows with one value of ``key`` are one page; None: no pages."""
+        return self._changed(_group=("key", None if key is None else require_key(self, key)))
 
     def with_tasks(self, tasks: Iterable[Task]) -> ShardedTable:
         """Return the same columns under changed tasks of the same names, such as fitted ones."""
@@ -191,6 +197,13 @@ class ShardedTable:
         return self._columns(["w"])[0] if self.manifest.weight else None
 
     @property
+    def group(self) -> Tensor | None:
+        """The page of each row, int64 (row,); None where the rows have no pages."""
+        if self._group is not None:
+            return None if self._group[1] is None else self.keys[self._group[1]]
+        return self._columns(["g"])[0] if self.manifest.group else None
+
+    @property
     def keys(self) -> Mapping[str, Tensor]:
         """Keys by name, int64 (row,); each is read when it is first asked for."""
         return Columns(self.manifest.keys, lambda name: self._kept(f"k:{name}"))
@@ -242,6 +255,7 @@ class ShardedTable:
             path = self.folder / self.manifest.shards[number].file
             raise SchemaError(f"{path} does not fit its schema: {error} {AGAIN}") from error
         self._checked.add(number)
+        table = table if self._group is None else table.with_group(self._group[1])
         rows = self._rows[number]
         return table if rows is None else table.take(rows)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mtlkit.data.keys import moment
-from mtlkit.data.table import Table
+from mtlkit.data.table import Table, require_key
 from mtlkit.schema import SchemaError
 
 PARTS = ("training", "validation", "test")
@@ -27,6 +27,10 @@ class Split(NamedTuple):
     def select_tasks(self, names: str | Sequence[str]) -> Split:
         """Return the split with only these tasks."""
         return Split(*(table.select_tasks(names) for table in self))
+
+    def with_group(self, key: str | None) -> Split:
+        """Return the split whose rows with one value of ``key`` are one page."""
+        return Split(*(table.with_group(key) for table in self))
 
     def one_task(self, name: str) -> Split:
         """Return the split with one task alone, and only the rows where its label is observed."""
@@ -49,11 +53,7 @@ def require_split(value: Any) -> None:
 
 
 def _key(table: Table, name: str) -> Tensor:
-    if name not in table.keys:
-        raise SchemaError(
-            f"The table has no key {name!r}; known are {', '.join(table.keys) or 'none'}."
-        )
-    return table.keys[name]
+    return table.keys[require_key(table, name)]
 
 
 def check_disjoint(*tables: Table, key: str | None = None) -> None:

@@ -27,12 +27,15 @@ class Table:
     generator's own values where they are known, ``keys`` {name: int64 (row,)} for splits and
     per-user metrics, and ``row_id`` int64 (row,), unique: a split that shares rows is found by it.
     ``weight`` float32 (row,), 0 or more and not all 0, says how much each row counts in losses and
-    metrics, as if it stood there so many times; None: 1 each.
+    metrics, as if it stood there so many times; None: 1 each. ``group`` int64 (row,), None unless
+    ``with_group`` sets it, is the page of each row, which batches carry.
 
     Raises ``SchemaError`` (unless ``check=False``) that names column, row and reason.
     """
 
-    weight: Tensor | None = None  # in __dict__ only where there is one: fingerprints stay
+    # in __dict__ only where there is one: fingerprints stay
+    weight: Tensor | None = None
+    group: Tensor | None = None
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class Table:
         keys: Mapping[str, Tensor] | None = None,
         row_id: Tensor | None = None,
         weight: Tensor | None = None,
+        group: Tensor | None = None,
         check: bool = True,
     ) -> None:
         if check:
@@ -68,6 +72,8 @@ class Table:
         self.row_id = row_id
         if weight is not None:
             self.weight = weight
+        if group is not None:
+            self.group = group
         if check:
             check_columns(schema, vars(self))
 
@@ -123,6 +129,7 @@ class Table:
             scenario=self.scenario.index_select(0, index),  # (k,)
             censored=None if self.censored is None else self.censored.index_select(0, index),
             weight=None if self.weight is None else self.weight.index_select(0, index),  # (k,)
+            group=None if self.group is None else self.group.index_select(0, index),  # (k,)
         )
 
     def batch_count(self, batch_size: int) -> int:
@@ -164,6 +171,15 @@ class Table:
     def with_tasks(self, tasks: Iterable[Task]) -> Table:
         """Return the same columns under changed tasks of the same names, such as fitted ones."""
         return Table(same_tasks(self.schema, tasks), **self._columns())
+
+    def with_group(self, key: str | None) -> Table:
+        """Return the table whose rows with one value of ``key`` (a session, say) are one page.
+
+        Batches then carry it as ``group``, for losses of pages; None: no pages. Raises
+        ``SchemaError`` for a key that the table has not.
+        """
+        group = None if key is None else self.keys[require_key(self, key)]
+        return Table(self.schema, **self._columns() | {"group": group}, check=False)
 
     def select_tasks(self, names: str | Sequence[str]) -> Table:
         """Return the table with only these tasks, in this order."""
@@ -207,6 +223,15 @@ class Table:
                 weight=weight,
             ),
         )
+
+
+def require_key(table: Any, name: str) -> str:
+    """The name of a key that a table has; others raise ``SchemaError``."""
+    if name not in table.keys:
+        raise SchemaError(
+            f"The table has no key {name!r}; known are {', '.join(table.keys) or 'none'}."
+        )
+    return name
 
 
 def weight_of(table: Table) -> Tensor:

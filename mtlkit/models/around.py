@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mtlkit.data.batch import Batch
 from mtlkit.layers.levels import ExpertLevel
 from mtlkit.models.base import MultiTaskModel
+from mtlkit.schema import SchemaError
 
 Network = Callable[..., MultiTaskModel]  # called with a schema (and sizes), it makes a model
 
@@ -41,3 +42,13 @@ class Around(MultiTaskModel):
 
     def expert_outputs(self, batch: Batch) -> Sequence[Tensor]:
         return self.network.expert_outputs(batch)
+
+
+def require_no_pages(network: MultiTaskModel, outer: nn.Module) -> None:
+    """Refuse a network whose losses of pages ``outer``, which has losses of its own, would drop."""
+    if network.page_losses:
+        who = type(outer).__name__
+        raise SchemaError(
+            f"{type(network).__name__} inside {who} would lose its losses of pages: put it around "
+            f"the whole, RankedPages({who}(...), losses)."
+        )

@@ -37,6 +37,7 @@ class MultiTaskModel(nn.Module):
 
     separate: bool = False  # True: networks apart, and ``fit`` keeps each one's own best epoch
     batch_statistics: bool = False  # True: in training a row's outputs depend on its whole batch
+    page_losses: bool = False  # True: a row's loss depends on the rows of its page, Batch.group
     step: int = 0  # optimiser steps of its last run; ``fit`` alone counts them
 
     embedding: Any  # a module with ``width``
@@ -79,6 +80,11 @@ class MultiTaskModel(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         return self.outputs(self.embed(batch), batch)
 
+    @property
+    def writes_forward(self) -> bool:
+        """Whether it has a ``forward`` of its own, and so no two steps that are known."""
+        return type(self).forward is not MultiTaskModel.forward
+
     def losses(self, logits: Mapping[str, Tensor], batch: Batch) -> Tensor:
         """Loss of every task, (task,): the mean of ``row_losses`` over ``loss_rows``.
 
@@ -93,8 +99,9 @@ class MultiTaskModel(nn.Module):
         """Every row's loss of every task, (batch, task); see ``mtlkit.losses.row_losses``.
 
         Through ``torch.func`` they give the gradient of each row: a row's loss depends on no other
-        row, as long as the model has no statistics of the batch. A subclass with losses of its own
-        ends with ``with_extra``, or what a network inside pays is lost.
+        row, as long as the model has no statistics of the batch and no ``page_losses``. A
+        subclass with losses of its own ends with ``with_extra``, or what a network inside pays is
+        lost.
         """
         return self.with_extra(row_losses(self.schema, logits, batch), logits, batch)
 

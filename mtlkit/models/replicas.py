@@ -50,6 +50,11 @@ class Replicas(nn.Module):
                     f"models[{number}] ({type(model).__name__}) has not the layers of models[0] "
                     f"({type(models[0]).__name__}): replicas differ in their weights alone."
                 )
+        if models and models[0].page_losses:
+            raise ValueError(
+                f"Replicas of a {type(models[0]).__name__} would mix pages of one number: train "
+                "these networks one by one, compare(jobs=)."
+            )
         places = [*models[0].named_parameters(remove_duplicate=False)]
         if len(places) > len(shapes[0]):
             twice = ({name for name, _ in places} - {name for name, *_ in shapes[0]}).pop()

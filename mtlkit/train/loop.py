@@ -16,6 +16,7 @@ from mtlkit.balance.fixed import FixedWeights
 from mtlkit.data.agreement import require_inputs, require_table, require_tasks
 from mtlkit.data.sampler import Sampler, require_sampler
 from mtlkit.data.table import Table
+from mtlkit.data.whole_pages import require_whole_pages
 from mtlkit.models.base import MultiTaskModel
 from mtlkit.models.wrap import unwrapped
 from mtlkit.schema import SchemaError
@@ -78,9 +79,10 @@ def fit(
         weights (``Table.weight``), losses are weighted means and so are its metrics.
     sampler
         What an epoch reads of ``train``: ``HomogeneousBatches()`` (one scenario a batch),
-        ``BalancedScenarios(power)`` (tail scenarios more often) or ``DownsampledNegatives(task,
-        keep)``; each says what it does to calibration. Validation is never sampled. None: every row
-        once, shuffled. See ``mtlkit.data.Sampler``.
+        ``BalancedScenarios(power)`` (tail scenarios more often), ``DownsampledNegatives(task,
+        keep)`` or ``WholePages(pages)`` (for losses of pages); each says what it does to
+        calibration. Validation is never sampled. None: every row once, shuffled. See
+        ``mtlkit.data.Sampler``.
     optimizer, learning_rate, weight_decay
         "adam", "adamw", "lazy_adam" (pays from some 300,000 ids on) or "sgd": see
         ``mtlkit.train.optim``.
@@ -151,6 +153,8 @@ def fit(
     forward_block = autocast(precision, home)
     model.to(home)
     train, validation = place(train, home), validation and place(validation, home)
+    if model.page_losses:
+        require_whole_pages(sampler, len(train), batch_size)
     drawn = train if sampler is None else require_sampler(sampler).over(train)
     balancer = balancer if balancer is not None else FixedWeights.from_schema(model.schema)
     balancer.bind(model.schema)

@@ -23,6 +23,7 @@ from mtlkit.models import (
     Link,
     LogitShift,
     MultiTaskModel,
+    RankedPages,
     Replicas,
     Trees,
 )  # fmt: skip
@@ -30,9 +31,10 @@ from mtlkit.train import seeded
 from tests import tiny
 from tests.models import registry
 
-# bases, several networks at once, a correction of a trained model, and the two controls that no
-# gradient trains: floor and trees
-IN_NO_REGISTRY = {MultiTaskModel, Adapting, Link, Constant, LogitShift, Replicas, Trees}
+# bases, several networks at once, losses of pages, a correction of a trained model, and the two
+# controls that no gradient trains: floor and trees
+IN_NO_REGISTRY = {MultiTaskModel, Adapting, Link, Constant, LogitShift, RankedPages, Replicas}
+IN_NO_REGISTRY |= {Trees}
 
 
 def batch_of(name, rows=17, seed=0, **options):

@@ -64,7 +64,7 @@ class GradientStep:
         if shared not in PLACES:
             raise ValueError(f"shared is one of {', '.join(PLACES)}, not {shared!r}.")
         kind = type(model)
-        if shared == "representation" and kind.forward is not MultiTaskModel.forward:
+        if shared == "representation" and model.writes_forward:
             raise ValueError(
                 f"{kind.__name__} writes forward itself, so the way from its representation to its "
                 'outputs is not known: write decode or outputs instead, or use shared="parameters".'
@@ -163,7 +163,10 @@ class GradientStep:
 
     def _shares_of_halves(self, placed: Sequence[tuple[Batch, int]]) -> list[Tensor]:
         """Of both halves of all rows: each batch's share in a task's mean, 2 x (batch, task)."""
-        masses = [[self.model.loss_mass(h) for h in _halves(b, start)] for b, start in placed]
+        masses = [
+            [self.model.loss_mass(h) for h in _halves(b, start, self.model.page_losses)]
+            for b, start in placed
+        ]
         return [shares_of(of_half) for of_half in zip(*masses, strict=True)]
 
     def watch(self, batch: Batch, forward_block: Block) -> tuple[Tensor, Tensor]:
@@ -352,7 +355,7 @@ class GradientStep:
             losses, seeds = self._losses(logits, batch)
             return losses.detach(), self._walk(logits, losses, seeds, targets, read), None
         both, sums, rows = [], [], []
-        for half in _halves(batch, start):
+        for half in _halves(batch, start, self.model.page_losses):
             losses, seeds = self._losses(logits, half)
             both.append(self._walk(logits, losses, seeds, targets, read, keep_last=True))
             sums.append(losses.detach())
@@ -432,9 +435,15 @@ class GradientStep:
                 _add_gradient(p, parts[0] if len(parts) == 1 else torch.stack(parts).sum(0))
 
 
-def _halves(batch: Batch, start: int = 0) -> list[Batch]:
-    """The batch with every other row's labels, and with those of the rest; rows from ``start``."""
-    position = torch.arange(start, start + len(batch), device=batch.observed.device)
+def _halves(batch: Batch, start: int = 0, by_pages: bool = False) -> list[Batch]:
+    """The batch with every other row's labels, and with those of the rest; rows from ``start``.
+
+    ``by_pages``: with every other page's, where a row's loss depends on the rows of its page.
+    """
+    if by_pages and batch.group is not None:
+        position = torch.unique(batch.group, return_inverse=True)[1] + start
+    else:
+        position = torch.arange(start, start + len(batch), device=batch.observed.device)
     first = (position % 2 == 0).unsqueeze(1)  # (batch, 1)
     return [replace(batch, observed=batch.observed & chosen) for chosen in (first, ~first)]
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from mtlkit.data.batch import Batch
 from mtlkit.layers.adapted import Here
 from mtlkit.layers.layout import FieldLayout
-from mtlkit.models.around import Around, Network
+from mtlkit.models.around import Around, Network, require_no_pages
 from mtlkit.models.base import MultiTaskModel
 from mtlkit.models.share.shared_bottom import SharedBottom
 from mtlkit.models.share.single_task import SingleTask
@@ -36,6 +36,7 @@ class Adapting(Around):
     def __init__(self, schema: Schema, network: Network = SharedBottom, **sizes: Any) -> None:
         super().__init__(schema)
         self.network = network(schema, **sizes)
+        require_no_pages(self.network, self)
         self.batch_statistics = self.batch_statistics or self.network.batch_statistics
         self.here = Here(schema.num_scenarios + 1)
 

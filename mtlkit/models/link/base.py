@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mtlkit.data.batch import Batch
 from mtlkit.losses.chain import joint_labels, log_joint
-from mtlkit.models.around import Around, Network
+from mtlkit.models.around import Around, Network, require_no_pages
 from mtlkit.models.base import extra_name
 from mtlkit.models.share.shared_bottom import SharedBottom
 from mtlkit.schema import Schema, Task
@@ -41,6 +41,7 @@ class Link(Around):
         super().__init__(schema)
         chosen = network if network is not None else partial(SharedBottom, **self.default_sizes)
         self.network = chosen(self.inner_schema())
+        require_no_pages(self.network, self)
         self.batch_statistics = self.batch_statistics or self.network.batch_statistics
 
     def inner_schema(self) -> Schema:
