@@ -143,7 +143,7 @@ class Market(World):
 
     @cached_property
     def margins(self) -> np.ndarray:
-        """Margin of one piece of each product in euro, float32 (item,); see `shop.margins`."""
+        """Margin of one piece of each product in euro, (item,); see `shop.margins`."""
         return margins(self)
 
     # --- other tables ------------------------------------------------------------------------

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from mtlkit.data.table import Table
-from mtlkit.shop.demand_process import products_of_demand
 from mtlkit.shop.entities import CATEGORIES
 from mtlkit.shop.luck import HashedLuck
+from mtlkit.shop.margins import margins
 from mtlkit.shop.probability import sigmoid
 from mtlkit.shop.session_process import INTENTS, PARTNER
 from mtlkit.shop.world import World
@@ -65,8 +65,7 @@ class SessionDecisions:
             raise ValueError("table: its rows are not those of this market; give the same shop")
         if market.dials.items < CANDIDATES:
             raise ValueError(f"market: {market.dials.items} items, a search shows {CANDIDATES}")
-        traits, items = products_of_demand(market), market.items
-        self.item_margin = (traits["price_cents"] - traits["cost_cents"]) / 100
+        items, self.item_margin = market.items, margins(market)
         share = np.bincount(items["category"], items["popularity"])
         self.margin = np.bincount(items["category"], items["popularity"] * self.item_margin) / share
         self.posterior, self.buys, self._moves = known["posterior"], known["buys"], known["moves"]

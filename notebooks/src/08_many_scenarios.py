@@ -389,7 +389,9 @@ report.show(late, spent)
 # Real data: the tabs of a video app, and a grocer's products in 7 or 26 groups: run this cell.
 app, grocer = (study("08", name).table("scores").filter(scenario="all")
                for name in ("kuairand", "journey"))  # fmt: skip
-click = app.filter(metric="auc", task="is_click").select("candidate", pl.col("mean").alias("pooled"))
+click = app.filter(metric="auc", task="is_click").select(
+    "candidate", pl.col("mean").alias("pooled")
+)
 tabs = app.filter(metric="auc_within", task="is_click").select(
     "candidate", pl.col("mean").alias("within tabs"), pl.col("feature_wide_low").alias("low"),
     pl.col("feature_wide_high").alias("high"))  # fmt: skip

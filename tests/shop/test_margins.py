@@ -1,25 +1,28 @@
-"""Margins in euro: a share of the price by category, and a draw that moves nothing else."""
+"""Margins in euro: one for the whole shop, whoever asks."""
 
 import numpy as np
 
-from mtlkit.shop.margins import ITEM_SD, SHARES, margins
+from mtlkit.shop.margins import margins
 from mtlkit.shop.market import Market
+from mtlkit.shop.session_decisions import SessionDecisions
 
 
-def test_a_margin_is_a_share_of_the_price_by_category():
+def test_a_margin_is_price_less_unit_cost_of_the_weekly_demand():
     market = Market("small", seed=3)
-    margin, price = margins(market), market.items["price"]
-    assert margin.dtype == np.float32 and margin.shape == (market.dials.items,)
-    share = margin / price
-    category = market.items["category"]
-    means = np.array([share[category == c].mean() for c in range(10)])
-    assert SHARES[0] - 0.02 < means.min() and means.max() < SHARES[1] + 0.02
-    assert np.ptp(means) > 0.1
-    cents = 0.01 / price
-    assert (np.abs(share - means[category]) < 2 * ITEM_SD + 0.02 + cents).all()
-    assert 0.7 * ITEM_SD < (share - means[category]).std() < 1.1 * ITEM_SD
-    assert np.abs(margin * 100 - np.round(margin * 100)).max() < 1e-3
-    assert (margin > 0).all()
+    weeks, margin = market.demand(2), margins(market)
+    item = weeks.keys["item"].numpy()
+    euro = (weeks.keys["price_cents"] - weeks.keys["cost_cents"]).numpy() / 100
+    assert margin.shape == (market.dials.items,)
+    assert np.array_equal(margin[item], euro)
+    share = margin / market.items["price"]
+    assert 0.34 < share.min() < 0.36 and 0.64 < share.max() < 0.66
+
+
+def test_every_decision_of_the_shop_reads_the_same_margins():
+    market = Market("page", seed=3)
+    assert np.array_equal(market.margins, margins(market))
+    table = market.sessions(50)
+    assert np.array_equal(SessionDecisions(market, table).item_margin, margins(market))
 
 
 def test_margins_belong_to_the_seed_alone():

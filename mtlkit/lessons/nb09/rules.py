@@ -38,9 +38,9 @@ class Counts(MultiTaskModel):
         super().__init__(schema)
         self.memory, self.prior = memory, prior
         field = schema.categorical[schema.categorical_names.index("category")]
-        self.ids, self.classes = field.size, schema.task("next_category").classes
+        self.ids, self.classes = field.size, schema.task("next_category").outputs
         self.place = nn.Parameter(torch.empty(0), requires_grad=False)  # so that it has a device
-        self.shares = {}
+        self.shares: dict[str, Tensor] = {}
 
     def train_on(self, train: Table, validation: Table | None = None, *, seed: int = 0) -> None:
         """Count the training rows."""
@@ -132,9 +132,10 @@ class Apart(MultiTaskModel):
 
     def train_on(self, train: Table, validation: Table | None = None, *, seed: int = 0) -> None:
         """Train each model; it keeps the epoch that is best for its task."""
-        for task, model in self.models.items():
-            own = [None if t is None else t.select_tasks([task]) for t in (train, validation)]
-            fit(model, *own, seed=seed, progress=False, **self.options[task])
+        for task, options in self.options.items():
+            model: Any = self.models[task]
+            later = None if validation is None else validation.select_tasks([task])
+            fit(model, train.select_tasks([task]), later, seed=seed, progress=False, **options)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         return {task: model(batch)[task] for task, model in self.models.items()}
