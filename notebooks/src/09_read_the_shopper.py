@@ -54,7 +54,7 @@ MODE, SHOP = mode(), shop()
 # A **behaviour sequence** holds what one visitor did, in order: here the products they looked at, with
 # their categories and the **time gap** before each. Then they typed words into the search.
 #
-# Each visitor has an **intent**: to browse, to compare, to put an outfit together, to find a gift or a
+# Each visit has a hidden **intent**: to browse, to compare, to put an outfit together, to find a gift or a
 # bargain. At the search the shop asks three things: which of ten categories comes next, which of five
 # intents it is, and whether the visitor buys.
 
@@ -62,7 +62,8 @@ MODE, SHOP = mode(), shop()
 size, stored = sizes("09", MODE), evidence("09")
 market = mtlkit.Market("shopper", seed=SHOP)
 visits = market.sessions_frame(size.rows)
-told = visits.select("history_category", "query", "next_category", "intent", "purchase").head(4)
+told = visits.select("history_category", "history_gap", "query", "next_category", "intent",
+                     "purchase").head(4)  # fmt: skip
 buys = visits.group_by("intent").agg(pl.mean("purchase") * 100).sort("intent")
 picture = plot.rates_by(buys["intent"], buys["purchase"], title="Who buys?", unit="%",
                         label="visits that end in a purchase", category_label="intent")  # fmt: skip
@@ -75,20 +76,20 @@ predict("9.p2")
 # %% [markdown] tags=["worked"]
 # ## From many events to one vector
 #
-# Visits have 3 to 16 events, a network has inputs of one width. **Pooling** makes one vector $z$ of the
-# events' vectors $e_1, \dots, e_n$, each the sum of the embeddings of product, category and time gap. The
-# mean is the plainest:
+# Visits have 3 to 16 events; a network has inputs of one width. **Pooling** makes one vector $v$ of the
+# vectors $e_1, \dots, e_n$ of $n$ events, each the sum of the embeddings of product, category and time gap.
+# The mean is the plainest:
 #
-# $$z = \frac{1}{n} \sum_j e_j$$
+# $$v = \frac{1}{n} \sum_j e_j$$
 #
-# It forgets the order. With **attention** each event has a share of its own:
+# It forgets the order. With **attention** event $j$ has a share $a_j$; the softmax makes them sum to 1:
 #
-# $$z = \sum_j a_j e_j \qquad a = \text{softmax}_j\!\left(\frac{q \cdot e_j}{\sqrt{d}}\right)$$
+# $$v = \sum_j a_j e_j \qquad a = \text{softmax}_j\!\left(\frac{q \cdot e_j}{\sqrt{d}}\right)$$
 #
-# Here $q$ says what is asked, made of the row's other columns; $q \cdot e_j$ is large where event $j$ fits
-# it, and $d$ is the width of both. It forgets the order, too. Two poolings read it: a *GRU* goes from event
-# to event and keeps a memory; in a *causal transformer* each event looks at those before it by attention,
-# and the last one is handed on. A shared bottom and three towers follow.
+# Here $q$ is made of the row's other columns, the last product among them; $q \cdot e_j$ is large where
+# event $j$ fits, and $d$ is the width of both. Attention forgets order, too. Two poolings read it: a *GRU*
+# goes from event to event and keeps a memory; in a *causal transformer* each event, its position added,
+# looks by attention at those before, and the last is handed on. A shared bottom and three towers follow.
 
 # %%
 kinds = {"mean": "mean", "GRU": "gru", "transformer": "transformer"}
@@ -97,7 +98,7 @@ score = {"next_category": accuracy, "intent": accuracy, "purchase": auc}
 
 
 def train(name, table):
-    """A new network for all three tasks, whose history is pooled in that way."""
+    """A new network for all three tasks, whose history is pooled as ``name`` says."""
     inputs = partial(FieldEmbedding, pooling={"history": kinds[name]})
     with seeded(0):
         model = SharedBottom(table.schema, embedding_dim=16, hidden=(96, 48), tower=(16,),
@@ -124,9 +125,9 @@ report.show(table)
 # %% [markdown] tags=["observe"]
 # ## What does reading in order buy?
 #
-# The oracle also knows the habits of visitors whom the shop has never met; nobody reaches it. Now five
-# shops, and four trials for everyone. *Target attention* weighs events by a small network, which compares
-# each with the row's other columns; *SiLU attention* comes further down.
+# Here the oracle knows even the habits of people new to the shop: no model reaches it. Now five shops;
+# each candidate has four trials. *Softmax attention* is the formula above; *target attention* scores events
+# by a small network instead; *SiLU attention* comes further down.
 
 # %% tags=["hide-output"]
 where = {"reads": "everything", "rows": "all"}
@@ -173,8 +174,8 @@ report.show(first, together, every)
 # - "A row without events has hidden scores alone. Multiply its shares by `real` after the softmax."
 # ---
 # Complete `attended`. You get `q` (row, width), `events` (row, step, width) and `real` (row, step), true
-# where an event is one and false where it is padding. Return $z$ (row, width): the formula above over the
-# real events alone. A row without any gets zeros.
+# at events and false at padding. Return $v$ (row, width): the attention formula over the real events alone.
+# A row without any gets zeros.
 
 
 # %% tags=["exercise-code"]
@@ -195,15 +196,15 @@ check("9.1", attended)
 
 # %% [markdown] tags=["solution"]
 # With minus infinity in place of -1e9 a row without events divides 0 by 0, and one such row makes the
-# loss of the whole batch NaN. With a score of 0 padding still counts, for exp(0) = 1: a visit would be
-# read in another way beside a longer one.
+# loss of the whole batch NaN. With a score of 0 padding still counts, for exp(0) = 1: a visit would
+# get another vector beside a longer one.
 
 # %% [markdown] tags=["compare"]
 # ## Modify and compare: which part of a visit helps which task?
 #
-# Take one part of the visit out of training and test. Then five shops: the GRU without a part, and against
-# the mean on short visits (up to four events), on long ones (from eight on), and for a **new visitor**, who
-# is in no training row.
+# Take one part of the visit out of training and test. Then, on five shops: the GRU without a part; then GRU
+# minus mean on short visits (up to four events), long ones (from eight) and for **new visitors**, who are
+# in no training row.
 
 # %%
 left_out = "no query"  # modify: "no history", "no gaps"
@@ -230,8 +231,9 @@ report.show(parts, report.grid(stored, tasks, groups, first="GRU minus mean"))
 # the history to {{N14}} and {{N15}}, without the gaps to {{N16}} and {{N17}}. {{W3}} On the next category the
 # GRU is {{N18}} from the mean on long visits, {{N19}} on short ones, {{N20}} for new visitors.
 #
-# Shares sum to 1, so they cannot say *how many*. *SiLU attention* (HSTU) takes $s \cdot \sigma(s)$ of each
-# score $s$ in place of the softmax. Below, each pooling reads five events, then the same five twice over.
+# Shares sum to 1, so they cannot say *how many*. *SiLU attention* (HSTU) takes no softmax, but each
+# $s = q \cdot e_j / \sqrt{d}$ times its own sigmoid. Below, each pooling reads five events, then the same
+# five twice over.
 
 # %%
 five = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
@@ -245,11 +247,11 @@ record("counts", pl.DataFrame(lines))
 report.show(pl.DataFrame(lines))
 
 # %% [markdown]
-# What counts gets a 2: the sum, SiLU attention, and target attention as its paper has it. Does it pay?
+# What adds up gets a 2: the sum, SiLU and target attention, whose weights are no shares. Does counting pay?
 # Against softmax attention, SiLU attention changes by {{N21}} on the next category, {{N22}} on purchase. {{W5}}
 #
-# All rows come from an **event log**, one line an event. On the way a history can take in what comes after
-# its label, and training a label later than the test's first.
+# Shops build such rows from an **event log**, one line an event. Two slips look ahead: histories with events
+# after their label, and training with labels from test days.
 
 # %% [markdown] tags=["exercise"]
 # id: 9.2
@@ -263,8 +265,8 @@ report.show(pl.DataFrame(lines))
 #   `asked[session[is_label]] = time[is_label]`."
 # - "`asked[session]` has one entry an event. Compare it with `time`; compare `asked` with `cut`."
 # ---
-# You get `session` (numbers 0, 1, ...), `time` and `is_label`, one entry an event each, in no order, and a
-# time `cut`. Each session has one label. Return `history` (event,), whether the event lies strictly before
+# You get, one entry an event, in no order: `session` (0, 1, ...), `time` and `is_label`, true at each
+# session's one label; and a time `cut`. A session is one visit. Return `history` (event,), whether the event lies strictly before
 # its session's label, and `training` (session,), whether the label lies before the cut.
 
 
@@ -283,8 +285,8 @@ def by_time(session, time, is_label, cut):
 check("9.2", by_time)
 
 # %% [markdown] tags=["solution"]
-# A session that begins before the cut and whose label comes after it belongs to the test: on the day of
-# the cut nobody knows its label. Its history is whole in the test, for the model is asked later.
+# A session that begins before the cut and whose label comes after it belongs to the test: at the cut nobody
+# knows its label. The test has its whole history, for the model is asked later.
 
 # %% [markdown] tags=["trap"]
 # ## The trap: a history that knows the end
@@ -313,9 +315,9 @@ record("leak", pl.DataFrame(lines))
 report.show(pl.DataFrame(lines))
 
 # %% [markdown]
-# This is **leakage** by time: a purchase is of the product that was looked at next, so it tells both labels.
-# The rule seems to rise from {{N23}} % to {{N24}} %; in service nobody has bought yet. A split by days does
-# not help: each row carries its own leak.
+# This is **leakage** by time: a purchase is of the product looked at next, so it tells next category and
+# purchase. The rule seems to rise from {{N23}} % to {{N24}} %, the AUC to 1; in service nobody has bought
+# yet. A split by days does not help: each row carries its own leak.
 
 # %% [markdown] tags=["exercise"]
 # id: 9.3
@@ -330,17 +332,17 @@ report.show(pl.DataFrame(lines))
 # - "`counts.index_put_((pairs, following), torch.ones(len(pairs)), accumulate=True)` counts; the answer
 #   is `counts[...].argmax(1)` at the pairs of `new`."
 # ---
-# Write any rule or model. You get `histories` (session, 3), the last three of ten
-# categories, oldest first; `following` (session,), the category that came next; and `new` (visit, 3).
-# Return the category that you expect next in each new visit (visit,). The check draws visitors of another
-# shop. To pass, be right in 10 of 100 new visits more than "the same again".
+# Write any rule or model. You get `histories` (visit, 3), each visit's last three categories (0 to 9),
+# oldest first; `following` (visit,), the category that came next; and `new` (visit, 3), the same for new
+# visits. Return the category that you expect next in each of them (visit,). What goes with what differs in
+# the check. To pass, beat "the same again" by 10 percentage points.
 
 
 # %% tags=["exercise-code"]
 def next_category(histories, following, new):
     """The category that is expected next in each new visit, (visit,)."""
     # BEGIN SOLUTION
-    counts = torch.eye(10).repeat(10, 1)  # (pair, next): a start for pairs that nobody has shown
+    counts = torch.eye(10).repeat(10, 1)  # (pair, next); unseen pairs say the last again
     counts.index_put_(
         (10 * histories[:, -2] + histories[:, -1], following),
         torch.ones(len(following)),
@@ -355,9 +357,10 @@ def next_category(histories, following, new):
 check("9.3", next_category)
 
 # %% [markdown] tags=["solution"]
-# Who looks at one category twice stays; who looks at what goes with the first thing will look at what goes
-# with the second. The last category alone cannot tell them apart: counts by it end at "the same again".
-# Three categories would need a table of 1,000 lines, most of them nearly empty: then a network pays.
+# Whoever looks at one category twice mostly stays; whoever moved to what goes with it mostly moves on
+# likewise; others most often go back. The last category alone cannot tell them apart: counts by it end at
+# "the same again".
+# Three categories gain some points more, though a third of their 1,000 lines stay empty.
 
 # %% [markdown] tags=["practice"]
 # ## In practice: what is it worth?
@@ -367,7 +370,7 @@ check("9.3", next_category)
 # is what the best choices would earn beyond a model's.
 
 # %% tags=["hide-input", "hide-output"]
-# What each decision earns, in euro a session: run this cell.
+# What each decision earns, in euro a visit: run this cell.
 decisions = ["banner", "lead", "coupon", "search"]
 lost = {d: where | {"task": d, "metric": "regret"} for d in decisions}
 euro = {d: where | {"task": d, "metric": "euro", "minus": "same again", "sign": 1}
@@ -375,17 +378,17 @@ euro = {d: where | {"task": d, "metric": "euro", "minus": "same again", "sign": 
 models = ["last two", "trees", "mean", "GRU, single tasks", "GRU"]
 paid = {n: [stored.difference(n, "same again", task=d, metric="euro", sign=1, **where).headline
             for d in decisions] for n in models}  # fmt: skip
-axes = {"xlabel": "decision", "label": "euro a session", "reference": "the simple rule"}
+axes = {"xlabel": "decision", "label": "euro a visit", "reference": "the simple rule"}
 picture = plot.gains({"five shops": paid}, decisions, title="What does reading earn?", **axes)
 earned = report.grid(stored, models, euro, first="euro, minus same again")
 regret = report.grid(stored, ["same again", *models], lost, first="regret in euro")
 report.show(picture, earned, regret)
 
 # %% [markdown]
-# *Last two* is the rule of exercise 9.3, right in {{N34}} % of the visits here; the GRU is in {{N35}} %.
-# Against the simplest rule the GRU earns {{N25}} euro a session with the banner, {{N26}} with the leading
-# category, {{N27}} with the coupon; to order the results by intent earns {{N28}} against not knowing it. Its
-# regret is {{N29}} in all. Against the mean it earns {{N30}}: {{W6}}
+# *Last two* counts as exercise 9.3's solution does and is right in {{N34}} % of the visits, the GRU in
+# {{N35}} %. Against the simplest rule the GRU earns {{N25}} euro a visit with the banner, {{N26}} with the
+# order of categories, {{N27}} with the coupon; to order the results by intent earns {{N28}} against not
+# knowing it. Its regret over all four is {{N29}}. Against the mean it earns {{N30}}: {{W6}}
 #
 # **On Monday:**
 #
@@ -409,7 +412,7 @@ report.show(picture, earned, regret)
 quiz("9.exit")
 
 # %% [markdown] tags=["instructor"]
-# Before 9.p1 let the room say what they themselves do in a shop: stay, or move on? Most guess too high.
+# Before 9.p1 let the room say what they themselves do in a shop: stay, or move on?
 #
 # Ask in "From many events to one vector" what the mean of two visits says that hold the same products in
 # reverse. It is the same vector; attention with one $q$ gives the same, too. Many believe that attention

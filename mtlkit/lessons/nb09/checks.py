@@ -192,7 +192,7 @@ def attention_over_padding(answer, seed):
                 "{found}.",
             )
         other = torch.where(real.unsqueeze(2), events, 5 * _normal(luck, rows, steps, width))
-        require_close(answer(q, other, real), found, "Other numbers in the padding change yours.")
+        require_close(answer(q, other, real), found, "Your result changes with the padding's numbers.")
 
 
 def _normal(luck, *shape):
@@ -429,7 +429,7 @@ def _log(luck, sessions, shift):
     )  # fmt: skip
 
 
-MARGIN = 0.10  # of new sessions, above "same again"
+MARGIN = 0.10  # of new visits, above "same again"
 
 
 def counted(histories, following, new):
@@ -529,7 +529,7 @@ def of_the_training_sessions(histories, following, new):
         ),
         (one_before, "You always go back to the last category but one."),
         (first_of_the_history, "You always say the first category of the history."),
-        (most_frequent, "All new sessions get the most frequent category; read their histories."),
+        (most_frequent, "All new visits get the most frequent category; read their histories."),
         (
             most_visited,
             "You say the category that the history holds most often. What followed such histories "
@@ -574,7 +574,7 @@ def beat_the_rule(answer, seed):
         rule, own = (float((said == truth).double().mean()) for said in (new[:, -1], found))
         if not own >= rule + MARGIN:
             raise Mistake(
-                f"Your rule is right for {100 * own:.0f} % of the new sessions, the same category "
+                f"Your rule is right for {100 * own:.0f} % of the new visits, the same category "
                 f"again for {100 * rule:.0f} %. At least {100 * MARGIN:.0f} points more are needed."
             )
 
