@@ -55,7 +55,7 @@ MODE, SHOP = mode(), shop()
 # their categories and the **time gap** before each. Then they typed words into the search.
 #
 # Each visit has a hidden **intent**: to browse, to compare, to put an outfit together, to find a gift or a
-# bargain. At the search the shop asks three things: which of ten categories comes next, which of five
+# bargain. At the search the shop asks: which of ten categories comes next, which of five
 # intents it is, and whether the visitor buys.
 
 # %%
@@ -125,9 +125,9 @@ report.show(table)
 # %% [markdown] tags=["observe"]
 # ## What does reading in order buy?
 #
-# Here the oracle knows even the habits of people new to the shop: no model reaches it. Now five shops;
-# each candidate has four trials. *Softmax attention* is the formula above; *target attention* scores events
-# by a small network instead; *SiLU attention* comes further down.
+# The oracle knows everybody's habits: no model reaches it. Now five shops; each candidate has four
+# trials. *Softmax attention* is the formula above; *target attention* scores events by a small network
+# instead.
 
 # %% tags=["hide-output"]
 where = {"reads": "everything", "rows": "all"}
@@ -159,10 +159,9 @@ report.show(first, together, every)
 # 0.021; on purchase by an unclear 0.002. The transformer is nowhere clearly better.
 #
 # Against a GRU for each task, one for all three changes the score by 0.005 on the next category, by nothing
-# on the intent and by 0.005 on purchase. None of it is clear: what is sure is that it trains in less than
-# half of the time.
+# on the intent and by 0.005 on purchase. None of it is clear, but it trains in less than half of the time.
 #
-# In a batch, shorter visits are filled up to the longest. That is **padding**. Pooling must not see it.
+# In a batch, shorter visits are filled up to the longest by **padding**. Pooling must not see it.
 
 # %% [markdown] tags=["exercise"]
 # id: 9.1
@@ -204,8 +203,8 @@ check("9.1", attended)
 # %% [markdown] tags=["compare"]
 # ## Modify and compare: which part of a visit helps which task?
 #
-# Take one part of the visit out of training and test. Then, on five shops: the GRU without a part; then GRU
-# minus mean on short visits (up to four events), long ones (from eight) and for **new visitors**, who are
+# Take one part out of training and test. Then, on five shops: the GRU without a part, and GRU minus mean on
+# short visits (up to four events), long ones (from eight) and for **new visitors**, who are
 # in no training row.
 
 # %%
@@ -229,10 +228,10 @@ parts = report.grid(stored, tasks, reads, first="GRU reads")
 report.show(parts, report.grid(stored, tasks, groups, first="GRU minus mean"))
 
 # %% [markdown]
-# Without the words the GRU's accuracy on intent goes from 0.822 to 0.771, on the next category from 0.525 to
-# 0.524; without the history to 0.567 and 0.361, without the gaps to 0.746 and 0.524. So words and gaps tell
-# of the intent, the history of everything, purchase too. On the next category the GRU is above the mean by
-# 0.025 on long visits, 0.009 on short ones and 0.019 for new visitors.
+# Without the words the GRU's accuracy on intent falls from 0.822 to 0.771, without the gaps to 0.746; the next
+# category hardly changes. Without the history intent falls to 0.567, the next category from 0.525 to 0.361,
+# and purchase loses most, too. On the next category the GRU is above the mean by 0.025 on long visits, 0.009
+# on short ones and 0.019 for new visitors.
 #
 # Shares sum to 1, so they cannot say *how many*. *SiLU attention* (HSTU) takes no softmax, but each
 # $s = q \cdot e_j / \sqrt{d}$ times its own sigmoid. Below, each pooling reads five events, then the same
@@ -295,7 +294,7 @@ check("9.2", by_time)
 # ## The trap: a history that knows the end
 #
 # A colleague makes histories from the shop's event log: all events of a session but the label. Look at
-# the simple rule, and at the AUC of purchase of a model that only asks: is a purchase in the history?
+# the simple rule, and at a model that only asks: is a purchase in the history?
 
 # %%
 log = market.session_events(size.log)
@@ -368,9 +367,9 @@ check("9.3", next_category)
 # %% [markdown] tags=["practice"]
 # ## In practice: what is it worth?
 #
-# At the search the shop takes four decisions: the banner, the order of the categories, a coupon or none,
-# and the order of the results by intent. A made-up shop knows what each choice earns on average. **Regret**
-# is what the best choices would earn beyond a model's.
+# At the search the shop decides on the banner, the order of the categories, a coupon or none, and the order
+# of the results by intent. A made-up shop knows what each earns on average. **Regret** is what the best
+# choices would earn beyond a model's.
 
 # %% tags=["hide-input", "hide-output"]
 # What each decision earns, in euro a visit: run this cell.
@@ -388,18 +387,17 @@ regret = report.grid(stored, ["same again", *models], lost, first="regret in eur
 report.show(picture, earned, regret)
 
 # %% [markdown]
-# *Last two* counts as exercise 9.3's solution does and is right in 50.7 % of the visits, the GRU in
-# 52.5 %. Against the simplest rule the GRU earns 0.25 euro a visit with the banner, 0.14 with the order of
-# categories, 0.25 with the coupon; to order the results by intent earns 1.79 against not knowing it. Its
-# regret over all four is 0.37, the rule's 2.80. Against the mean it earns 0.16, clearly in each decision.
-# With the order of categories the trees are not clearly behind the GRU, though they are less accurate.
+# *Last two* counts as exercise 9.3's solution does. Against the simplest rule the GRU earns 0.25 euro a visit
+# with the banner, 0.14 with the order of categories, 0.25 with the coupon; to order the results by intent
+# earns 1.79 against not knowing it. Its regret over all four is 0.37, the rule's 2.80. Against the mean it
+# earns 0.16, clearly in each decision. With the order of categories the trees are not clearly behind the GRU,
+# though less accurate.
 #
 # **On Monday:**
 #
 # | your visits | take |
 # | --- | --- |
-# | are long | a GRU (0.025 above the mean) |
-# | are short | a GRU or the mean (0.009 apart) |
+# | are long (0.025), or short (0.009) | a GRU before a mean |
 # | hold words and times | both (0.051 and 0.076 of the intent) |
 # | come from a log | first cut each history at its label |
 
