@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from mtlkit.comparison.interval import Interval
-from mtlkit.plot.sheet import large, redrawn
+from mtlkit.plot.sheet import redrawn
 from mtlkit.plot.style import COLOURS, INK, MARKERS, Picture, canvas, sentence, style
 
 
@@ -76,10 +76,9 @@ def gains(
             axes.yaxis.set_major_locator(MaxNLocator(7))
             axes.grid(axis="x", visible=False)
         row[0].set_ylabel(label)
-        crowded = large() and sum(map(len, names)) > 32  # the note stands to the right of it
         figure.legend(
             *row[0].get_legend_handles_labels(), loc="outside lower left",
-            ncols=(len(names) + 1) // 2 if crowded else len(names), frameon=False, fontsize=9,
+            ncols=_legend_columns(names), frameon=False, fontsize=9,
         )  # fmt: skip
         figure.supxlabel(
             f"dotted: {reference}\nfilled: 95 % interval clear of 0", x=0.99, y=0.01,
@@ -90,3 +89,14 @@ def gains(
         f"intervals: {'; '.join(told)}."
     )
     return Picture(figure, alt)
+
+
+def _legend_columns(names: Sequence[str]) -> int:
+    """As many as leave room for the note to the right of the legend, in letters and marks."""
+    room = 58
+    for lines in range(1, len(names) + 1):
+        columns = -(-len(names) // lines)
+        widest = [max(map(len, names[i::columns])) + 6 for i in range(columns)]
+        if sum(widest) <= room:
+            return columns
+    return 1

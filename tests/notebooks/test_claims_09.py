@@ -111,7 +111,7 @@ def test_how_often_the_next_category_is_right(stored, name, share):
 
 @pytest.mark.parametrize(
     ("task", "size", "clear"),
-    [("next_category", 0.019, 1), ("intent", 0.021, 1), ("purchase", 0.002, 0)],
+    [("next_category", 0.019, 1), ("intent", 0.021, 1), ("purchase", 0.0015, 0)],
 )
 def test_the_gru_is_clearly_above_the_mean_on_two_tasks(stored, task, size, clear):
     found = gap(stored, "GRU", "mean", task)
@@ -154,7 +154,9 @@ def test_purchase_misses_the_history_most(stored):
     where = {"task": "purchase", "metric": "auc", "rows": "all"}
     found = {reads: stored.mean("GRU", reads=reads, **where) for reads in READS}
     assert min(found, key=lambda reads: found[reads]) == "no history"
-    assert found["everything"] - found["no history"] > 0.05 > found["everything"] - found["no query"]
+    assert (
+        found["everything"] - found["no history"] > 0.05 > found["everything"] - found["no query"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -57,3 +57,22 @@ def test_lines_and_places_that_do_not_fit_are_refused():
         plot.gains({"poor": PANELS["poor"], "rich": {"related": [CLEAR] * 2}}, ["a", "b"], **WORDS)
     with pytest.raises(ValueError, match="at least one panel"):
         plot.gains({}, ["a"], **WORDS)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["target attention", "softmax attention", "SiLU attention", "GRU", "transformer"],
+        ["last two", "trees", "mean", "GRU, single tasks", "GRU"],
+        ["scenario feature", "STAR", "MLoRA", "embedding shift"],
+        [f"candidate {i}" for i in range(7)],
+        ["one"],
+    ],
+)
+def test_the_legend_and_the_note_leave_each_other_room(names):
+    panels = {"five shops": {name: [CLEAR, UNCLEAR] for name in names}}
+    figure = plot.gains(panels, ["few", "many"], **WORDS).figure
+    figure.canvas.draw()
+    legend = figure.legends[0].get_window_extent()
+    note = figure._supxlabel.get_window_extent()
+    assert legend.x1 < note.x0 or legend.y0 > note.y1

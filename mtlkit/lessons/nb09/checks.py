@@ -192,7 +192,9 @@ def attention_over_padding(answer, seed):
                 "{found}.",
             )
         other = torch.where(real.unsqueeze(2), events, 5 * _normal(luck, rows, steps, width))
-        require_close(answer(q, other, real), found, "Your result changes with the padding's numbers.")
+        require_close(
+            answer(q, other, real), found, "Your result changes with the padding's numbers."
+        )
 
 
 def _normal(luck, *shape):
