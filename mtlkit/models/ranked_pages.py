@@ -100,6 +100,7 @@ class RankedPages(Around):
         self.weight = _amount("weight", weight)
         self.keep_pointwise = _amount("keep_pointwise", keep_pointwise)
         self.batch_statistics = model.batch_statistics
+        self.separate = model.separate
         self.train(model.training)
 
     @property

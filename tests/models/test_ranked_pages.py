@@ -234,6 +234,22 @@ def test_it_stands_around_a_link_a_scenario_model_one_s_own_and_networks_apart()
         GradientStep(own, BALANCERS["mgda"](), "representation")
 
 
+@pytest.mark.parametrize("loss", ["listwise", "jrc"])
+def test_networks_apart_keep_their_own_best_epochs(loss):
+    table, held = paged(), paged(120, seed=2)
+    apart, plain = ranked(table, loss, SingleTask), ranked(table, loss)
+    options = OPTIONS | {"epochs": 8, "learning_rate": 0.05}
+    history = fit(apart, table, held, **options)
+    assert apart.separate and not plain.separate and len(set(history.best_epochs.values())) > 1
+    for name in ("click", "purchase"):
+        values = [row["validation"][name]["auc"] for row in history.rows]
+        assert history.best_epochs[name] == values.index(max(values))
+        assert evaluate(apart, held)[name]["auc"] == pytest.approx(max(values))
+    assert fit(plain, table, held, **OPTIONS).best_epochs is None
+    stops = RankedPages(SingleTask(table.schema, own_stop=False, **SIZES), {"click": "bpr"})
+    assert not stops.separate
+
+
 def test_what_a_network_pays_beside_its_losses_is_paid_once_and_whole():
     table = paged()
 
