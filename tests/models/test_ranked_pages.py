@@ -163,6 +163,38 @@ def test_halves_of_a_batch_are_halves_of_its_pages():
         assert torch.equal(half.observed, batch.observed & whole)
 
 
+@pytest.mark.parametrize("pages", [1, 3])
+def test_pages_of_several_batches_go_to_the_two_halves_in_turn(pages):
+    table = paged()
+    model, seen = ranked(table), {}
+    parts = list(WholePages(pages).over(table).batches(8))[:2]
+
+    class Look(BALANCERS["equal"]):
+        needs_gradients, needs_halves, weighs_heads = True, True, False
+
+        def combine(self, losses, gradients):
+            seen["halves"] = gradients.halves
+            return gradients.matrix.sum(0)
+
+    GradientStep(model, Look()).run_all(parts, nullcontext)
+    if pages == 1:  # one page each: the halves are the batches
+        for half, batch in zip(seen["halves"], parts, strict=True):
+            rows, _ = gradients_alone(model, batch)
+            torch.testing.assert_close(half.square().sum(1), rows.square().sum(1), rtol=1e-4,
+                                       atol=1e-9)  # fmt: skip
+    else:  # three and three: 0, 2 and 4 of the six
+        first = [
+            _halves(b, start, by_pages=True)[0] for b, start in zip(parts, (0, 3), strict=True)
+        ]
+        many = [len(b.group[b.observed.any(1)].unique()) for b in first]
+        assert many == [2, 1]
+        shares = torch.stack([model.loss_mass(b) for b in first])
+        rows = [gradients_alone(model, b)[0] for b in first]
+        mean = sum(s.unsqueeze(1) * r for s, r in zip(shares / shares.sum(0), rows, strict=True))
+        found = seen["halves"][0].square().sum(1)
+        torch.testing.assert_close(found, mean.square().sum(1), rtol=1e-4, atol=1e-9)
+
+
 @pytest.mark.parametrize("name", ["listwise", "lambdarank"])
 def test_several_batches_of_whole_pages_are_one(name):
     table = paged()
@@ -280,7 +312,7 @@ def test_scores_of_an_order_are_no_chances_until_they_are_calibrated():
     rate = table.label("click").mean().item()
     assert predict(model, table)["click"].mean() > rate + 0.2
     mended = calibrate(model, table)
-    assert isinstance(mended, LogitShift) and mended.page_losses
+    assert isinstance(mended, LogitShift) and mended.has_page_losses
     assert predict(mended, table)["click"].mean() == pytest.approx(rate, abs=1e-3)
 
 
