@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch.export import export
 
-from mtlkit.balance import BALANCERS, GradientStep
+from mtlkit.balance import BALANCERS, EVERY_BALANCER, GradientStep
 from mtlkit.balance.engine.gradient_step import _halves
 from mtlkit.data import BalancedScenarios, WholePages
 from mtlkit.data.batch import free_rows
@@ -118,9 +118,9 @@ def gradients_alone(model, batch):
 
 @pytest.mark.parametrize(("rule", "shared"), [*rules()])
 def test_every_balancer_goes_with_losses_of_pages(rule, shared):
-    loss = [*RANKING_LOSSES][sorted(BALANCERS).index(rule) % len(RANKING_LOSSES)]
+    loss = [*RANKING_LOSSES][sorted(EVERY_BALANCER).index(rule) % len(RANKING_LOSSES)]
     table = paged(36)
-    make = OWN.get(rule, BALANCERS[rule])
+    make = OWN.get(rule, EVERY_BALANCER[rule])
     model, balancer = ranked(table, loss), make()
     options = OPTIONS | {"epochs": 2, "balancer": balancer, "shared": shared}
     history = fit(model, table, **options)
