@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from numbers import Real
 
 import numpy as np
 import torch
@@ -31,8 +32,8 @@ class PELTR(Balancer):
     the plain gradients of their own losses; the paper weighs the whole loss. The default .05 is
     ours.
 
-    Raises ``ValueError`` for a bound that is negative or not finite, and for bounds that add up to
-    more than 1.
+    Raises ``ValueError`` for a bound that is no finite number of 0 or more, and for bounds that add
+    up to more than 1.
     Source: Lin X. et al. 2019 (RecSys, "A Pareto-efficient algorithm for multiple objective
     optimization in e-commerce recommendation"), problem and bounds; the solver is ours.
     """
@@ -45,7 +46,8 @@ class PELTR(Balancer):
         each = {} if isinstance(bounds, Mapping) else {"every task": bounds}
         self.bounds = dict(bounds) if isinstance(bounds, Mapping) else {}
         for name, bound in {**self.bounds, **each}.items():
-            if not (math.isfinite(bound) and bound >= 0):
+            number = isinstance(bound, Real) and not isinstance(bound, bool)
+            if not (number and math.isfinite(bound) and bound >= 0):
                 raise ValueError(
                     f"bounds: that of {name} must be a finite number of 0 or more, not {bound!r}."
                 )

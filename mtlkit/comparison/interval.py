@@ -99,12 +99,13 @@ def signed(
     """
     if math.isnan(interval.mean):
         return "no number"
-    mean, low, high = (_number(value, digits) for value in interval)
+    mean, low, high = (told(value, digits) for value in interval)
     plus = "+" if float(f"{interval.mean:.{digits}f}") > 0 else ""
     between = f"{low} to {high}" if math.isfinite(interval.low) else alone
     return f"{plus}{mean} ({between}{note})"
 
 
-def _number(value: float, digits: int) -> str:
+def told(value: float, digits: int) -> str:
+    """A number with a true minus sign and no "-0.000"."""
     text = f"{value:.{digits}f}"
     return (text.lstrip("-") if float(text) == 0 else text).replace("-", "−")

@@ -67,11 +67,11 @@ def augment(
     uniform in +-shift pixels each way. pixels float (n, side * side) or (n, height, width); values
     stay inside their range (and 0). A pure function: the same seed gives the same pictures, and
     the input is not changed; with all amounts 0 the result equals the input.
-    Raises ValueError for a negative amount.
+    Raises ValueError for an amount that is negative or not finite.
     """
     for name, amount in (("rotate_degrees", rotate_degrees), ("scale", scale), ("shift", shift)):
-        if amount < 0:
-            raise ValueError(f"{name} is {amount}; give the largest amount, 0 or more")
+        if not 0 <= amount < math.inf:
+            raise ValueError(f"{name} is {amount}; give the largest amount, a number of 0 or more")
     if rotate_degrees == scale == shift == 0:
         return pixels.clone()
     generator = torch.Generator().manual_seed(int(seed))

@@ -27,8 +27,9 @@ class Table:
     generator's own values where they are known, ``keys`` {name: int64 (row,)} for splits and
     per-user metrics, and ``row_id`` int64 (row,), unique: a split that shares rows is found by it.
     ``weight`` float32 (row,), 0 or more and not all 0, says how much each row counts in losses and
-    metrics, as if it stood there so many times; None: 1 each. ``group`` int64 (row,), None unless
-    ``with_group`` sets it, is the page of each row, which batches carry.
+    metrics, as if it stood there so many times; None: 1 each. (Losses of pages weigh what a row
+    pays and not what it is compared with: see ``mtlkit.models.RankedPages``.) ``group`` int64
+    (row,), None unless ``with_group`` sets it, is the page of each row, which batches carry.
 
     Raises ``SchemaError`` (unless ``check=False``) that names column, row and reason.
     """

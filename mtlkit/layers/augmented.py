@@ -15,8 +15,8 @@ class Augmented(nn.Module):
     the next random number of torch's generator of the CPU, from which dropout draws, too: ``fit``
     seeds it, a resumed run goes on with it, and on every device the pictures are the same.
 
-    pictures float (n, 784) or (n, height, width) -> the same shape. Raises ``ValueError`` for a
-    negative amount.
+    pictures float (n, 784) or (n, height, width) -> the same shape. Raises ``ValueError`` for an
+    amount that is negative or not finite.
     """
 
     def __init__(

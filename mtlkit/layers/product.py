@@ -47,8 +47,8 @@ class ProductInputs(nn.Module):
     scenario_field
         Whether the scenario is among the attributes where the schema has several.
 
-    Raises ``ValueError`` for unknown or no modalities, and ``SchemaError`` for one that the schema
-    has no field for.
+    Raises ``ValueError`` for unknown or no modalities and an encoder without ``width``, and
+    ``SchemaError`` for a modality that the schema has no field for.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class ProductInputs(nn.Module):
             self.columns = _picture_columns(schema, picture, without)
             self.augmented = _augmented(augmented)
             self.picture = PictureEncoder(embedding_dim) if encoder is None else encoder
-            widths["picture"] = int(getattr(self.picture, "width", embedding_dim))
+            widths["picture"] = _width(self.picture)
         elif encoder is not None or augmented:
             raise ValueError(
                 'encoder and augmented are for pictures: name "picture" among the modalities.'
@@ -121,6 +121,16 @@ def _check_modalities(modalities: Sequence[str]) -> None:
             f"modalities must be one or more of {', '.join(MODALITIES)}, each once, not "
             f"{tuple(modalities)!r}."
         )
+
+
+def _width(encoder: nn.Module) -> int:
+    width = getattr(encoder, "width", None)
+    if isinstance(width, bool) or not isinstance(width, int) or width < 1:
+        raise ValueError(
+            f"encoder: {type(encoder).__name__} has no width, the whole number of columns of what "
+            "it returns: set encoder.width."
+        )
+    return width
 
 
 def _picture_columns(schema: Schema, picture: str, without: Sequence[str]) -> slice:

@@ -16,6 +16,7 @@ from mtlkit.losses.pages import (
     highest,
     pairs,
     places,
+    runs,
     sums,
     to_rows,
 )
@@ -62,8 +63,7 @@ def swap_gains(
     order = by_label(scores, pages)  # page by page, from the highest score down
     score, page = scores[order], pages.of[order]
     discount = discounts(places(pages, order), gain.dtype, k)
-    changes = (score[1:] != score[:-1]) | (page[1:] != page[:-1])
-    run = torch.cat([changes.new_zeros(min(len(order), 1)), changes]).cumsum(0)
+    run = runs(score, page)
     size = torch.bincount(run)
     within = torch.arange(len(order), device=order.device) - (size.cumsum(0) - size)[run]
     tie = Pages(run, len(size))

@@ -108,14 +108,19 @@ def places(pages: Pages, order: Tensor) -> Tensor:
     return torch.arange(len(order), device=order.device) - first[pages.of[order]]
 
 
+def runs(values: Tensor, page: Tensor) -> Tensor:
+    """Runs of equal values within a page numbered 0, 1, ... down the rows, int64 (row,)."""
+    changes = (values[1:] != values[:-1]) | (page[1:] != page[:-1])
+    return torch.cat([changes.new_zeros(min(len(values), 1)), changes]).cumsum(0)
+
+
 def pairs(labels: Tensor, pages: Pages) -> Pairs:
     """Every two rows of one page with unlike labels, once, the higher label ``above``."""
     order = by_label(labels, pages)
     label, page = labels[order], pages.of[order]
     size = torch.bincount(pages.of, minlength=pages.many)
     end = size.cumsum(0)[page]  # where each row's page ends, in this order
-    changes = (label[1:] != label[:-1]) | (page[1:] != page[:-1])
-    run = torch.cat([changes.new_zeros(min(len(order), 1)), changes]).cumsum(0)
+    run = runs(label, page)
     lower = torch.bincount(run).cumsum(0)[run]  # where rows of a lower label (or page) begin
     many = end - lower
     above = torch.repeat_interleave(torch.arange(len(order), device=order.device), many)

@@ -8,10 +8,12 @@ the unit of the pointwise loss, nats a row, so that the two can be added and wei
 - Labels that tie are not compared. A page whose labels are all alike (no click, all clicked, or a
   single row) has nothing to rank: 0 and no gradient, never NaN (``pointwise`` learns of it, and so
   does the pointwise part of ``jrc``).
-- ``bpr``, ``listwise_softmax`` and ``lambda_rank`` count each page once, however many rows, clicks
-  or pairs it has, and see differences of scores alone: a constant on a page changes nothing.
-  Therefore **their scores are no chances**: sums of 1 / (1 + e^-z) say nothing of what happens
-  until ``mtlkit.train.calibrate`` (or a pointwise part) sets their level.
+- ``bpr`` and ``listwise_softmax`` count each page once, however many rows, clicks or pairs it has.
+  ``lambda_rank`` adds up over the pairs of a page: one with more pairs, or whose swaps change NDCG
+  by more, counts more.
+- All three see differences of scores alone: a constant on a page changes nothing. Therefore **their
+  scores are no chances**: sums of 1 / (1 + e^-z) say nothing of what happens until
+  ``mtlkit.train.calibrate`` (or a pointwise part) sets their level.
 - Losses are computed in float32 at least. Wrong shapes, page ids that are not whole and labels
   below 0 raise ``ValueError``.
 """

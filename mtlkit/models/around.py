@@ -46,7 +46,7 @@ class Around(MultiTaskModel):
 
 def require_no_pages(network: MultiTaskModel, outer: nn.Module) -> None:
     """Refuse a network whose losses of pages ``outer``, which has losses of its own, would drop."""
-    if network.page_losses:
+    if network.has_page_losses:
         who = type(outer).__name__
         raise SchemaError(
             f"{type(network).__name__} inside {who} would lose its losses of pages: put it around "

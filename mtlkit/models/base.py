@@ -37,7 +37,7 @@ class MultiTaskModel(nn.Module):
 
     separate: bool = False  # True: networks apart, and ``fit`` keeps each one's own best epoch
     batch_statistics: bool = False  # True: in training a row's outputs depend on its whole batch
-    page_losses: bool = False  # True: a row's loss depends on the rows of its page, Batch.group
+    has_page_losses: bool = False  # True: what a row pays depends on its page, ``Batch.group``
     step: int = 0  # optimiser steps of its last run; ``fit`` alone counts them
 
     embedding: Any  # a module with ``width``
@@ -99,9 +99,8 @@ class MultiTaskModel(nn.Module):
         """Every row's loss of every task, (batch, task); see ``mtlkit.losses.row_losses``.
 
         Through ``torch.func`` they give the gradient of each row: a row's loss depends on no other
-        row, as long as the model has no statistics of the batch and no ``page_losses``. A
-        subclass with losses of its own ends with ``with_extra``, or what a network inside pays is
-        lost.
+        row, as long as the model has no statistics of the batch and no losses of pages. A subclass
+        with losses of its own ends with ``with_extra``, or what a network inside pays is lost.
         """
         return self.with_extra(row_losses(self.schema, logits, batch), logits, batch)
 

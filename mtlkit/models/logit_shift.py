@@ -54,8 +54,8 @@ class LogitShift(Around):
         super().__init__(model.schema)
         self.network = model
         self.batch_statistics = model.batch_statistics
-        if model.page_losses:
-            self.page_losses = True
+        if model.has_page_losses:
+            self.has_page_losses = True
         self.register_buffer("shift", self._table(shifts))
         self.train(model.training)
 

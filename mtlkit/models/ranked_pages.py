@@ -44,8 +44,18 @@ class RankedPages(Around):
     The rows of a page are those with one value of ``Batch.group`` where the task's label is
     observed. A task's loss is the mean over its ``loss_rows``, as in every model, of what rows pay,
     ``weight`` times the page loss plus ``keep_pointwise`` times the loss that ``model`` has: so it
-    is (sum of the page losses) / rows, plus that. Row weights weigh what a row pays, not what it is
-    compared with. The other tasks learn as in ``model``, and it predicts as ``model`` does.
+    is (sum of the page losses) / rows, plus that. The other tasks learn as in ``model``, and it
+    predicts as ``model`` does.
+
+    Row weights (``Table.weight``) weigh what a row pays, not what it is compared with: a row of
+    weight 0 pays nothing, and yet the others of its page are compared with it; one of weight 2 is
+    not the same as two such rows. A page counts for more where all its rows have one weight.
+
+    Selection: ``fit(validation=...)`` chooses the epoch by the tasks' main metrics, of a binary
+    task the AUC over all rows, which compares rows of different pages, too; bpr, listwise and
+    lambdarank learn nothing of those. Where the order within pages is what counts, set
+    ``keep_pointwise`` above 0, or give no validation, and compare runs by ``evaluate(model, table,
+    group="session")``, whose "gauc" is the AUC within pages.
 
     Calibration: bpr, listwise and lambdarank learn order alone, and **the predictions of such a
     task are scores, not chances**, until ``mtlkit.train.calibrate`` sets their level;
@@ -72,7 +82,7 @@ class RankedPages(Around):
     no task, an unknown loss and weights that are not finite numbers of 0 or more.
     """
 
-    page_losses = True
+    has_page_losses = True
 
     def __init__(
         self,
@@ -87,19 +97,20 @@ class RankedPages(Around):
                 f"RankedPages stands around a model, not a {type(model).__name__}: "
                 "mtlkit.wrap(module, schema) makes one of a plain module."
             )
-        if model.page_losses:
+        if model.has_page_losses:
             raise SchemaError("model has losses of pages already: name all of them in one losses.")
-        self_losses = _resolved(model.schema, losses)
-        levels = [level_name(name) for name, loss in self_losses.items() if _root(loss) is jrc]
+        resolved = _resolved(model.schema, losses)
+        levels = [level_name(name) for name, loss in resolved.items() if _root(loss) is jrc]
         whole = model.schema
         super().__init__(
             whole.select([n for n in whole.task_names if n not in levels]) if levels else whole
         )
         self.network = model
-        self.ranked = self_losses
+        self.ranked = resolved
         self.weight = _amount("weight", weight)
         self.keep_pointwise = _amount("keep_pointwise", keep_pointwise)
         self.batch_statistics = model.batch_statistics
+        self.separate = model.separate
         self.train(model.training)
 
     @property

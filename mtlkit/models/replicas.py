@@ -50,7 +50,7 @@ class Replicas(nn.Module):
                     f"models[{number}] ({type(model).__name__}) has not the layers of models[0] "
                     f"({type(models[0]).__name__}): replicas differ in their weights alone."
                 )
-        if models and models[0].page_losses:
+        if models and models[0].has_page_losses:
             raise ValueError(
                 f"Replicas of a {type(models[0]).__name__} would mix pages of one number: train "
                 "these networks one by one, compare(jobs=)."

@@ -2,7 +2,10 @@
 
 A fusion is a callable {task: predictions (row,)} -> scores (row,), higher is shown first. A sum
 needs scores on one scale, and a miscalibrated task reorders it; a product of powers does not mind
-a factor; an expected value needs calibrated chances and then is in euro.
+a factor; an expected value needs calibrated chances and then is in euro (Elkan 2001, IJCAI, on the
+decision of the highest expected worth). Sums and products with coefficients set by hand or searched
+for are the formulas that learned fusions set out to replace: Cao et al. 2025, WWW (xMTF, arXiv
+2504.05669).
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ class Fusion:
 
     With ``relative=True`` each score is first divided by its mean over the page, so that a task
     counts by how much an item stands out there, not by how far the task's level is up. It needs
-    ``page`` (row,), the number of each row's page, in the call; ``ModelPolicy`` gives it.
+    ``page`` (row,), the number of each row's page, in the call (``ModelPolicy`` gives it), and
+    scores of 0 or more, such as chances and counts: see ``relative_to_page``.
     """
 
     def __init__(self, numbers: Mapping[str, float], what: str, relative: bool = False) -> None:
@@ -49,7 +53,7 @@ class Fusion:
         if self.relative:
             if page is None:
                 raise ValueError("page: relative=True needs each row's page number; pass page=.")
-            used = {name: relative_to_page(values, page) for name, values in used.items()}
+            used = {name: relative_to_page(values, page, name) for name, values in used.items()}
         return self.fuse(used)
 
     def fuse(self, scores: dict[str, np.ndarray]) -> np.ndarray:
@@ -120,12 +124,14 @@ class ExpectedValue(Fusion):
     click, purchase
         Names of the tasks; predictions must be calibrated, purchase given the click.
     further
-        {task: euro}: what another outcome after the click is worth, such as {"cart": 0.1}.
+        {task: euro}: what another outcome after the click is worth, such as {"cart": 0.1}; of the
+        click itself, what a click is worth, v P(click).
     after
         Those of ``further`` that need a purchase: {"return": -4.0} with after=("return",) costs
         4 P(click) P(purchase | click) P(return | purchase).
 
-    Raises ``ValueError`` for a worth that is not finite, or a name in ``after`` without one.
+    Raises ``ValueError`` for a worth that is not finite, and for a name in ``after`` without one or
+    of the click or purchase itself.
     """
 
     def __init__(
@@ -144,6 +150,9 @@ class ExpectedValue(Fusion):
         unknown = sorted(set(self.after) - set(self.further))
         if unknown:
             raise ValueError(f"after: {unknown[0]!r} is not in further; give its worth there.")
+        for name in (click, purchase):
+            if name in self.after:
+                raise ValueError(f"after: {name!r} does not follow a purchase; leave it out.")
 
     def fuse(self, scores: dict[str, np.ndarray]) -> np.ndarray:
         """Expected euro, (row,)."""
@@ -151,23 +160,28 @@ class ExpectedValue(Fusion):
         sales = clicks * scores[self.purchase]
         result = sales * (scores[self.value] if isinstance(self.value, str) else self.value)
         for name, euro in self.further.items():
-            result = result + euro * (sales if name in self.after else clicks) * scores[name]
+            before = sales if name in self.after else clicks
+            result = result + euro * (clicks if name == self.click else before * scores[name])
         return result
 
 
-def relative_to_page(scores: np.ndarray, page: np.ndarray) -> np.ndarray:
-    """Each score over the mean of its page, (row,); a page whose mean is 0 has scores 1.
+def relative_to_page(scores: np.ndarray, page: np.ndarray, name: str = "scores") -> np.ndarray:
+    """Each score over the mean of its page, (row,); on a page of zeros nothing stands out: 1 each.
 
-    Raises ``ValueError`` for another length, or a page whose mean is negative.
+    Scores are 0 or more: over a mean of both signs a ratio says nothing, and may turn the order
+    around. Raises ``ValueError`` for a negative score, of the task ``name``, or another length.
     """
     page = np.asarray(page)
     if page.shape != scores.shape:
         raise ValueError(f"page: shape {page.shape} beside scores {scores.shape}; one a row.")
+    if (scores < 0).any():
+        raise ValueError(
+            f"scores: {name!r} goes down to {scores.min():g}; scores relative to the page must be "
+            "0 or more: leave relative=True out, or give chances or counts."
+        )
     _, place = np.unique(page, return_inverse=True)
     mean = (np.bincount(place, weights=scores) / np.bincount(place))[place]
-    if (mean < 0).any():
-        raise ValueError("scores: a page's mean is negative; relative scores need 0 or more.")
-    return np.divide(scores, mean, out=np.ones_like(scores), where=mean > 0)
+    return np.divide(scores, mean, out=np.ones_like(scores, dtype=np.float64), where=mean > 0)
 
 
 def search(
@@ -181,12 +195,15 @@ def search(
     numbers to try}; ``objectives`` {name: fusion -> number, higher is better}, on validation rows.
     Columns: the grid's tasks, the objectives, ``front`` (see ``pareto_front``). Scaling all weights
     of a sum or a product alike changes no order: hold one of them at 1. Raises ``ValueError`` for
-    an empty grid or no objective, a name in both, and an objective that is not finite.
+    an empty grid or no objective, a task called "front", a name in both, and an objective that is
+    not finite.
     """
     if not grid or not all(len(numbers) for numbers in grid.values()):
         raise ValueError("grid: nothing to try; give {task: numbers}.")
     if not objectives:
         raise ValueError("objectives: none; give {name: function of a fusion}.")
+    if "front" in grid:
+        raise ValueError("grid: 'front' is a column of the answer; name that task otherwise.")
     both = sorted((set(grid) | {"front"}) & set(objectives))
     if both:
         raise ValueError(f"objectives: {both[0]!r} is a column already; name it otherwise.")

@@ -18,7 +18,7 @@ import polars as pl
 from numpy.typing import ArrayLike
 
 from mtlkit.comparison import AcrossShops, Interval, across_shops, paired_interval
-from mtlkit.comparison.interval import signed
+from mtlkit.comparison.interval import signed, told
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,19 @@ class Money:
 
     def sentence(self, digits: int = 3) -> str:
         """Earned, missed and, with a reference, won, in one sentence of plain English."""
-        percent = f"{100 * self.confidence:g} %"
+        share = "an unknown share of what the best policy earns (not above 0)"
+        if not math.isnan(self.share.mean):
+            share = f"{_told(self.share, 1, 100)} % of what the best policy earns"
         text = (
-            f"The policy earns {_told(self.gained, digits)} euro a visitor, "
-            f"{_told(self.share, 1, 100)} % of what the best policy earns, and misses "
+            f"The policy earns {_told(self.gained, digits)} euro a visitor, {share}, and misses "
             f"{_told(self.regret, digits)} euro a visitor"
         )
         if self.difference is not None:
-            alone = "one visitor: no interval"
+            alone = "no interval"
             text += f"; against the reference {signed(self.difference, digits, alone=alone)}"
-        return f"{text} ({self.visitors:,} visitors, {percent} intervals)."
+        if self.visitors == 1:
+            return f"{text} (1 visitor: no intervals)."
+        return f"{text} ({self.visitors:,} visitors, {100 * self.confidence:g} % intervals)."
 
     def frame(self) -> pl.DataFrame:
         """One row a measure: measure, unit, mean, low, high, visitors."""
@@ -83,9 +86,9 @@ def money(
         Of every interval; 0.95 by default.
 
     Intervals are t intervals of paired differences; that of the share is the delta method's for a
-    ratio of means, through gained - share * best. What counts is for how many visitors two policies
-    differ at all. How often a 95 % interval holds the true mean (simulated: 2,000 samples of 3,000
-    visitors, a lognormal basket with sigma 1 where they differ):
+    ratio of means, through gained - share * best (Deng, Knoblich and Lu 2018, KDD). What counts is
+    for how many visitors two policies differ at all. How often a 95 % interval holds the true mean
+    (simulated: 2,000 samples of 3,000 visitors, a lognormal basket with sigma 1 where they differ):
 
     ================  ====  ====  ====  ====  ====  ====
     visitors differ     18    30    60   120   300   900
@@ -94,7 +97,8 @@ def money(
 
     With fewer than a hundred play more visitors, or expectations (``play(expected=True)``).
 
-    Raises ``ValueError`` for unequal lengths, numbers that are not finite, or no visitor.
+    Raises ``ValueError`` for unequal lengths, numbers that are not finite, ids that are missing, or
+    no visitor.
     """
     given = {"gained": gained, "best": best}
     if reference is not None:
@@ -173,6 +177,12 @@ def _by_visitor(columns: dict[str, np.ndarray], visitor: ArrayLike) -> dict[str,
             f"visitor: shape {ids.shape} beside {columns['gained'].shape} of gained; give one id a "
             "row."
         )
+    missing = (ids != ids) | np.array([one is None for one in ids])  # NaN and NaT are unlike all
+    if missing.any():
+        raise ValueError(
+            f"visitor: row {int(missing.argmax())} has no id; leave such rows out, or give each a "
+            "number of its own."
+        )
     _, place = np.unique(ids, return_inverse=True)
     return {name: np.bincount(place, weights=values) for name, values in columns.items()}
 
@@ -188,6 +198,5 @@ def _ratio(own: np.ndarray, top: np.ndarray, confidence: float) -> Interval:
 
 
 def _told(interval: Interval, digits: int, times: float = 1.0) -> str:
-    if math.isnan(interval.mean):
-        return "an unknown number of"
-    return f"{Interval(*(times * number for number in interval)):.{digits}f}"
+    mean, low, high = (told(times * number, digits) for number in interval)
+    return mean if math.isnan(interval.low) else f"{mean} ({low} to {high})"

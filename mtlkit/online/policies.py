@@ -10,11 +10,14 @@ import numpy as np
 from mtlkit.data.table import Table
 from mtlkit.models import MultiTaskModel
 from mtlkit.shop.live import Live, Outcome, Visitor
+from mtlkit.shop.margins import margins
+from mtlkit.shop.mean_over_luck import mean_over_luck
 from mtlkit.train import predict
 
 Policy = Callable[[Sequence[Visitor], np.ndarray, Table], np.ndarray]
 Goal = Literal["revenue", "margin", "clicks"]
 GOALS = ("revenue", "margin", "clicks")
+VISIT = ("user", "scenario", "day", "hour", "region", "device")
 VISITORS = 500  # at a time, so that memory does not grow with the stream
 
 
@@ -24,6 +27,8 @@ class ModelPolicy:
     ``fusion``: a callable {task: predictions (row,)} -> scores (row,), of ``mtlkit.online.fusion``
     or your own; one with ``relative`` set is also given ``page`` (row,). ``of_items`` {name: one
     number an item, (item,)} joins the predictions, such as prices for ``ExpectedValue("price")``.
+
+    Raises ``ValueError`` for ``of_items`` with the name of a task or of another shape.
     """
 
     def __init__(
@@ -35,9 +40,26 @@ class ModelPolicy:
     ) -> None:
         self.model, self.fusion, self.batch_size = model, fusion, batch_size
         self.of_items = {name: np.asarray(values) for name, values in (of_items or {}).items()}
+        for name, values in self.of_items.items():
+            if name in model.schema.task_names:
+                raise ValueError(
+                    f"of_items: {name!r} is a task, whose predictions it would hide; name the "
+                    "column otherwise."
+                )
+            if values.ndim != 1:
+                raise ValueError(
+                    f"of_items: {name!r} has shape {values.shape}; give one number an item, "
+                    "(item,)."
+                )
 
     def __call__(self, visitors: Sequence[Visitor], items: np.ndarray, table: Table) -> np.ndarray:
         """Scores (visitor, item), higher is shown first."""
+        for name, values in self.of_items.items():
+            if items.max() >= len(values):
+                raise ValueError(
+                    f"of_items: {name!r} has {len(values)} numbers, and item {items.max()} is "
+                    "shown; give one number for every item."
+                )
         scores = predict(self.model, table, self.batch_size)
         scores |= {name: values[items].ravel() for name, values in self.of_items.items()}
         pages = np.repeat(np.arange(len(items)), items.shape[1])
@@ -46,27 +68,34 @@ class ModelPolicy:
 
 
 def best_policy(live: Live, goal: Goal = "revenue") -> Policy:
-    """The oracle: ranks by the true chances before the visitor's luck, times what a sale brings.
+    """The oracle: ranks by what showing an item brings, in the mean over the luck nobody sees.
 
-    The order of the shop's own ``live.best_page``. It takes every place on the page for the first,
-    so where places differ much in what they are looked at it is the best up to that.
+    Of revenue and margin that is E[click and purchase] times price or margin: where a hidden appeal
+    moves click and purchase alike, the clicked ones buy more often than all would
+    (``mean_over_luck`` with ``selected=True``). Of clicks it is E[click]. ``live.best_page`` ranks
+    by the chances before luck, which is another order wherever ``noise`` or ``selection_bias`` is
+    above 0.
+
+    What remains: it takes every place on the page for the first. Places lower down lose logits, so
+    of rare outcomes all lose about the same share; where clicks are frequent and ``position_bias``
+    is large, another order of the same page may bring a little more.
     """
     _check_goal(goal)
-    aim = "click" if goal == "clicks" else goal
+    world, outcomes = live.world, live.behaviour.outcomes
+    worth = {"revenue": lambda: world.items["price"], "margin": lambda: margins(world)}
+    euro = None if goal == "clicks" else np.asarray(worth[goal](), dtype=np.float64)
 
     def policy(visitors: Sequence[Visitor], items: np.ndarray, table: Table) -> np.ndarray:
-        size = items.shape[1]
-        many = getattr(live, "best_pages", None)
-        if many is not None:
-            ranked = many(visitors, items, size, aim)
-        else:
-            pairs = zip(visitors, items, strict=True)
-            ranked = np.stack([live.best_page(one, page, size, aim) for one, page in pairs])
-        place = np.argsort(ranked, axis=1)  # of the items in their own order
-        sort = np.argsort(items, axis=1)
-        scores = np.empty(items.shape)
-        np.put_along_axis(scores, sort, -place.astype(np.float64), axis=1)
-        return scores
+        visits = {name: np.array([getattr(v, name) for v in visitors]) for name in VISIT}
+        scores, _ = live.behaviour.scores(visits, items, np.zeros(items.shape[1]))
+        flat = {name: score.ravel() for name, score in scores.items()}
+        means = mean_over_luck(outcomes, flat, selected=True)
+        value = means["click"].astype(np.float64).reshape(items.shape)
+        if euro is None:
+            return value
+        stock = live.behaviour.stock_columns(visits["day"][:, None], items)
+        left = stock["stock"] > 0 if "stock" in stock else 1.0  # what is sold out brings nothing
+        return value * means["purchase"].reshape(items.shape) * left * euro[items]
 
     return policy
 
@@ -113,7 +142,7 @@ def play(
     earned = []
     for start in range(0, len(many), VISITORS):
         part = many[start : start + VISITORS]
-        items = np.stack([live.candidates(visitor, candidates) for visitor in part])
+        items = live.candidates(part, candidates)
         scores = np.asarray(policy(part, items, live.table(part, items)), dtype=np.float64)
         if scores.shape != items.shape or not np.isfinite(scores).all():
             raise ValueError(
@@ -129,10 +158,7 @@ def play(
 def _worth(outcome: Outcome, goal: Goal, expected: bool) -> float:
     if goal == "clicks":
         return float((outcome.expected_click if expected else outcome.click).sum())
-    name = f"expected_{goal}" if expected else goal
-    if not hasattr(outcome, name):
-        raise ValueError('goal: this shop knows no margins; use "revenue" or "clicks".')
-    return float(getattr(outcome, name))
+    return float(getattr(outcome, f"expected_{goal}" if expected else goal))
 
 
 def _check_goal(goal: str) -> None:

@@ -153,7 +153,7 @@ def fit(
     forward_block = autocast(precision, home)
     model.to(home)
     train, validation = place(train, home), validation and place(validation, home)
-    if model.page_losses:
+    if model.has_page_losses:
         require_whole_pages(sampler, len(train), batch_size)
     drawn = train if sampler is None else require_sampler(sampler).over(train)
     balancer = balancer if balancer is not None else FixedWeights.from_schema(model.schema)

@@ -198,8 +198,9 @@ def test_a_step_of_the_rule_is_as_short_as_its_weights_say():
 
 
 def test_bad_bounds_are_refused_by_name():
-    for wrong in (-0.1, float("nan"), float("inf"), {"cart": -1.0}):
-        with pytest.raises(ValueError, match=r"bounds: that of .* 0 or more"):
+    no_number = (True, "0.1", None, [0.1, 0.2], {"click": "x"}, {"click": True})
+    for wrong in (-0.1, float("nan"), float("inf"), {"cart": -1.0}, *no_number):
+        with pytest.raises(ValueError, match=r"bounds: that of .* must be a .* 0 or more, not"):
             PELTR(wrong)
     with pytest.raises(ValueError, match=r"bounds add up to 1\.1.*lower"):
         PELTR({"click": 0.5, "cart": 0.6})

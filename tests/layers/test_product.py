@@ -210,8 +210,10 @@ def test_pictures_are_augmented_in_training_alone_and_by_the_seed():
     before = torch.get_rng_state()
     layer(pictures)
     assert torch.equal(before, torch.get_rng_state())
-    with pytest.raises(ValueError, match="shift is -1"):
-        Augmented(shift=-1)
+    for wrong in (-1, float("nan"), float("inf")):
+        for name in ("rotate_degrees", "scale", "shift"):
+            with pytest.raises(ValueError, match=f"{name} is {wrong}; give the largest amount"):
+                Augmented(**{name: wrong})
 
 
 def test_product_inputs_augment_the_picture_and_nothing_else():
@@ -256,6 +258,7 @@ def test_the_order_of_modalities_does_not_matter():
         ({"without": ("seller", "brand", "log_weight", "size")}, "No attribute is left to read"),
         ({"modalities": ("words",), "augmented": True}, 'name "picture" among the modalities'),
         ({"modalities": ("words",), "encoder": nn.Identity()}, 'name "picture" among the mod'),
+        ({"encoder": nn.Identity()}, r"Identity has no width.* set encoder\.width"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_what_to_do(options, words):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch.export import export
 
-from mtlkit.balance import BALANCERS, GradientStep
+from mtlkit.balance import BALANCERS, EVERY_BALANCER, GradientStep
 from mtlkit.balance.engine.gradient_step import _halves
 from mtlkit.data import BalancedScenarios, WholePages
 from mtlkit.data.batch import free_rows
@@ -118,9 +118,9 @@ def gradients_alone(model, batch):
 
 @pytest.mark.parametrize(("rule", "shared"), [*rules()])
 def test_every_balancer_goes_with_losses_of_pages(rule, shared):
-    loss = [*RANKING_LOSSES][sorted(BALANCERS).index(rule) % len(RANKING_LOSSES)]
+    loss = [*RANKING_LOSSES][sorted(EVERY_BALANCER).index(rule) % len(RANKING_LOSSES)]
     table = paged(36)
-    make = OWN.get(rule, BALANCERS[rule])
+    make = OWN.get(rule, EVERY_BALANCER[rule])
     model, balancer = ranked(table, loss), make()
     options = OPTIONS | {"epochs": 2, "balancer": balancer, "shared": shared}
     history = fit(model, table, **options)
@@ -161,6 +161,38 @@ def test_halves_of_a_batch_are_halves_of_its_pages():
         assert len(of_half) == 5
         whole = torch.isin(batch.group, torch.tensor(sorted(of_half))).unsqueeze(1)
         assert torch.equal(half.observed, batch.observed & whole)
+
+
+@pytest.mark.parametrize("pages", [1, 3])
+def test_pages_of_several_batches_go_to_the_two_halves_in_turn(pages):
+    table = paged()
+    model, seen = ranked(table), {}
+    parts = list(WholePages(pages).over(table).batches(8))[:2]
+
+    class Look(BALANCERS["equal"]):
+        needs_gradients, needs_halves, weighs_heads = True, True, False
+
+        def combine(self, losses, gradients):
+            seen["halves"] = gradients.halves
+            return gradients.matrix.sum(0)
+
+    GradientStep(model, Look()).run_all(parts, nullcontext)
+    if pages == 1:  # one page each: the halves are the batches
+        for half, batch in zip(seen["halves"], parts, strict=True):
+            rows, _ = gradients_alone(model, batch)
+            torch.testing.assert_close(half.square().sum(1), rows.square().sum(1), rtol=1e-4,
+                                       atol=1e-9)  # fmt: skip
+    else:  # three and three: 0, 2 and 4 of the six
+        first = [
+            _halves(b, start, by_pages=True)[0] for b, start in zip(parts, (0, 3), strict=True)
+        ]
+        many = [len(b.group[b.observed.any(1)].unique()) for b in first]
+        assert many == [2, 1]
+        shares = torch.stack([model.loss_mass(b) for b in first])
+        rows = [gradients_alone(model, b)[0] for b in first]
+        mean = sum(s.unsqueeze(1) * r for s, r in zip(shares / shares.sum(0), rows, strict=True))
+        found = seen["halves"][0].square().sum(1)
+        torch.testing.assert_close(found, mean.square().sum(1), rtol=1e-4, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["listwise", "lambdarank"])
@@ -234,6 +266,22 @@ def test_it_stands_around_a_link_a_scenario_model_one_s_own_and_networks_apart()
         GradientStep(own, BALANCERS["mgda"](), "representation")
 
 
+@pytest.mark.parametrize("loss", ["listwise", "jrc"])
+def test_networks_apart_keep_their_own_best_epochs(loss):
+    table, held = paged(), paged(120, seed=2)
+    apart, plain = ranked(table, loss, SingleTask), ranked(table, loss)
+    options = OPTIONS | {"epochs": 8, "learning_rate": 0.05}
+    history = fit(apart, table, held, **options)
+    assert apart.separate and not plain.separate and len(set(history.best_epochs.values())) > 1
+    for name in ("click", "purchase"):
+        values = [row["validation"][name]["auc"] for row in history.rows]
+        assert history.best_epochs[name] == values.index(max(values))
+        assert evaluate(apart, held)[name]["auc"] == pytest.approx(max(values))
+    assert fit(plain, table, held, **OPTIONS).best_epochs is None
+    stops = RankedPages(SingleTask(table.schema, own_stop=False, **SIZES), {"click": "bpr"})
+    assert not stops.separate
+
+
 def test_what_a_network_pays_beside_its_losses_is_paid_once_and_whole():
     table = paged()
 
@@ -264,7 +312,7 @@ def test_scores_of_an_order_are_no_chances_until_they_are_calibrated():
     rate = table.label("click").mean().item()
     assert predict(model, table)["click"].mean() > rate + 0.2
     mended = calibrate(model, table)
-    assert isinstance(mended, LogitShift) and mended.page_losses
+    assert isinstance(mended, LogitShift) and mended.has_page_losses
     assert predict(mended, table)["click"].mean() == pytest.approx(rate, abs=1e-3)
 
 

@@ -27,8 +27,12 @@ def test_each_fusion_is_its_formula():
     assert found == pytest.approx(click**2 * np.sqrt(purchase + 0.1))
     price = np.linspace(1, 9, 60)
     rule = ExpectedValue("price", further={"return": -3.0, "click": 0.1}, after=("return",))
-    expected = click * purchase * (price - 3 * back) + 0.1 * click * click
+    expected = click * purchase * (price - 3 * back) + 0.1 * click
     assert rule({**SCORES, "price": price}) == pytest.approx(expected)
+    more = ExpectedValue(0.0, further={"click": 0.5, "return": 2.0, "purchase": 3.0})
+    assert more(SCORES) == pytest.approx(0.5 * click + 2 * click * back + 3 * click * purchase)
+    seen = ExpectedValue(0.0, click="return", further={"return": 0.5})
+    assert seen(SCORES) == pytest.approx(0.5 * back)
     assert ExpectedValue(20.0)(SCORES) == pytest.approx(20 * click * purchase)
 
 
@@ -52,7 +56,8 @@ def test_relative_to_the_page_a_sum_does_not_mind_a_factor_either():
     assert total(shuffled, page=PAGE[mixed]) == pytest.approx(total(SCORES, page=PAGE)[mixed])
     soft = Product({"click": 1, "purchase": 1}, {"click": 1, "purchase": 1}, relative=True)
     assert soft(scaled(5.0), page=PAGE) == pytest.approx(soft(SCORES, page=PAGE))
-    assert relative_to_page(np.zeros(3), np.zeros(3)).tolist() == [1, 1, 1]
+    pages = relative_to_page(np.array([0.0, 0, 3, 1]), np.array([7, 7, 2, 2]))
+    assert pages.tolist() == [1, 1, 1.5, 0.5]  # on a page of zeros nothing stands out
 
 
 def test_all_powers_zero_or_one_weight_alone_are_what_they_say():
@@ -104,8 +109,15 @@ def test_bad_input_is_refused_by_name():
         WeightedSum({"click": 1}, relative=True)(SCORES)
     with pytest.raises(ValueError, match="page: shape"):
         WeightedSum({"click": 1}, relative=True)(SCORES, page=PAGE[:3])
-    with pytest.raises(ValueError, match="page's mean is negative"):
+    with pytest.raises(ValueError, match="scores: 'scores' goes down to -1; scores relative"):
         relative_to_page(-np.ones(2), np.zeros(2))
+    with pytest.raises(ValueError, match="scores: 'click' goes down to -3; scores relative"):
+        WeightedSum({"click": 1}, relative=True)({"click": np.array([-3.0, 9])}, page=np.zeros(2))
+    for name in ("click", "purchase"):
+        with pytest.raises(ValueError, match=f"after: '{name}' does not follow a purchase"):
+            ExpectedValue(1.0, further={name: 1.0}, after=(name,))
+    with pytest.raises(ValueError, match="grid: 'front' is a column of the answer"):
+        search(WeightedSum, {"front": [1.0]}, {"fit": lambda fusion: 1.0})
     with pytest.raises(ValueError, match="grid: nothing to try"):
         search(WeightedSum, {"click": []}, {"fit": lambda fusion: 1.0})
     with pytest.raises(ValueError, match="objectives: none"):

@@ -25,6 +25,19 @@ def test_a_case_by_hand():
     assert found.difference == pytest.approx((0, -half, half))
 
 
+def test_the_confidence_is_that_of_every_interval():
+    """The case above with Student's 99.5 % point at 3 degrees of freedom, from a table."""
+    t, columns = 5.840909309733355, ([0.0, 4, 0, 0], [2.0, 4, 0, 2], [0.0, 2, 0, 2])
+    found = money(*columns, confidence=0.99)
+    assert found.gained == pytest.approx((1, 1 - t, 1 + t))
+    half = t * math.sqrt(4 / 3) / 2
+    assert found.regret == pytest.approx((1, 1 - half, 1 + half))
+    half = t * math.sqrt(2) / 2 / 2
+    assert found.share == pytest.approx((0.5, 0.5 - half, 0.5 + half))
+    half = t * math.sqrt(8 / 3) / 2
+    assert found.difference == pytest.approx((0, -half, half))
+
+
 def test_rows_of_a_visitor_are_added_up_before_anything_else():
     ids = np.array([7, 3, 7, 9, 3, 3])
     rows = np.array([1.0, 2, 3, 4, 5, 6])
@@ -108,7 +121,7 @@ def test_the_frame_and_the_sentence_say_the_same():
     assert frame.columns == ["measure", "unit", "mean", "low", "high", "visitors"]
     assert frame["mean"].to_list() == pytest.approx([2, 1 / 3, 6 / 7, 1])
     text = found.sentence(2)
-    assert text.startswith("The policy earns 2.00 (-0.48 to 4.48) euro a visitor, 85.7 (")
+    assert text.startswith("The policy earns 2.00 (−0.48 to 4.48) euro a visitor, 85.7 (")
     assert "misses 0.33 (" in text and "against the reference +1.00 (" in text
     assert text.endswith("(3 visitors, 95 % intervals).")
     assert len(money([1.0, 2.0], [2.0, 2.0]).frame()) == 3
@@ -119,7 +132,17 @@ def test_one_visitor_has_no_interval_and_no_sale_no_share():
     alone = money([1.0], [2.0])
     assert alone.regret.mean == 1 and math.isnan(alone.regret.low)
     nothing = money([0.0, 0.0], [0.0, 0.0])
-    assert math.isnan(nothing.share.mean) and "an unknown number of" in nothing.sentence()
+    assert math.isnan(nothing.share.mean)
+    assert nothing.sentence() == (
+        "The policy earns 0.000 (0.000 to 0.000) euro a visitor, an unknown share of what the best "
+        "policy earns (not above 0), and misses 0.000 (0.000 to 0.000) euro a visitor "
+        "(2 visitors, 95 % intervals)."
+    )
+    assert money([3.0], [2.0], [5.0]).sentence(1) == (
+        "The policy earns 3.0 euro a visitor, 150.0 % of what the best policy earns, and misses "
+        "−1.0 euro a visitor; against the reference −2.0 (no interval) (1 visitor: no "
+        "intervals)."
+    )
 
 
 def test_bad_input_is_refused_by_name():
@@ -135,6 +158,9 @@ def test_bad_input_is_refused_by_name():
         money([1.0], [[1.0]])
     with pytest.raises(ValueError, match=r"visitor: shape \(1,\) .* one id a row"):
         money([1, 2], [1, 2], visitor=[1])
+    for ids in ([1.0, float("nan")], ["a", None], np.array(["2026-01-01", "NaT"], "datetime64[D]")):
+        with pytest.raises(ValueError, match="visitor: row 1 has no id; leave such rows out"):
+            money([1, 2], [1, 2], visitor=ids)
 
 
 def test_over_shops_the_shop_is_the_unit():

@@ -145,7 +145,8 @@ class GradientStep:
                 'combines them: use shared="parameters".'
             )
         self.model.zero_grad()
-        starts = [0, *accumulate(len(batch) for batch in batches)][:-1]
+        pages = self.model.has_page_losses
+        starts = [0, *accumulate(_parts(batch, pages) for batch in batches)][:-1]
         placed = list(zip(batches, starts, strict=True))
         shares = shares_of([self.model.loss_mass(batch) for batch in batches])
         whole, *parts = (GradientSum(len(self.layers), len(self.others)) for _ in range(3))
@@ -164,7 +165,7 @@ class GradientStep:
     def _shares_of_halves(self, placed: Sequence[tuple[Batch, int]]) -> list[Tensor]:
         """Of both halves of all rows: each batch's share in a task's mean, 2 x (batch, task)."""
         masses = [
-            [self.model.loss_mass(h) for h in _halves(b, start, self.model.page_losses)]
+            [self.model.loss_mass(h) for h in _halves(b, start, self.model.has_page_losses)]
             for b, start in placed
         ]
         return [shares_of(of_half) for of_half in zip(*masses, strict=True)]
@@ -198,7 +199,7 @@ class GradientStep:
         return self._set_gradients(self._gathered(batch, forward_block))
 
     def _gathered(self, batch: Batch, forward_block: Block, start: int = 0) -> Gathered:
-        """The task gradients of one batch, whose first row has the number ``start``."""
+        """The task gradients of one batch, whose first row (or page) has the number ``start``."""
         with forward_block(), self._reading() as reads:
             logits = self.model(batch)
         tables = self._touched(reads, len(self.layers))
@@ -355,7 +356,7 @@ class GradientStep:
             losses, seeds = self._losses(logits, batch)
             return losses.detach(), self._walk(logits, losses, seeds, targets, read), None
         both, sums, rows = [], [], []
-        for half in _halves(batch, start, self.model.page_losses):
+        for half in _halves(batch, start, self.model.has_page_losses):
             losses, seeds = self._losses(logits, half)
             both.append(self._walk(logits, losses, seeds, targets, read, keep_last=True))
             sums.append(losses.detach())
@@ -435,10 +436,16 @@ class GradientStep:
                 _add_gradient(p, parts[0] if len(parts) == 1 else torch.stack(parts).sum(0))
 
 
+def _parts(batch: Batch, by_pages: bool) -> int:
+    """How many rows, or pages, ``_halves`` deals out to the two halves."""
+    return len(torch.unique(batch.group)) if by_pages and batch.group is not None else len(batch)
+
+
 def _halves(batch: Batch, start: int = 0, by_pages: bool = False) -> list[Batch]:
     """The batch with every other row's labels, and with those of the rest; rows from ``start``.
 
-    ``by_pages``: with every other page's, where a row's loss depends on the rows of its page.
+    ``by_pages``: with every other page's, where a row's loss depends on the rows of its page; then
+    ``start`` counts the pages that came before.
     """
     if by_pages and batch.group is not None:
         position = torch.unique(batch.group, return_inverse=True)[1] + start
