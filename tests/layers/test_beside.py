@@ -201,6 +201,26 @@ def test_an_encoder_gives_every_event_its_entries():
         Encoder([Task("click")], sequences={"gap": None}, beside={"gap": "time"})
 
 
+def test_columns_of_arrays_are_read_as_lists():
+    lists = pl.DataFrame({
+        "click": [0, 1, 1], "item": ["a", "b", "a"],
+        "viewed": [["a", None], ["b", "b"], None], "gap": [[1, 2], [None, 4], None],
+        "seen": [[1, 2], [3, 4], None],
+    })  # fmt: skip
+    arrays = lists.with_columns(
+        pl.col("viewed").cast(pl.Array(pl.String, 2)),
+        pl.col("gap", "seen").cast(pl.Array(pl.Int64, 2)),
+    )
+    told = {"sequences": {"viewed": "item", "gap": None, "seen": None}, "beside": {"gap": "viewed"}}
+    of_lists = Encoder([Task("click")], categorical=["item"], **told).fit(lists)
+    for training in (arrays, arrays.lazy()):
+        fitted = Encoder([Task("click")], categorical=["item"], **told).fit(training)
+        assert fitted.schema == of_lists.schema
+        found, right = fitted.transform(arrays).sequences, of_lists.transform(lists).sequences
+        for name, parts in right.items():
+            assert all(map(torch.equal, found[name], parts)), name
+
+
 def test_lengths_are_compared_before_they_are_cut():
     schema = Schema((Task("click"),), sequences=(
         Sequence("a", size=3, max_length=2), Sequence("b", size=3, max_length=2, beside="a")
@@ -257,6 +277,12 @@ def test_gaps_before_events_are_as_long_as_the_moments():
     assert found.to_list() == [[0, 2, 4], [], [], [0], [0, 0, 0, 2]]
     times = pl.Series("t", [[0, 3_600_000_000]]).cast(pl.List(pl.Datetime("us")))
     assert gaps_before(times).to_list() == [[0, 13]]
+    nan = float("nan")
+    fixed = pl.Series("t", [[1.0, 2.0, 4.5], [3.0, nan, 9.0], None], dtype=pl.Array(pl.Float64, 3))
+    assert gaps_before(fixed).to_list() == [[0, 2, 3], [0, 0, 0], []]
+    for gone in (None, nan):
+        with pytest.raises(SchemaError, match="Column 't', row 1: events are out of order"):
+            gaps_before(pl.Series("t", [[1.0], [3.0, gone, gone, 2.0]]))
     with pytest.raises(SchemaError, match="Column 't', row 1: events are out of order"):
         gaps_before(pl.Series("t", [[1], [3, 2]]))
     with pytest.raises(SchemaError, match=r"has type List.String.; lists of moments are needed"):
