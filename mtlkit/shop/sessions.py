@@ -9,7 +9,7 @@ import torch
 from mtlkit.data.table import Table
 from mtlkit.schema import Categorical, Dense, Scenario, Schema, Sequence, Task
 from mtlkit.shop.entities import AGE_BANDS, CATEGORIES, DEVICES, REGIONS
-from mtlkit.shop.session_gaps import GAP_IDS
+from mtlkit.shop.session_gaps import CLOCK_IDS
 from mtlkit.shop.session_process import INTENTS, LONGEST, TOKENS, SessionLog
 from mtlkit.shop.world import World
 
@@ -44,7 +44,7 @@ def session_schema(world: World) -> Schema:
     clock: tuple[Sequence, ...] = ()
     beside = "history" if dials.gap_tells else None  # item, category and gap are one event
     if dials.gap_tells:
-        clock = (Sequence("history_gap", GAP_IDS + 1, max_length=LONGEST, beside=beside),)
+        clock = (Sequence("history_gap", CLOCK_IDS + 1, max_length=LONGEST, beside=beside),)
     sizes = {
         "user": dials.users, "item": dials.items, "category": len(CATEGORIES),
         "age_band": len(AGE_BANDS), "favourite_category": len(CATEGORIES),
