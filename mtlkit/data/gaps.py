@@ -44,18 +44,19 @@ def gaps_before(moments: pl.Series) -> pl.Series:
     (``Table.from_columns``); an ``Encoder`` learns ids of its own for those that occur. Raises
     ``SchemaError`` for a column of other things and for events out of order, by their row.
     """
-    inner = moments.dtype.inner if isinstance(moments.dtype, (pl.List, pl.Array)) else None
-    timed = inner is not None and pl.Series(dtype=inner).dtype.is_temporal()
-    numbers = inner is not None and pl.Series(dtype=inner).dtype.is_numeric()
-    if not (timed or numbers) or isinstance(inner, pl.Time):
+    kind: pl.DataType = pl.Null()
+    if isinstance(moments.dtype, (pl.List, pl.Array)):
+        kind = pl.Series(dtype=moments.dtype.inner).dtype
+    timed = kind.is_temporal()
+    if not (timed or kind.is_numeric()) or isinstance(kind, pl.Time):
         raise SchemaError(
             f"Column {moments.name!r} has type {moments.dtype}; lists of moments are needed: "
             "dates, date-times or numbers of seconds."
         )
-    lists = moments.cast(pl.List(inner))  # an Array has no list functions
+    lists = moments.cast(pl.List(kind))  # an Array has no list functions
     rows = pl.DataFrame({"row": np.arange(len(moments)), "moment": lists})
     events = rows.filter(pl.col("moment").list.len() > 0).explode("moment")
-    if inner.is_float():
+    if kind.is_float():
         events = events.with_columns(pl.col("moment").fill_nan(None))
     gap = pl.col("moment").diff().over("row")
     seconds = gap.dt.total_microseconds() / 1e6 if timed else gap
