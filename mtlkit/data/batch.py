@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -111,19 +111,25 @@ def take_ragged(values: Tensor, offsets: Tensor, index: Tensor) -> Ragged:
     return values[positions], new_offsets
 
 
-def free_rows(batch: Batch) -> list[Any]:
+def free_rows(batch: Batch, beside: Mapping[str, str | None] | None = None) -> list[Any]:
     """What ``torch.export`` calls dynamic shapes: any number of rows, sequences of any length.
 
     ``export(model, (batch,), dynamic_shapes=(free_rows(batch),))``: the rows of all columns are one
-    free number, offsets have one entry more, and each sequence has a number of entries of its own.
+    free number, offsets have one entry more, and each sequence has a number of entries of its own,
+    or that of the one it stands beside, if ``beside`` {sequence: that one, or None} says so:
+    ``{s.name: s.beside for s in schema.sequences}``. Unless it is told, such a program does not
+    see where the two differ.
     The example batch needs two rows or more and no sequence without entries (torch takes sizes 0
     and 1 for constants). What is exported reads batches like the example: with ``censored``,
     ``weight`` and ``group`` or without, and of the same joined table.
     """
-    rows = torch.export.Dim("rows", min=1)
-    sequences = {
-        name: ({0: torch.export.Dim(f"entries_{place}", min=0)}, {0: rows + 1})
+    rows, beside = torch.export.Dim("rows", min=1), beside or {}
+    entries = {
+        name: torch.export.Dim(f"entries_{place}", min=0)
         for place, name in enumerate(batch.sequences)
+    }
+    sequences = {
+        name: ({0: entries[beside.get(name) or name]}, {0: rows + 1}) for name in batch.sequences
     }
     by_field: dict[str, Any] = {f.name: {0: rows} for f in fields(batch)}
     by_field |= {"sequences": sequences, "table": None}

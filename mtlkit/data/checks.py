@@ -209,8 +209,8 @@ def check_beside(schema: Schema, counts: Mapping[str, Tensor]) -> None:
             more = f" ({len(wrong) - 1:,} more row(s) like it)" if len(wrong) > 1 else ""
             raise SchemaError(
                 f"Column {s.name!r}, row {row}: {int(own[row])} entries stand beside "
-                f"{int(others[row])} of {s.beside!r}{more}. Give one for each event, null where "
-                "it is not known."
+                f"{int(others[row])} of {s.beside!r}{more}. Give one for each event, and "
+                "where it is not known null to an Encoder, 0 to a Table."
             )
 
 

@@ -291,8 +291,8 @@ class Encoder:
 
     def _list_ids(self, series: pl.Series, vocabulary: pl.Series, whole: bool) -> pl.Series:
         """Lists of values as lists of ids; with ``whole`` a missing entry is 0, not left out."""
-        if _elements(series).dtype == pl.Null:
-            series = series.cast(pl.List(pl.Int64))
+        elements = _elements(series).dtype
+        series = series.cast(pl.List(pl.Int64 if elements == pl.Null else elements))
         rows = pl.DataFrame({"row": range(len(series)), "value": series})
         if whole:
             rows = rows.filter(pl.col("value").list.len() > 0)
@@ -363,7 +363,11 @@ def _first_row(table: Table) -> int:
 def _elements(series: pl.Series) -> pl.Series:
     """The entries of a column of lists, one after the other."""
     _refuse_no_lists(series.name, series.dtype)
-    return series if series.dtype == pl.Null else series.explode().alias(series.name)
+    if series.dtype == pl.Null:
+        return series
+    if isinstance(series.dtype, pl.Array):
+        series = series.cast(pl.List(series.dtype.inner))
+    return series.explode().alias(series.name)
 
 
 def _refuse_no_lists(name: str, dtype: pl.DataType) -> None:

@@ -38,25 +38,33 @@ def gap_ids(seconds: Any) -> Tensor:
 def gaps_before(moments: pl.Series) -> pl.Series:
     """The id of the gap before each event: lists of moments -> lists of ``gap_ids`` as long.
 
-    Moments are dates, date-times or numbers of seconds, oldest first; a row's first event, and one
-    whose moment or the one before is missing, has id 0. The ids go into a table as they are
+    Moments are dates, date-times or numbers of seconds, oldest first, in a column of lists or
+    arrays; a row's first event, and one whose moment or the one before is missing (null or NaN),
+    has id 0. The ids go into a table as they are
     (``Table.from_columns``); an ``Encoder`` learns ids of its own for those that occur. Raises
     ``SchemaError`` for a column of other things and for events out of order, by their row.
     """
-    inner = moments.dtype.inner if isinstance(moments.dtype, (pl.List, pl.Array)) else None
-    timed = inner is not None and pl.Series(dtype=inner).dtype.is_temporal()
-    numbers = inner is not None and pl.Series(dtype=inner).dtype.is_numeric()
-    if not (timed or numbers) or isinstance(inner, pl.Time):
+    kind: pl.DataType = pl.Null()
+    if isinstance(moments.dtype, (pl.List, pl.Array)):
+        kind = pl.Series(dtype=moments.dtype.inner).dtype
+    timed = kind.is_temporal()
+    if not (timed or kind.is_numeric()) or isinstance(kind, pl.Time):
         raise SchemaError(
             f"Column {moments.name!r} has type {moments.dtype}; lists of moments are needed: "
             "dates, date-times or numbers of seconds."
         )
-    rows = pl.DataFrame({"row": np.arange(len(moments)), "moment": moments})
+    lists = moments.cast(pl.List(kind))  # an Array has no list functions
+    rows = pl.DataFrame({"row": np.arange(len(moments)), "moment": lists})
     events = rows.filter(pl.col("moment").list.len() > 0).explode("moment")
+    if kind.is_float():
+        events = events.with_columns(pl.col("moment").fill_nan(None))
     gap = pl.col("moment").diff().over("row")
     seconds = gap.dt.total_microseconds() / 1e6 if timed else gap
-    events = events.with_columns(seconds.cast(pl.Float64).alias("gap"))
-    late = events.filter(pl.col("gap") < 0)
+    events = events.with_columns(
+        seconds.cast(pl.Float64).alias("gap"),
+        pl.col("moment").forward_fill().shift().over("row").alias("last"),  # the last known one
+    )
+    late = events.filter(pl.col("moment") < pl.col("last"))
     if late.height:
         raise SchemaError(
             f"Column {moments.name!r}, row {late['row'][0]}: events are out of order; sort each "
@@ -64,6 +72,6 @@ def gaps_before(moments: pl.Series) -> pl.Series:
         )
     found = gap_ids(events["gap"].fill_null(float("nan")).to_numpy())
     events = events.with_columns(pl.Series("gap", found.numpy()))
-    lists = events.group_by("row", maintain_order=True).agg("gap")
-    whole = rows.select("row").join(lists, on="row", how="left", maintain_order="left")
+    found_lists = events.group_by("row", maintain_order=True).agg("gap")
+    whole = rows.select("row").join(found_lists, on="row", how="left", maintain_order="left")
     return whole["gap"].cast(pl.List(pl.Int64)).fill_null([]).alias(moments.name)

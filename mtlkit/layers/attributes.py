@@ -14,7 +14,8 @@ class AttributesEncoder(PartEmbedding):
     Read are the categorical fields, sequences that share their ids, the scenario (where there are
     several and ``scenario_field``) and the dense columns. Not read are sequences with ids of their
     own, which are words, and the fields ``without``, with every sequence that shares their ids: a
-    picture, or a field that tells the answer of a task. width = ids read * embedding_dim + dense.
+    picture, or a field that tells the answer of a task. What stands ``beside`` a sequence is read
+    with it, or left out with it. width = vectors read * embedding_dim + dense.
 
     Raises ``SchemaError`` for a field that is not there, and where nothing is left to read.
     """
@@ -35,5 +36,8 @@ class AttributesEncoder(PartEmbedding):
                 "No attribute is left to read: the schema has no categorical or dense field that "
                 f"without={tuple(without)!r} does not leave out."
             )
-        names += [s.name for s in schema.sequences if s.shares in names and s.name not in without]
+        left = [s for s in schema.sequences if s.name not in without]
+        left = [s for s in left if s.shares is None or s.shares in names]
+        mains = {s.name for s in left if s.beside is None and s.shares is not None}
+        names += [s.name for s in left if s.name in mains or s.beside in mains]
         super().__init__(schema, embedding_dim, names, scenario_field=scenario_field)

@@ -43,7 +43,8 @@ class FieldEmbedding(EmbeddingTable):
         what makes one of (dim, fields, max_length), as ``partial(TargetAttention, target="item")``,
         or {sequence: one of these}. With ``shares`` a sequence reads the rows of that categorical
         field; with ``beside`` its rows are added to those of another, event by event, before that
-        one is pooled.
+        one is pooled. "mean" and "sum" read all entries of a row, the others the newest
+        ``max_length``; in a ``Table`` no row has more.
     encoders
         {categorical field: module (n,) ids -> (n, embedding_dim)}: a picture, words or attributes
         that are known by the field's id (``Lookup``). Their vector is added to the id's own row, in

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mtlkit.data.batch import Batch
-from mtlkit.layers.ragged import lengths, owners
+from mtlkit.layers.ragged import fixed_shapes, lengths, owners
 from mtlkit.layers.sequence import Pooling, poolings
 from mtlkit.schema import Schema
 
@@ -152,10 +152,11 @@ class FieldLayout(nn.Module):
             start = start + values.shape[0]
         parts = [fields.flatten(1)]
         for pool, (name, beside) in zip(self.poolings, self.events.items(), strict=True):
-            events = entries[name]
+            events, offsets = entries[name], batch.sequences[name][1]
             for other in beside:
-                events = events + _aligned(entries[other], events, other, name)
-            parts.append(pool(events, batch.sequences[name][1], fields))
+                _require_aligned(batch, other, name)
+                events = events + _aligned(entries[other], events)
+            parts.append(pool(events, offsets, fields))
         parts.append(batch.dense.to(rows.dtype))
         return torch.cat(parts, dim=1)  # (batch, width)
 
@@ -173,15 +174,36 @@ class FieldLayout(nn.Module):
         return torch.stack(columns, dim=1)
 
 
-def _aligned(entries: Tensor, events: Tensor, name: str, beside: str) -> Tensor:
-    """The entries of sequence ``name``, one each of the events of ``beside``."""
-    if torch.compiler.is_compiling():  # which knows each number of entries by a symbol of its own
-        return entries.index_select(0, torch.arange(events.shape[0], device=entries.device))
-    if entries.shape != events.shape:
+def _require_aligned(batch: Batch, name: str, beside: str) -> None:
+    """Raise ``ValueError`` where ``name`` has not one entry for each event of ``beside``.
+
+    Row by row where that needs no wait: on a CPU, outside programs and transforms of functions.
+    Elsewhere only the numbers of entries are compared, and while a program is traced nothing.
+    """
+    if torch.compiler.is_compiling():
+        return
+    (values, offsets), (events, others) = batch.sequences[name], batch.sequences[beside]
+    start = f"Sequence {name!r} has "
+    if values.shape != events.shape:
         raise ValueError(
-            f"Sequence {name!r} has {entries.shape[0]} entries in this batch, {beside!r}, beside "
-            f"which it stands, {events.shape[0]}: give both the same lengths in every row."
+            f"{start}{values.shape[0]} entries in this batch, {beside!r}, beside which it stands, "
+            f"{events.shape[0]}: give both the same lengths in every row."
         )
+    if offsets is others or offsets.device.type != "cpu" or fixed_shapes(offsets):
+        return
+    if not torch.equal(offsets, others):
+        own, main = lengths(offsets, batch.rows), lengths(others, batch.rows)
+        row = int((own != main).nonzero()[0])
+        raise ValueError(
+            f"{start}{int(own[row])} entries in row {row} of this batch, {beside!r}, beside which "
+            f"it stands, {int(main[row])}: give both the same lengths in every row."
+        )
+
+
+def _aligned(entries: Tensor, events: Tensor) -> Tensor:
+    """The entries (n, dim), as many as the events (n, dim)."""
+    if torch.compiler.is_compiling():  # which may know each number by a symbol of its own
+        return entries.index_select(0, torch.arange(events.shape[0], device=entries.device))
     return entries
 
 

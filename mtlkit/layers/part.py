@@ -20,7 +20,8 @@ class PartEmbedding(FieldEmbedding):
     Other columns of a batch are not looked at, and have no rows in the table. The scenario is read
     as in ``FieldEmbedding``, with ``scenario_field=False`` it is not.
 
-    Raises ``SchemaError`` for a field that the schema does not have, and for no field at all.
+    Raises ``SchemaError`` for a field that the schema does not have, for a sequence whose events'
+    own one (``beside``) is not among ``names``, and for no field at all.
     """
 
     categorical_columns: Tensor
@@ -35,6 +36,11 @@ class PartEmbedding(FieldEmbedding):
         scenario_field: bool = True,
     ) -> None:
         require_fields(schema, names, "names")
+        for s in schema.sequences:
+            if s.name in names and s.beside is not None and s.beside not in names:
+                raise SchemaError(
+                    f"names has {s.name!r}, which stands beside {s.beside!r}: name both or none."
+                )
         super().__init__(fields_of(schema, names), embedding_dim, scenario_field=scenario_field)
         columns = [i for i, name in enumerate(schema.categorical_names) if name in names]
         slices = [part for name, part in schema.dense_slices.items() if name in names]

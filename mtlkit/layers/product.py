@@ -12,7 +12,7 @@ from mtlkit.layers.attributes import AttributesEncoder
 from mtlkit.layers.augmented import Augmented
 from mtlkit.layers.part import require_fields
 from mtlkit.layers.picture import SIDE, PictureEncoder
-from mtlkit.layers.words import WordsEncoder
+from mtlkit.layers.words import WordsEncoder, word_names
 from mtlkit.schema import Schema, SchemaError
 
 MODALITIES = ("attributes", "words", "picture")
@@ -78,7 +78,7 @@ class ProductInputs(nn.Module):
             self.reads_scenario = layout.with_scenario or "scenario" in layout.fields
             widths["attributes"] = self.attributes.width
         if "words" in modalities:
-            names = [s.name for s in schema.sequences if s.size and s.name not in without]
+            names = word_names(schema, without)
             self.words = WordsEncoder(schema, embedding_dim, names=names)
             widths["words"] = self.words.width
         if "picture" in modalities:

@@ -26,7 +26,8 @@ class SumPooling(nn.Module):
 
     rows (n, dim), offsets (batch + 1,), fields (batch, field, dim) -> (batch, dim). The row's own
     embedded fields stand there for poolings that ask what the sequence is read for. What poolings
-    are made with (dim, fields, max_length) plays no part here.
+    are made with (dim, fields, max_length) plays no part here: all entries are read, also of a row
+    with more than ``max_length``.
     """
 
     def __init__(self, *made_with: Any) -> None:
@@ -38,7 +39,10 @@ class SumPooling(nn.Module):
 
 
 class MeanPooling(SumPooling):
-    """The mean of the entries' rows, zero for an empty sequence. Shapes as in ``SumPooling``."""
+    """The mean of the entries' rows, zero for an empty sequence.
+
+    Shapes as in ``SumPooling``, and all entries are read as there.
+    """
 
     def forward(self, rows: Tensor, offsets: Tensor, fields: Tensor) -> Tensor:
         counts = lengths(offsets, fields.shape[0]).clamp(min=1).unsqueeze(1)  # (batch, 1)

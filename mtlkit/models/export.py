@@ -44,7 +44,7 @@ def input_names(schema: Schema) -> tuple[str, ...]:
 
     "categorical" int64 (rows, field), "dense" float32 (rows, width), "scenario" int64 (rows,) and
     of each sequence "<name> values" int64 (entries,) and "<name> offsets" int64 (rows + 1,); only
-    what the schema has.
+    what the schema has. Sequences beside one another have offsets alike and as many values.
     """
     names = ["categorical"] if schema.categorical else []
     names += ["dense"] if schema.dense else []
@@ -88,7 +88,7 @@ def export_served(model: MultiTaskModel) -> torch.export.ExportedProgram:
     try:
         with torch.no_grad(), quiet():
             return torch.export.export(
-                served, tuple(columns), dynamic_shapes=(_free(served.names),)
+                served, tuple(columns), dynamic_shapes=(_free(model.schema),)
             )
     except SchemaError:
         raise
@@ -170,12 +170,16 @@ def _example(schema: Schema) -> list[Tensor]:
     return [rows[name] for name in input_names(schema)]
 
 
-def _free(names: tuple[str, ...]) -> tuple[dict[int, Any], ...]:
-    """The first dimension of every input: rows, rows + 1, or the entries of one sequence."""
-    rows = torch.export.Dim("rows", min=1)
+def _free(schema: Schema) -> tuple[dict[int, Any], ...]:
+    """The first dimension of every input: rows, rows + 1, or the entries of one sequence, which
+    are as many in all that stand beside each other."""
+    rows, names = torch.export.Dim("rows", min=1), input_names(schema)
+    entries = {
+        s.name: torch.export.Dim(f"entries_{names.index(f'{s.name} values')}", min=0)
+        for s in schema.sequences
+    }
+    events = {f"{s.name} values": entries[s.beside or s.name] for s in schema.sequences}
     return tuple(
-        {0: rows + 1} if name.endswith(" offsets")
-        else {0: torch.export.Dim(f"entries_{place}", min=0)} if name.endswith(" values")
-        else {0: rows}
-        for place, name in enumerate(names)
-    )  # fmt: skip
+        {0: rows + 1} if name.endswith(" offsets") else {0: events.get(name, rows)}
+        for name in names
+    )

@@ -2,9 +2,11 @@
 
     log bid_i = constant + SELLER_SD * z_seller(i) + VALUE * log(margin_i) + ITEM_SD * z_i
 
-so sellers bid more for what earns more, and some are keener than others. Bids are in whole cents,
-at least one, and their mean over the products is the dial. An ad shown is worth P(click) * bid to
-the shop. Bids change no impression: the scenario "ads" is what it is without them.
+so sellers bid more for what earns more, and some are keener than others. The mean over the products
+is the dial before bids are rounded to whole cents and raised to at least one: with a dial of a few
+cents the mean bid differs from it, and below one cent it is about one. An ad shown is worth
+P(click) * bid to the shop. Bids change no impression: the scenario "ads" is what it is without
+them.
 """
 
 from __future__ import annotations

@@ -47,7 +47,10 @@ class Behaviour:
         return self.stock.columns(day, item) if self.world.dials.stock_columns else {}
 
     def buyable(self, chances: Named, stock: dict[str, np.ndarray]) -> Named:
-        """The chances, that of a checkout 0 where `stock` (of `stock_columns`) is sold out."""
+        """The chances, that of a checkout 0 where `stock` (of `stock_columns`) is sold out.
+
+        chances {event: float32}, stock {column: int64}: all of one shape, (page, slot) or (row,).
+        """
         if "stock" not in stock or "checkout" not in chances:
             return chances
         left = stock["stock"] > 0

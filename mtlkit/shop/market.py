@@ -70,8 +70,9 @@ class Market(World):
         mean of log(1 + dwell) and `score_<outcome>`, the logits before the row's luck. With a
         wish list (dial `wish_rate` above 0) there is a seventh task, wish (given click). With the
         dial `stock_columns` there are two more dense columns, sales_7d (pieces sold in the last
-        full week) and stock (pieces left this morning), both as log1p, and the truth `in_stock`:
-        what is sold out is never bought, so that `checkout` and `purchase` are 0 there.
+        full week), as log1p - 2, and stock (pieces left this morning), as log1p - 2.5, and the
+        truth `in_stock`: what is sold out is never bought, so that `checkout` and `purchase` are 0
+        there.
 
         Row r is the same in every table that holds it, whatever `start` and `chunk` were; pages of
         `page_size` rows share visitor, time and scenario. At most `chunk` rows are worked on at a
@@ -114,6 +115,9 @@ class Market(World):
 
     def content_impressions(self, rows: int, start: int = 0, chunk: int = 200_000) -> Table:
         """Impressions of contents (dial `contents`) by the same users; promises as `impressions`.
+
+        They are visits of their own: a `session` here is another than that of the same number
+        among the impressions, so join the two tables by user and not by session.
 
         Tasks: open; finish, seconds and visit (given open): read or watched to the end, for how
         long, and whether the visitor went on to a product that the content is about. `truth` holds
@@ -174,7 +178,8 @@ class Market(World):
     def session_events(self, rows: int, start: int = 0) -> pl.DataFrame:
         """The same sessions as a log, one row an event, by session and time.
 
-        Columns: session, user, time (minutes since day 0 began; two sessions of one user may
+        Columns: session, user, time (in minutes, since day 0 began; `mtlkit.data.gap_ids` and
+        `gaps_before` take seconds, so give them 60 times it; two sessions of one user may
         overlap), kind, item, category, words. A session is its history (kind "view"), a "search"
         with words (no item and no category), then what nobody knew when the labels were asked for:
         the "view" of the next category, and a "purchase" of that view's item where it was bought.

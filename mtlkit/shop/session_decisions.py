@@ -18,6 +18,7 @@ from mtlkit.shop.luck import HashedLuck
 from mtlkit.shop.margins import margins
 from mtlkit.shop.probability import sigmoid
 from mtlkit.shop.session_process import INTENTS, PARTNER
+from mtlkit.shop.sessions import ragged, sequence_ids, session_schema
 from mtlkit.shop.world import World
 
 BY = ("truth", "hidden")
@@ -41,7 +42,8 @@ class SessionDecisions:
     """The worth of decisions about every session of a table, in euro.
 
     `market` made `table` (by `Market.sessions`, whole or a part of its rows). Raises ValueError for
-    a table without row ids or of another market, and for a shop of fewer than 40 items.
+    a table that is not one of sessions, has no rows or is of another market (its fields, users,
+    histories, words, labels or truth are others), and for a shop of fewer than 40 items.
 
     `item_margin` (item,) and `margin` (category,), the mean over what is viewed of a category;
     `next_category` (row, 10), P(next category); `buys` (row, intent), P(purchase | intent);
@@ -53,16 +55,9 @@ class SessionDecisions:
         log = getattr(market, "session_log", None)
         if log is None:
             raise ValueError(f"market: expected a Market, got {type(market).__name__}")
-        if table.row_id is None or "session" not in table.keys:
-            raise ValueError("table: it has no row ids of sessions; take one of Market.sessions")
-        row_id = table.row_id.numpy()
+        row_id = _row_ids(market, table)
         happened, known = log.rows(row_id)
-        if not set(table.schema.task_names) <= {"next_category", "intent", "purchase"}:
-            raise ValueError("table: it is no table of sessions; take one of Market.sessions")
-        theirs = np.stack([happened[t.name] for t in table.schema.tasks], axis=1)
-        same = np.array_equal(table.keys["user"].numpy(), happened["user"])
-        if not same or not np.array_equal(theirs.astype(np.float32), table.labels.numpy()):
-            raise ValueError("table: its rows are not those of this market; give the same shop")
+        _require_rows(table, happened, known["posterior"])
         if market.dials.items < CANDIDATES:
             raise ValueError(f"market: {market.dials.items} items, a search shows {CANDIDATES}")
         items, self.item_margin = market.items, margins(market)
@@ -216,6 +211,47 @@ class SessionDecisions:
             -BARGAIN_CHEAP * dear,
         ]
         return sigmoid(PAGE_INTERCEPT + np.stack(pushes, axis=1))
+
+
+def _row_ids(market: World, table: Table) -> np.ndarray:
+    """The row ids of a table that has the form of this market's sessions, (row,)."""
+    if table.row_id is None or "user" not in table.keys:
+        raise ValueError(
+            'table: it has no row ids or no key "user"; take one of Market.sessions as it is'
+        )
+    own = session_schema(market)
+    if not set(table.schema.task_names) <= set(own.task_names):
+        raise ValueError("table: it is no table of sessions; take one of Market.sessions")
+    for part in ("categorical", "dense", "sequences", "scenarios"):
+        if getattr(table.schema, part) != getattr(own, part):
+            raise ValueError(
+                f"table: its {part} fields are not those of the sessions of this market; give the "
+                "market that made it, with the same dials"
+            )
+    if len(table) == 0:
+        raise ValueError("table: it has 0 rows, so there is no session to decide about")
+    return table.row_id.cpu().numpy()
+
+
+def _require_rows(table: Table, happened: dict[str, np.ndarray], posterior: np.ndarray) -> None:
+    """Raise ValueError where the rows of a table are not what happened in this market."""
+    theirs = [("user", table.keys["user"], happened["user"])]
+    for place, task in enumerate(table.schema.tasks):
+        labels = happened[task.name].astype(np.float32)
+        theirs.append((f"{task.name} label", table.labels[:, place], labels))
+    for name, values in sequence_ids(happened).items():
+        own = zip(("entries", "offsets"), ragged(*values), table.sequences[name], strict=True)
+        theirs += [(f"{name} {part}", found, expected) for part, expected, found in own]
+    wrong = [n for n, found, own in theirs if not np.array_equal(found.cpu().numpy(), own)]
+    if not wrong and "intent" in table.truth:
+        truth = table.truth["intent"].cpu().numpy()
+        close = truth.shape == posterior.shape and np.allclose(truth, posterior, atol=2e-6)
+        wrong = [] if close else ["P(intent)"]
+    if wrong:
+        raise ValueError(
+            f"table: its rows are not those of this market ({wrong[0]} differs); give the market "
+            "that made it, with the same seed and dials"
+        )
 
 
 def _shaped(values: np.ndarray, name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -17,7 +17,7 @@ SPREAD = 1.0  # standard deviation of log(minutes) inside an intent
 PACE = np.array([0.1, 0.8, -0.2, 0.3, -0.9])
 FASTEST, SLOWEST = -2, 6  # gaps count as 2**-2 .. 2**7 minutes; what lies outside goes to an end
 BINS = SLOWEST - FASTEST + 1
-GAP_IDS = BINS + 1  # the first event, which has no gap, and then the powers of two
+CLOCK_IDS = BINS + 1  # the first event, which has no gap, and then the powers of two
 TICKS = 10_000  # a minute is written to its 10,000th
 
 
@@ -25,9 +25,13 @@ def gap_chances(tells: float) -> np.ndarray:
     """P(power of two | intent), float64 (intent, BINS); the rows sum to 1."""
     edges = np.log(2.0) * np.arange(FASTEST + 1, SLOWEST + 1)
     middle = np.log(TYPICAL_GAP) + tells * PACE[:, None]
-    below = norm.cdf((edges - middle) / SPREAD)
+    place = (edges - middle) / SPREAD  # (intent, BINS - 1)
     ends = np.ones((len(PACE), 1))
-    return np.diff(np.concatenate([0 * ends, below, ends], axis=1), axis=1)
+    below = np.diff(np.concatenate([0 * ends, norm.cdf(place), ends], axis=1), axis=1)
+    above = -np.diff(np.concatenate([ends, norm.sf(place), 0 * ends], axis=1), axis=1)
+    # in the upper tail 1 - cdf would cancel, and be 0 where the chance is not
+    upper = np.concatenate([place[:, :1], place], axis=1) > 0
+    return np.where(upper, above, below)
 
 
 def draw_gaps(
@@ -49,4 +53,5 @@ def draw_gaps(
 def gap_evidence(place: np.ndarray, length: np.ndarray, tells: float) -> np.ndarray:
     """log P(gaps of the history | intent), float64 (row, intent); the first event tells nothing."""
     counted = (place >= 0) & (np.arange(place.shape[1]) < length[:, None])
-    return (np.log(gap_chances(tells)).T[place] * counted[:, :, None]).sum(axis=1)
+    logs = np.log(gap_chances(tells)).T[place]  # (row, step, intent)
+    return np.where(counted[:, :, None], logs, 0.0).sum(axis=1)

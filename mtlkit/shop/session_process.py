@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mtlkit.shop.draws import pick, softmax
+from mtlkit.shop.draws import pick, rows_of_blocks, softmax
 from mtlkit.shop.entities import AGE_BANDS, CATEGORIES
 from mtlkit.shop.newcomers import Newcomers
 from mtlkit.shop.probability import rounded, sigmoid
@@ -145,6 +145,7 @@ class SessionLog:
             place, minutes = draw_gaps(draws, intent, LONGEST + 2, tells)
             evidence = evidence + gap_evidence(place[:, :LONGEST], length, tells)
             clock = {"gap": place, "minutes": minutes, "clock": draws.random((BLOCK, 2))}
+        evidence -= evidence.max(axis=1, keepdims=True)  # exp of a long history is 0 else
         posterior = self.prior[user] * np.exp(evidence)
         posterior /= posterior.sum(axis=1, keepdims=True)
         recent = np.stack([path[rows, length - back] for back in (1, 2, 3)])
@@ -187,12 +188,7 @@ class SessionLog:
 
     def columns(self, start: int, rows: int) -> dict[str, np.ndarray]:
         """Columns of rows start .. start + rows - 1."""
-        parts = []
-        for number in range(start // BLOCK, -(-(start + rows) // BLOCK)):
-            block = self.block(number)
-            first, last = max(0, start - number * BLOCK), min(BLOCK, start + rows - number * BLOCK)
-            parts.append({name: value[first:last] for name, value in block.items()})
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return rows_of_blocks(self.block, BLOCK, start, rows)
 
     def rows(self, row_id: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """What happened and what can be known (see `play`) of rows in any order, (row,)."""

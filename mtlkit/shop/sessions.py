@@ -9,7 +9,7 @@ import torch
 from mtlkit.data.table import Table
 from mtlkit.schema import Categorical, Dense, Scenario, Schema, Sequence, Task
 from mtlkit.shop.entities import AGE_BANDS, CATEGORIES, DEVICES, REGIONS
-from mtlkit.shop.session_gaps import GAP_IDS
+from mtlkit.shop.session_gaps import CLOCK_IDS
 from mtlkit.shop.session_process import INTENTS, LONGEST, TOKENS, SessionLog
 from mtlkit.shop.world import World
 
@@ -20,10 +20,22 @@ TASKS = (
 )
 
 
-def _ragged(values: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def ragged(values: np.ndarray, length: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Padded (row, step) as values (n,) and offsets (row + 1,)."""
     kept = np.arange(values.shape[1]) < length[:, None]
     return values[kept], np.concatenate([[0], np.cumsum(length)])
+
+
+def sequence_ids(c: dict[str, np.ndarray]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """{sequence: (padded ids (row, step), length (row,))} of a log's columns."""
+    found = {
+        "history": (c["history"] + 1, c["length"]),
+        "history_category": (c["history_category"] + 1, c["length"]),
+        "query": (c["query"] + 1, c["query_length"]),
+    }
+    if "gap" in c:
+        found["history_gap"] = (c["gap"][:, :LONGEST] + 2, c["length"])
+    return found
 
 
 def session_schema(world: World) -> Schema:
@@ -32,7 +44,7 @@ def session_schema(world: World) -> Schema:
     clock: tuple[Sequence, ...] = ()
     beside = "history" if dials.gap_tells else None  # item, category and gap are one event
     if dials.gap_tells:
-        clock = (Sequence("history_gap", GAP_IDS + 1, max_length=LONGEST, beside=beside),)
+        clock = (Sequence("history_gap", CLOCK_IDS + 1, max_length=LONGEST, beside=beside),)
     sizes = {
         "user": dials.users, "item": dials.items, "category": len(CATEGORIES),
         "age_band": len(AGE_BANDS), "favourite_category": len(CATEGORIES),
@@ -68,13 +80,7 @@ def sessions_table(log: SessionLog, rows: int, start: int = 0) -> Table:
         np.log(c["length"]) - 1.7, (np.log1p(users["past_visits"][user] * known) - 2.7) / 0.8,
         users["past_level"][user] * known, users["past_buys"][user] * known,
     ]  # fmt: skip
-    sequences = {
-        "history": _ragged(c["history"] + 1, c["length"]),
-        "history_category": _ragged(c["history_category"] + 1, c["length"]),
-        "query": _ragged(c["query"] + 1, c["query_length"]),
-    }
-    if world.dials.gap_tells:
-        sequences["history_gap"] = _ragged(c["gap"][:, :LONGEST] + 2, c["length"])
+    sequences = {name: ragged(*padded) for name, padded in sequence_ids(c).items()}
     labels = np.stack([c[task.name] for task in TASKS], axis=1).astype(np.float32)
     keys = {"user": user, "session": c["session"], "time": c["day"] * 24 + c["hour"]}
     return Table(

@@ -9,6 +9,7 @@ import torch
 
 import mtlkit
 from mtlkit.data import Encoder, Join, ShardedTable, Table, concatenate, write_shards
+from mtlkit.data.batch import free_rows
 from mtlkit.data.gaps import GAP_IDS, gap_ids, gaps_before
 from mtlkit.layers import (
     POOLINGS,
@@ -70,6 +71,38 @@ def test_a_pooling_is_named_for_the_sequence_of_events():
     batch.sequences["gap"] = (values[1:], offsets)
     with pytest.raises(ValueError, match=r"'gap' has \d+ entries in this batch, 'viewed', beside"):
         layer(batch)
+    row = int((offsets.diff() > 0).nonzero()[1])  # as many in all, one too few in this row
+    moved = offsets.clone()
+    moved[row + 1 :] -= 1
+    moved[-1] = offsets[-1]
+    batch.sequences["gap"] = (values, moved)
+    count = int(offsets[row + 1] - offsets[row])
+    words = f"'gap' has {count - 1} entries in row {row} of this .*, 'viewed', .* stands, {count}:"
+    with pytest.raises(ValueError, match=words):
+        layer(batch)
+
+
+def test_every_sequence_beside_one_is_added():
+    """Two gaps and the item: the event is the sum of three rows, and each moves the answer."""
+    plain = beside_schema()
+    late = Sequence("late", size=4, beside="viewed")
+    schema = replace(plain, sequences=(*plain.sequences, late))
+    batch = tiny.all_rows(beside_table(plain))
+    values, offsets = batch.sequences["viewed"]
+    batch.sequences["late"] = (torch.arange(len(values)) % 4, offsets)
+    torch.manual_seed(0)
+    layer = FieldEmbedding(schema, 3, pooling="sum")
+    places = dict(zip(layer.layout.sequence_names, layer.layout.sequence_starts, strict=True))
+    seen = []
+    layer.layout.poolings[0].register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    before = layer(batch)
+    parts = [layer.table[places[n] + batch.sequences[n][0]] for n in ("viewed", "gap", "late")]
+    torch.testing.assert_close(seen[0], sum(parts))
+    for name, size in (("gap", 9), ("late", 4)):
+        ids, _ = batch.sequences[name]
+        batch.sequences[name] = ((ids + 1) % size, offsets)
+        assert not torch.equal(layer(batch), before), name
+        batch.sequences[name] = (ids, offsets)
 
 
 def test_every_table_of_a_join_pools_as_it_is_told():
@@ -168,6 +201,26 @@ def test_an_encoder_gives_every_event_its_entries():
         Encoder([Task("click")], sequences={"gap": None}, beside={"gap": "time"})
 
 
+def test_columns_of_arrays_are_read_as_lists():
+    lists = pl.DataFrame({
+        "click": [0, 1, 1], "item": ["a", "b", "a"],
+        "viewed": [["a", None], ["b", "b"], None], "gap": [[1, 2], [None, 4], None],
+        "seen": [[1, 2], [3, 4], None],
+    })  # fmt: skip
+    arrays = lists.with_columns(
+        pl.col("viewed").cast(pl.Array(pl.String, 2)),
+        pl.col("gap", "seen").cast(pl.Array(pl.Int64, 2)),
+    )
+    told = {"sequences": {"viewed": "item", "gap": None, "seen": None}, "beside": {"gap": "viewed"}}
+    of_lists = Encoder([Task("click")], categorical=["item"], **told).fit(lists)
+    for training in (arrays, arrays.lazy()):
+        fitted = Encoder([Task("click")], categorical=["item"], **told).fit(training)
+        assert fitted.schema == of_lists.schema
+        found, right = fitted.transform(arrays).sequences, of_lists.transform(lists).sequences
+        for name, parts in right.items():
+            assert all(map(torch.equal, found[name], parts)), name
+
+
 def test_lengths_are_compared_before_they_are_cut():
     schema = Schema((Task("click"),), sequences=(
         Sequence("a", size=3, max_length=2), Sequence("b", size=3, max_length=2, beside="a")
@@ -198,8 +251,16 @@ def test_a_model_of_events_is_served():
     model = SharedBottom(schema, inputs=partial(FieldEmbedding, pooling="target"), **SMALL).eval()
     served = export_served(model).module()
     batch = tiny.all_rows(beside_table(schema, 7))
-    columns = [torch.from_numpy(c) for c in served_inputs(schema, batch).values()]
-    torch.testing.assert_close(served(*columns)[0], model.predict(batch)["click"])
+    columns = {n: torch.from_numpy(c) for n, c in served_inputs(schema, batch).items()}
+    torch.testing.assert_close(served(*columns.values())[0], model.predict(batch)["click"])
+    columns["gap values"] = torch.cat([columns["gap values"]] * 2)
+    with pytest.raises((RuntimeError, AssertionError)):  # the program says so itself
+        served(*columns.values())
+    shapes = free_rows(batch, {s.name: s.beside for s in schema.sequences})
+    assert shapes[2]["gap"][0][0] is shapes[2]["viewed"][0][0] is not shapes[2]["words"][0][0]
+    whole = torch.export.export(model, (batch,), dynamic_shapes=(shapes,)).module()
+    other = tiny.all_rows(beside_table(schema, 5, seed=1))
+    torch.testing.assert_close(whole(other)["click"], model(other)["click"])
 
 
 def test_gaps_are_told_apart_by_powers_of_two():
@@ -216,6 +277,12 @@ def test_gaps_before_events_are_as_long_as_the_moments():
     assert found.to_list() == [[0, 2, 4], [], [], [0], [0, 0, 0, 2]]
     times = pl.Series("t", [[0, 3_600_000_000]]).cast(pl.List(pl.Datetime("us")))
     assert gaps_before(times).to_list() == [[0, 13]]
+    nan = float("nan")
+    fixed = pl.Series("t", [[1.0, 2.0, 4.5], [3.0, nan, 9.0], None], dtype=pl.Array(pl.Float64, 3))
+    assert gaps_before(fixed).to_list() == [[0, 2, 3], [0, 0, 0], []]
+    for gone in (None, nan):
+        with pytest.raises(SchemaError, match="Column 't', row 1: events are out of order"):
+            gaps_before(pl.Series("t", [[1.0], [3.0, gone, gone, 2.0]]))
     with pytest.raises(SchemaError, match="Column 't', row 1: events are out of order"):
         gaps_before(pl.Series("t", [[1], [3, 2]]))
     with pytest.raises(SchemaError, match=r"has type List.String.; lists of moments are needed"):

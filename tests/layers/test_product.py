@@ -20,7 +20,9 @@ from mtlkit.layers import (
     ProductInputs,
     WordsEncoder,
 )
-from mtlkit.schema import Categorical, Dense, SchemaError, Task
+from mtlkit.layers.part import PartEmbedding
+from mtlkit.schema import Categorical, Dense, SchemaError, Sequence, Task
+from mtlkit.shop.market import Market
 from mtlkit.train import seeded
 from tests import products
 
@@ -254,7 +256,7 @@ def test_the_order_of_modalities_does_not_matter():
         ({"without": ("pixel",)}, "without= leaves it out"),
         ({"without": ("colour",)}, "without has 'colour', which is no input field"),
         ({"without": "brand"}, r"without is a list of fields: without=\('brand',\)"),
-        ({"without": ("title",)}, "no words: the schema has no Sequence with a size"),
+        ({"without": ("title",)}, "No words are left to read: title are all left out"),
         ({"without": ("seller", "brand", "log_weight", "size")}, "No attribute is left to read"),
         ({"modalities": ("words",), "augmented": True}, 'name "picture" among the modalities'),
         ({"modalities": ("words",), "encoder": nn.Identity()}, 'name "picture" among the mod'),
@@ -272,6 +274,53 @@ def test_words_are_sequences_with_ids_of_their_own():
         WordsEncoder(SCHEMA, 3, names=("others",))
     with pytest.raises(SchemaError, match="names has 'text', which is no input field"):
         WordsEncoder(SCHEMA, 3, names=("text",))
+
+
+def test_what_stands_beside_a_sequence_goes_with_it_or_not_at_all():
+    """The shop's sessions: item, category and gap are one event; what was typed is words."""
+    table = Market("shopper").sessions(50)
+    schema, batch = table.schema, table.batch(torch.arange(50))
+    assert [s.name for s in schema.sequences if s.size] == ["query", "history_gap"]
+
+    def read(encoder):
+        assert encoder(batch).shape == (50, encoder.width)
+        return [s.name for s in encoder.schema.sequences]
+
+    events = ["history", "history_category", "history_gap"]
+    assert read(AttributesEncoder(schema, 3)) == events
+    assert AttributesEncoder(schema, 3).width == 3 * (len(schema.categorical) + 1) + 4
+    for left_out, kept in [
+        (("item",), []),
+        (("history",), []),
+        (("category",), ["history", "history_gap"]),
+        (("history_gap",), ["history", "history_category"]),
+    ]:
+        assert read(AttributesEncoder(schema, 3, without=left_out)) == kept
+    assert read(WordsEncoder(schema, 3)) == ["query"]
+    inputs = ProductInputs(schema, 3, modalities=("attributes", "words"))
+    assert read(inputs.words) == ["query"] and inputs(batch).shape == (50, inputs.width)
+    before = inputs(batch)
+    gaps, offsets = batch.sequences["history_gap"]
+    batch.sequences["history_gap"] = (gaps.roll(1), offsets)
+    after = inputs(batch)
+    changed = [not torch.equal(before[:, p], after[:, p]) for p in inputs.slices.values()]
+    assert changed == [True, False]
+    with pytest.raises(SchemaError, match=r"'history_gap', which is no .*, or stands beside one"):
+        WordsEncoder(schema, 3, names=("history_gap",))
+    with pytest.raises(SchemaError, match="'history_gap', which stands beside 'history': name bo"):
+        PartEmbedding(schema, 3, ["item", "history_gap"])
+    with pytest.raises(SchemaError, match="No words are left to read: query are all left out"):
+        ProductInputs(schema, 3, modalities=("words",), without=("query",))
+
+
+def test_words_keep_what_stands_beside_them():
+    schema = replace(SCHEMA, sequences=(*SCHEMA.sequences, Sequence("bold", 3, beside="title")))
+    assert [s.name for s in WordsEncoder(schema, 3).schema.sequences] == ["title", "bold"]
+    assert [s.name for s in AttributesEncoder(schema, 3).schema.sequences] == ["others"]
+    words = partial(ProductInputs, schema, 3, modalities=("words",))
+    assert [s.name for s in words(without=("bold",)).words.schema.sequences] == ["title"]
+    with pytest.raises(SchemaError, match="No words are left to read: title, bold"):
+        words(without=("title",))
 
 
 def test_an_answer_cannot_be_read():

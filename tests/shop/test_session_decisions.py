@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-import mtlkit.shop.session_decisions as sd
+from mtlkit.data.table import Table
 from mtlkit.shop.market import Market
 from mtlkit.shop.session_decisions import SessionDecisions
 from mtlkit.shop.session_process import INTENTS, PARTNER
@@ -85,7 +85,7 @@ def test_the_score_of_a_coupon_from_the_truth_is_near_the_best(table, made):
     sure = np.eye(5)[np.full(ROWS, 4)]
     certain = made.coupon_score(sure, np.full(ROWS, 0.2), np.eye(10)[np.full(ROWS, 4)])
     odds = 0.25 * math.exp(1.2)
-    euro = [0.2 * made.margin[4], odds / (1 + odds) * (made.margin[4] - sd.COUPON_FACE)]
+    euro = [0.2 * made.margin[4], odds / (1 + odds) * (made.margin[4] - 6.0)]
     assert np.allclose(certain, euro)
 
 
@@ -94,9 +94,10 @@ def test_expected_euros_are_those_of_a_simulation_from_labels(market, table, mad
     intent, follows = (table.label(t).long().numpy() for t in ("intent", "next_category"))
     without = table.label("purchase").numpy() * made.margin[follows]
     assert abs(z(without - made.coupon_value()[:, 0])) < 4
-    odds = taken(made.buys / (1 - made.buys), intent) * np.exp(sd.COUPON_PUSH[intent])
+    pushes = np.array([0.4, 0.15, 0.3, 0.0, 1.2])  # browse, compare, outfit, gift, bargain
+    odds = taken(made.buys / (1 - made.buys), intent) * np.exp(pushes[intent])
     buys = rng.random(ROWS) < odds / (1 + odds)
-    assert abs(z(buys * (made.margin[follows] - sd.COUPON_FACE) - made.coupon_value()[:, 1])) < 4
+    assert abs(z(buys * (made.margin[follows] - 6.0) - made.coupon_value()[:, 1])) < 4
     pages = made.best_pages(made.search_score())
     euro = np.zeros(ROWS)
     items = market.items
@@ -175,6 +176,54 @@ def test_candidates_are_near_the_session_and_the_same_in_any_table(market, table
         SessionDecisions(market, market.sessions(5, start=4_095)).best("search"),
         made.best("search")[4_095:4_100],
     )
+
+
+def test_near_categories_come_by_their_odds(market, table, made):
+    """The first to ring of 400 clocks is of a category by its odds times its number of items."""
+    items = market.items["category"]
+    count = np.bincount(items, minlength=10)
+    path, offsets = table.sequences["history_category"]
+    last, before = (path[offsets[1:] - back].numpy() - 1 for back in (1, 2))
+    first = items[made.candidates[:, 0]]
+    apart = (before != last) & (before != PARTNER[last]) & (PARTNER[last] != last)
+    odds = np.ones((ROWS, 10))
+    for near, odd in ((before, 4.0), (PARTNER[last], 8.0), (last, 8.0)):
+        odds[np.arange(ROWS), near] = odd
+    chance = odds * count / (odds * count).sum(axis=1, keepdims=True)
+    for near in (before, PARTNER[last], last):
+        p = taken(chance, near)[apart]
+        hits = (first == near)[apart]
+        assert abs((hits - p).sum()) < 4 * math.sqrt((p * (1 - p)).sum())
+
+
+def test_a_table_of_another_shop_is_refused(market, table):
+    some = table.take(torch.arange(40))
+    slow = Market("shopper", seed=50, gap_tells=1.7).sessions(40)
+    assert torch.equal(slow.labels, some.labels)  # and yet its gaps are others
+    no_clock = Market("shopper", seed=50, gap_tells=0).sessions(40)
+
+    def changed(**columns):
+        parts = {n: v for n, v in vars(some).items() if n != "schema"} | columns
+        return Table(some.schema, **parts, check=False)
+
+    values, offsets = some.sequences["query"]
+    asked = some.sequences | {"query": (values.flip(0), offsets)}
+    truth = some.truth | {"intent": some.truth["intent"].flip(1)}
+    keys = {n: v for n, v in some.keys.items() if n != "user"}
+    for other, words in [
+        (slow, r"this market \(history_gap entries differs\)"),
+        (no_clock, "its sequences fields are not those of .* this market"),
+        (changed(sequences=asked), r"\(query entries differs\)"),
+        (changed(labels=1 - some.labels), r"\(next_category label differs\)"),
+        (changed(truth=truth), r"\(P.intent. differs\)"),
+        (changed(keys=keys), 'no key "user"'),
+        (table.take(torch.arange(0)), "0 rows"),
+    ]:
+        with pytest.raises(ValueError, match=f"table: .*{words}"):
+            SessionDecisions(market, other)
+    keys = {"user": some.keys["user"]}  # the one key that it asks for; truth need not be there
+    worth = SessionDecisions(market, changed(keys=keys, truth={}))
+    assert np.array_equal(worth.best("coupon"), SessionDecisions(market, some).best("coupon"))
 
 
 def test_what_is_no_decision_is_refused(market, table):

@@ -9,7 +9,15 @@ import torch
 from scipy.stats import lognorm
 
 from mtlkit.shop.market import Market
-from mtlkit.shop.session_gaps import BINS, FASTEST, PACE, SPREAD, TYPICAL_GAP, gap_chances
+from mtlkit.shop.session_gaps import (
+    BINS,
+    FASTEST,
+    PACE,
+    SPREAD,
+    TYPICAL_GAP,
+    gap_chances,
+    gap_evidence,
+)
 from mtlkit.shop.session_process import INTENTS
 from tests.shop.test_sessions import lists, word_chance
 
@@ -99,6 +107,24 @@ def test_gaps_come_as_often_as_the_log_normal_says(market, table):
         assert np.allclose(expected, gap_chances(TELLS)[i], atol=1e-12)
         sd = np.sqrt(len(ids) * expected * (1 - expected))
         assert (abs(np.bincount(ids, minlength=BINS) - len(ids) * expected) < 4.5 * sd).all()
+
+
+def test_rare_gaps_have_chances_above_0_and_the_evidence_is_finite():
+    tells = 5.0  # the largest; the bargain hunter's gap of 64 minutes lies 8 deviations out
+    chances = gap_chances(tells)
+    for i, b in itertools.product(range(len(INTENTS)), range(BINS)):
+        low, high = (math.log(2.0 ** (FASTEST + b + k)) for k in (0, 1))
+        middle = math.log(TYPICAL_GAP) + tells * PACE[i]
+        low = -math.inf if b == 0 else (low - middle) / SPREAD
+        high = math.inf if b == BINS - 1 else (high - middle) / SPREAD
+        if low > 0:  # Q(x) = erfc(x / sqrt 2) / 2, exact far out
+            tail = [math.erfc(x / math.sqrt(2)) / 2 for x in (low, high)]
+            assert math.isclose(chances[i, b], tail[0] - tail[1], rel_tol=1e-9)
+    assert (chances > 0).all() and np.allclose(chances.sum(axis=1), 1)
+    place = np.array([[-1, BINS - 1, 0, 3]])
+    found = gap_evidence(place, np.array([3]), tells)
+    expected = np.log(chances[:, BINS - 1]) + np.log(chances[:, 0])
+    assert np.isfinite(found).all() and np.allclose(found[0], expected)
 
 
 def test_inside_a_power_of_two_minutes_say_nothing(market):

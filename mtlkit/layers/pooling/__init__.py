@@ -1,8 +1,8 @@
 """Poolings that learn: attention to a target, recurrent networks, a transformer, SiLU attention.
 
 Each is made with (dim, fields, max_length): the width of an event, the names of the row's own
-fields ("" the scenario's) and the longest sequence, of which older events are not read. It maps
-rows (n, dim), offsets (batch + 1,), fields (batch, field, dim) -> (batch, dim), zero for a row
+fields ("" the scenario's) and the longest sequence: of a longer one older events are not read. It
+maps rows (n, dim), offsets (batch + 1,), fields (batch, field, dim) -> (batch, dim), zero for a row
 without events.
 """
 

@@ -66,6 +66,9 @@ class SoftmaxAttention(_OneQuery):
     order of events plays no part. Cost grows with the number of events.
 
     rows (n, dim), offsets (batch + 1,), fields (batch, field, dim) -> (batch, dim).
+
+    Raises ``ValueError`` for a target that is no field, for a target together with ``learned``, and
+    for fewer than one head.
     """
 
     def weights(self, scores: Tensor, kept: Tensor, owner: Tensor, rows: int) -> Tensor:
@@ -81,6 +84,9 @@ class SiLUAttention(_OneQuery):
     left out, and that norm would take the number of events back out.
 
     rows (n, dim), offsets (batch + 1,), fields (batch, field, dim) -> (batch, dim).
+
+    Raises ``ValueError`` for a target that is no field, for a target together with ``learned``, and
+    for fewer than one head.
     """
 
     def activated(self, x: Tensor) -> Tensor:

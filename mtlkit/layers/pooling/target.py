@@ -55,6 +55,8 @@ class TargetAttention(nn.Module):
     of events plays no part. Cost grows with the number of events.
 
     rows (n, dim), offsets (batch + 1,), fields (batch, field, dim) -> (batch, dim).
+
+    Raises ``ValueError`` for a target that is no field.
     """
 
     def __init__(

@@ -23,6 +23,8 @@ class CausalTransformer(nn.Module):
     ``max_length``, with the same result.
 
     rows (n, dim), offsets (batch + 1,), fields (batch, field, dim) -> (batch, dim).
+
+    Raises ``ValueError`` for fewer than one layer or head.
     """
 
     def __init__(
