@@ -15,6 +15,7 @@ from mtlkit.layers.picture import SIDE, PictureEncoder
 from mtlkit.layers.words import WordsEncoder, word_names
 from mtlkit.schema import Schema, SchemaError
 
+# what is known of a product, in the order in which ``ProductInputs`` joins it
 MODALITIES = ("attributes", "words", "picture")
 
 

@@ -49,6 +49,7 @@ class MeanPooling(SumPooling):
         return super().forward(rows, offsets, fields) / counts
 
 
+# name -> what makes the pooling of a sequence from (dim, fields, max_length)
 POOLINGS: dict[str, Maker] = {
     "mean": MeanPooling,
     "sum": SumPooling,

@@ -88,6 +88,7 @@ def page_losses(rows: Tensor, pages: Tensor) -> Tensor:
     return sums(rows, number_pages(pages))
 
 
+# name -> loss of pages: (scores, labels, pages) -> what each row pays
 RANKING_LOSSES: dict[str, PageLoss] = {
     "pointwise": pointwise,
     "bpr": bpr,

@@ -217,7 +217,7 @@ report.show(pl.DataFrame([
     for name, p in both.items()
 ]))  # fmt: skip
 
-# %% tags=["hide-input", "hide-output"]
+# %% tags=["hide-input"]
 # What the GRU loses without a part, and whom it serves better than the mean: run this cell.
 tasks = {task: {"candidate": "GRU"} | one for task, one in measured.items()}
 every_read = ("everything", "no query", "no history", "no gaps")
@@ -371,7 +371,7 @@ check("9.3", next_category)
 # of the results by intent. A made-up shop knows what each earns on average. **Regret** is what the best
 # choices would earn beyond a model's.
 
-# %% tags=["hide-input", "hide-output"]
+# %% tags=["hide-input"]
 # What each decision earns, in euro a visit: run this cell.
 decisions = ["banner", "lead", "coupon", "search"]
 lost = {d: where | {"task": d, "metric": "regret"} for d in decisions}
