@@ -19,10 +19,10 @@ FIELDS = ("user", "item")
 LONGEST = 200
 
 
-def skewed_lengths(rows: int, longest: int = LONGEST) -> Tensor:
-    """Histories of 0 to 9 events, and ``longest`` in every fiftieth row: int64 (row,)."""
+def skewed_lengths(rows: int) -> Tensor:
+    """Histories of 0 to 9 events, and ``LONGEST`` in every fiftieth row: int64 (row,)."""
     lengths = torch.randint(0, 10, (rows,))
-    lengths[::50] = longest
+    lengths[::50] = LONGEST
     return lengths
 
 

@@ -135,5 +135,5 @@ def test_what_is_no_sampler_is_refused_by_name():
         join = Join({"a": table, "b": table_of(seed=2)})
         fit(SharedBottom(join.schema), join, sampler=SAMPLERS[0], **OPTIONS)
     plain = table.select_tasks(["click"])
-    with pytest.raises(ValueError, match="take no sampler: leave it out"):
+    with pytest.raises(ValueError, match="takes no sampler: leave it out"):
         fit(Trees(plain.schema), plain, sampler=SAMPLERS[1])
