@@ -152,14 +152,7 @@ def _row(model: Any, x: Tensor, number: int, steps: int, memory: float) -> dict[
         row[name] = {}  # its place in the table
         runs[name] = _stepper(model, form, x, scenario, number)
         kept[name] = _kept(model, form, x, scenario, number)
-    taken: dict[str, list[float]] = {name: [] for name in runs}
-    for step in range(steps + 1):
-        for name, run in runs.items():
-            start = time.process_time()
-            run()
-            if step:
-                taken[name].append(time.process_time() - start)
-    medians = {name: 1e3 * statistics.median(seconds) for name, seconds in taken.items()}
+    medians = _medians(runs, steps)
     for name, milliseconds in medians.items():
         row[name] = {"milliseconds": milliseconds}
         if name != "segments":
@@ -218,3 +211,15 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def _medians(runs: dict[str, Callable[[], None]], steps: int) -> dict[str, float]:
+    """Median milliseconds of each, one after the other in every step, after one to warm up."""
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for step in range(steps + 1):
+        for name, run in runs.items():
+            start = time.process_time()
+            run()
+            if step:
+                taken[name].append(time.process_time() - start)
+    return {name: 1e3 * statistics.median(seconds) for name, seconds in taken.items()}

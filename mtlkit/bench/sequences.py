@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mtlkit.bench.scenarios import _one_thread
+from mtlkit.bench.scenarios import _medians, _one_thread
 from mtlkit.layers import POOLINGS
 from mtlkit.train.randomness import seeded
 
@@ -110,15 +108,3 @@ def _stepper(pool: nn.Module, form: str, lengths: Tensor) -> Callable[[], None]:
         FORMS[form](pool, rows, offsets, fields).square().mean().backward()
 
     return step
-
-
-def _medians(runs: dict[str, Callable[[], None]], steps: int) -> dict[str, float]:
-    """Median milliseconds of each, one after the other in every step, after one to warm up."""
-    taken: dict[str, list[float]] = {name: [] for name in runs}
-    for step in range(steps + 1):
-        for name, run in runs.items():
-            start = time.process_time()
-            run()
-            if step:
-                taken[name].append(time.process_time() - start)
-    return {name: 1e3 * statistics.median(seconds) for name, seconds in taken.items()}

@@ -41,7 +41,7 @@ class _OneQuery(nn.Module):
 
     def weights(self, scores: Tensor, kept: Tensor, owner: Tensor, rows: int) -> Tensor:
         """Scores (n, head) as weights; ``kept`` (n, 1) is False for events that are too old."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define weights(...).")
 
     def forward(self, rows: Tensor, offsets: Tensor, fields: Tensor) -> Tensor:
         size = fields.shape[0]
